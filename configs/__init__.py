@@ -1,0 +1,1 @@
+"""Hydra configuration of AutoPose; installs as ``autopose.configs``."""

@@ -1,0 +1,8 @@
+"""AutoPose's operators: mixed edges of a cell and cross-scale resample-and-sum, fused and in plain PyTorch.
+
+The folder stands at the top of the repository and installs as ``autopose.kernels``, because another package named
+``kernels`` exists on PyPI.
+"""
+
+if __name__ == "kernels":
+    raise ImportError("this package is autopose.kernels: write 'from autopose import kernels', not 'import kernels'")

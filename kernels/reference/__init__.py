@@ -1,0 +1,1 @@
+"""The truth: every operator in plain PyTorch."""

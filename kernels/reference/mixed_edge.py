@@ -1,0 +1,75 @@
+"""Mixed edges of a cell in plain PyTorch: N images, C channels, H x W pixels, E edges, S inputs.
+
+Every edge evaluates its six operations by themselves, as Eq. 4 of the paper is written.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def batch_norm(x: Tensor, row: tuple, norm, training: bool, momentum: float, eps: float, process_group=None) -> Tensor:
+    """Batch normalisation of x (N, C, H, W) with row ``row`` of the stacked affine and running tensors (all may be None)."""
+    weight, bias, mean, var = (None if t is None else t[row] for t in norm)
+    if training and process_group is not None:
+        return _synchronised_batch_norm(x, weight, bias, mean, var, momentum, eps, process_group)
+    return F.batch_norm(x, mean, var, weight, bias, training, momentum, eps)
+
+
+def mixed_edges(
+    inputs: Sequence[Tensor],
+    num_nodes: int,
+    conv1: Tensor,
+    conv3: Tensor,
+    conv5: Tensor,
+    mix: Tensor,
+    *,
+    norm_weight: Tensor | None = None,
+    norm_bias: Tensor | None = None,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    training: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    process_group=None,
+) -> list[Tensor]:
+    """Every node of a cell, x_i = sum_j sum_k mix[e, k] * op_k(x_j) (Eqs. 2-4); arguments as the public function's."""
+    norm = (norm_weight, norm_bias, running_mean, running_var)
+    states, edge = list(inputs), 0
+    for _ in range(num_nodes):
+        total = None
+        for x in tuple(states):
+            active = F.relu(x)
+            raw = (
+                F.conv2d(active, conv1[edge]),
+                F.conv2d(active, conv3[edge], padding=1),
+                F.conv2d(active, conv5[edge], padding=2),
+                F.avg_pool2d(x, 3, 1, 1, count_include_pad=False),
+                F.max_pool2d(x, 3, 1, 1),
+            )
+            for op, y in enumerate(raw):
+                y = batch_norm(y, (edge, op), norm, training, momentum, eps, process_group) * mix[edge, op]
+                total = y if total is None else total + y
+            total = total + x * mix[edge, 5]
+            edge += 1
+        states.append(total)
+    return states[len(inputs) :]
+
+
+def _synchronised_batch_norm(x, weight, bias, running_mean, running_var, momentum, eps, process_group) -> Tensor:
+    from torch.distributed.nn.functional import all_reduce
+
+    count = torch.full_like(x[0, :, 0, 0], x.numel() // x.shape[1])
+    total = torch.stack([count, x.sum((0, 2, 3)), (x * x).sum((0, 2, 3))])
+    count, first, second = all_reduce(total, group=process_group).unbind(0)
+    mean = first / count
+    var = second / count - mean * mean
+    if running_mean is not None:
+        with torch.no_grad():
+            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+            running_var.lerp_((var * count / (count - 1)).to(running_var.dtype), momentum)
+    shape = (1, -1, 1, 1)
+    y = (x - mean.view(shape)) * torch.rsqrt(var + eps).view(shape)
+    return y if weight is None else y * weight.view(shape) + bias.view(shape)
