@@ -1,0 +1,200 @@
+"""An architecture: β and one operation for every edge; the only thing that a search hands on."""
+
+import json
+import os
+import random
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from autopose.errors import UserError
+
+from .cell import CellSpace, Genotype, num_edges
+from .macro import MacroArchitecture, MacroSpace
+from .ops import OPS
+from .search_space import CELLS, BranchSpace, SearchSpace
+
+FORMAT = "autopose-architecture"
+VERSION = 1
+BUILTIN = ("all_on_conv3", "single_scale", "random")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A point of the search space.
+
+    Args:
+        macro_space: the space that it belongs to (supernet channels).
+        macro: β.
+        cells: per branch, the genotype of "individual_1", "individual_2" and (unless aggregation is "concat")
+            "aggregation".
+        found_by: how it was found; any JSON data.
+    """
+
+    macro_space: MacroSpace
+    macro: MacroArchitecture
+    cells: tuple[dict[str, Genotype], ...]
+    found_by: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.macro_space.check(self.macro)
+        if len(self.cells) != self.macro_space.num_branches:
+            raise UserError(
+                f"{self.macro_space.num_branches} branches need as many sets of cells, not {len(self.cells)}"
+            )
+
+    def space(self, width: int = 1) -> SearchSpace:
+        """The space whose only member is this architecture, with channels times ``width``: a derived network."""
+        branches = tuple(
+            BranchSpace(**{name: CellSpace.fixed(cells[name]) if name in cells else None for name in CELLS})
+            for cells in self.cells
+        )
+        return SearchSpace(self.macro_space.widened(width), branches, self.macro)
+
+    def to_json(self) -> dict:
+        """The versioned content of ``architecture.json``."""
+        space = asdict(self.macro_space)
+        space["channels"] = list(space["channels"])
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "space": space,
+            "beta": [[int(on) for on in row] for row in self.macro.beta],
+            "cells": [
+                {"scale": scale, **{name: _named(cell, name, self.macro_space) for name, cell in cells.items()}}
+                for scale, cells in zip(self.macro_space.scales, self.cells, strict=True)
+            ],
+            "found_by": self.found_by,
+        }
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write ``architecture.json`` atomically."""
+        path = Path(path)
+        partial = path.with_name(path.name + ".partial")
+        try:
+            partial.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise UserError(f"cannot write the architecture to {path}: {error.strerror or error}") from None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Architecture":
+        """Read ``architecture.json``; UserError for another version, another format or nonsense."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"cannot read the architecture {path}: {error.strerror or error}") from None
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path} is not an architecture: it is no JSON ({str(error)[:80]})") from None
+        try:
+            return cls.from_json(content)
+        except UserError as error:
+            raise UserError(f"{path} cannot be used as an architecture: {error}") from None
+
+    @classmethod
+    def from_json(cls, content: object) -> "Architecture":
+        """The inverse of ``to_json``."""
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise UserError(f'its "format" is not "{FORMAT}"')
+        if content.get("version") != VERSION:
+            raise UserError(f"it has version {content.get('version')!r}, this software reads version {VERSION}")
+        space = _macro_space(content.get("space"))
+        cells = content.get("cells")
+        if not isinstance(cells, list) or len(cells) != space.num_branches:
+            raise UserError(f'"cells" must list the cells of {space.num_branches} branches')
+        found_by = content.get("found_by", {})
+        return cls(
+            space,
+            _beta(content.get("beta")),
+            tuple(_branch_cells(entry, scale, space) for entry, scale in zip(cells, space.scales, strict=True)),
+            found_by if isinstance(found_by, dict) else {},
+        )
+
+
+def predecessor_names(cell: str, space: MacroSpace) -> tuple[list[str], int]:
+    """Names of a cell's inputs as ``architecture.json`` writes them, and its number of nodes."""
+    if cell == "aggregation":
+        return [f"branch_{scale}x" for scale in space.scales], space.nodes_aggregation
+    return ["input"], space.nodes_individual
+
+
+def _named(genotype: Genotype, cell: str, space: MacroSpace) -> dict:
+    inputs, _ = predecessor_names(cell, space)
+    ops, nodes = iter(genotype.ops), {}
+    for node in range(genotype.num_nodes):
+        nodes[f"node_{node}"] = {name: next(ops) for name in inputs + [f"node_{j}" for j in range(node)]}
+    return nodes
+
+
+def _macro_space(content: object) -> MacroSpace:
+    names = {f.name for f in fields(MacroSpace)}
+    if not isinstance(content, dict) or set(content) != names or not isinstance(content["channels"], list):
+        raise UserError(f'"space" must have exactly the keys {", ".join(sorted(names))}')
+    for bound in ("min_active", "max_active"):
+        if not isinstance(content[bound], int):
+            raise UserError(f'"{bound}" must be a whole number, but is {content[bound]!r}')
+    return MacroSpace(**{**content, "channels": tuple(content["channels"])})
+
+
+def _beta(content: object) -> MacroArchitecture:
+    rows = content if isinstance(content, list) else [None]
+    if not all(isinstance(row, list) and all(type(value) is int and value in (0, 1) for value in row) for row in rows):
+        raise UserError('"beta" must be rows of 0 and 1')
+    return MacroArchitecture.of(rows)
+
+
+def _branch_cells(entry: object, scale: int, space: MacroSpace) -> dict[str, Genotype]:
+    names = [name for name in CELLS if name != "aggregation" or space.aggregation == "cell"]
+    if not isinstance(entry, dict) or set(entry) != {"scale", *names} or entry["scale"] != scale:
+        raise UserError(f'the cells of branch {scale}x must have "scale": {scale} and {", ".join(names)}')
+    found = {}
+    for name in names:
+        inputs, num_nodes = predecessor_names(name, space)
+        ops = []
+        nodes = entry[name]
+        if not isinstance(nodes, dict) or set(nodes) != {f"node_{i}" for i in range(num_nodes)}:
+            raise UserError(f"cell {name} of branch {scale}x must have the nodes node_0 to node_{num_nodes - 1}")
+        for i in range(num_nodes):
+            wanted, given = inputs + [f"node_{j}" for j in range(i)], nodes[f"node_{i}"]
+            if not isinstance(given, dict) or set(given) != set(wanted):
+                raise UserError(f"node_{i} of {name} of branch {scale}x must name an operation for {', '.join(wanted)}")
+            ops += [given[w] for w in wanted]
+        if not all(isinstance(op, str) for op in ops):
+            raise UserError(f"an operation of {name} of branch {scale}x is not a name")
+        found[name] = Genotype(len(inputs), num_nodes, tuple(ops))
+    return found
+
+
+def uniform_cells(space: MacroSpace, draw: Callable[[], str]) -> tuple[dict[str, Genotype], ...]:
+    """Cells for every branch with ``draw()`` on each edge; C_I1 and C_I2 alike, as under the default sharing of α."""
+    found = []
+    for _ in range(space.num_branches):
+
+        def cell(inputs: int, nodes: int) -> Genotype:
+            return Genotype(inputs, nodes, tuple(draw() for _ in range(num_edges(inputs, nodes))))
+
+        individual = cell(1, space.nodes_individual)
+        cells = {"individual_1": individual, "individual_2": individual}
+        if space.aggregation == "cell":
+            cells["aggregation"] = cell(space.num_branches, space.nodes_aggregation)
+        found.append(cells)
+    return tuple(found)
+
+
+def builtin_architecture(name: str, space: MacroSpace, seed: int = 0) -> Architecture:
+    """Hand-written architectures: "all_on_conv3", "single_scale" (the 4x branch alone, 3x3 convolutions), "random"."""
+    if name == "all_on_conv3":
+        return Architecture(space, space.all_on(), uniform_cells(space, lambda: "conv_3x3"), {"builtin": name})
+    if name == "single_scale":
+        row = (True,) + (False,) * (space.num_branches - 1)
+        macro = MacroArchitecture((row,) * space.num_decisions)
+        return Architecture(space, macro, uniform_cells(space, lambda: "conv_3x3"), {"builtin": name})
+    if name == "random":
+        rng = random.Random(seed)
+        macro = MacroArchitecture(tuple(rng.choice(space.allowed()) for _ in range(space.num_decisions)))
+        cells = uniform_cells(space, lambda: rng.choice(OPS))
+        return Architecture(space, macro, cells, {"builtin": name, "seed": seed})
+    raise UserError(
+        f"unknown built-in architecture {name!r}; there are {', '.join(BUILTIN)}, or the path of a JSON file"
+    )
