@@ -14,7 +14,7 @@ def batch_norm(x: Tensor, row: tuple, norm, training: bool, momentum: float, eps
     """Batch normalisation of x (N, C, H, W) with row ``row`` of the stacked affine and running tensors (all may be None)."""
     weight, bias, mean, var = (None if t is None else t[row] for t in norm)
     if training and process_group is not None:
-        return _synchronised_batch_norm(x, weight, bias, mean, var, momentum, eps, process_group)
+        return synchronised_batch_norm(x, weight, bias, mean, var, momentum, eps, process_group)
     return F.batch_norm(x, mean, var, weight, bias, training, momentum, eps)
 
 
@@ -58,7 +58,7 @@ def mixed_edges(
     return states[len(inputs) :]
 
 
-def _synchronised_batch_norm(x, weight, bias, running_mean, running_var, momentum, eps, process_group) -> Tensor:
+def synchronised_batch_norm(x, weight, bias, running_mean, running_var, momentum, eps, process_group) -> Tensor:
     from torch.distributed.nn.functional import all_reduce
 
     count = torch.full_like(x[0, :, 0, 0], x.numel() // x.shape[1])

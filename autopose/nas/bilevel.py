@@ -1,0 +1,266 @@
+"""Algorithm 1: the bilevel search. N images a batch; a batch holds image, target and weight (see ``data``)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import cos, pi
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from autopose.models import EdgeMixture, PoseNetwork, joints_mse_loss
+from autopose.space import MacroArchitecture
+
+from .alpha import ArchitectureParameters, GumbelSettings
+from .controller import Controller, ControllerSettings, Reinforce, uniform_beta
+from .randomness import generator
+
+Batch = Mapping[str, Tensor]
+TRAINING_BETAS = ("sampled", "all_on", "uniform")
+
+
+class Diverged(RuntimeError):
+    """Too many steps in a row had a loss or gradient that is not finite."""
+
+
+@dataclass(frozen=True)
+class BilevelSettings:
+    """Schedule and optimizers of a search; defaults are §4.2's where the paper gives them.
+
+    Args:
+        epochs, iterations: N_epoch, and N_iter an epoch.
+        weight_optimizer: "adam" or "sgd" (momentum 0.9) for ω; cosine from ``weight_lr`` to ``weight_lr_end``.
+        grad_clip: norm at which ω's gradient is clipped.
+        alpha_lr, alpha_betas, alpha_weight_decay: Adam of α; ``alpha_start_epoch``: first epoch that updates α.
+        training_beta: β of a training step: "sampled" from the controller (uniform before it starts), "uniform",
+            or "all_on".
+        accumulate: micro-batches that a batch is split into.
+        autocast: bfloat16 autocast of the forward pass.
+        max_bad_steps: consecutive steps that are not finite before the search stops.
+    """
+
+    epochs: int = 50
+    iterations: int = 1100
+    weight_optimizer: str = "adam"
+    weight_lr: float = 1e-3
+    weight_lr_end: float = 1e-5
+    weight_decay: float = 0.0
+    grad_clip: float = 5.0
+    alpha_lr: float = 3e-3
+    alpha_betas: tuple[float, float] = (0.5, 0.999)
+    alpha_weight_decay: float = 1e-3
+    alpha_start_epoch: int = 0
+    training_beta: str = "sampled"
+    accumulate: int = 1
+    autocast: bool = False
+    max_bad_steps: int = 5
+    gumbel: GumbelSettings = field(default_factory=GumbelSettings)
+    controller: ControllerSettings = field(default_factory=ControllerSettings)
+
+    def __post_init__(self):
+        if self.weight_optimizer not in ("adam", "sgd"):
+            raise ValueError(f"weight_optimizer must be adam or sgd, but is {self.weight_optimizer!r}")
+        if self.training_beta not in TRAINING_BETAS:
+            raise ValueError(f"training_beta must be one of {', '.join(TRAINING_BETAS)}, not {self.training_beta!r}")
+        if min(self.epochs, self.iterations, self.accumulate, self.max_bad_steps) < 1:
+            raise ValueError("epochs, iterations, accumulate and max_bad_steps must be at least 1")
+
+
+@dataclass
+class Position:
+    """Where a search stands: the next iteration and controller update of the current epoch."""
+
+    epoch: int = 0
+    iteration: int = 0
+    controller_update: int = 0
+
+
+class BilevelSearch:
+    """ω, α, the controller and their optimizers; ``cell_update`` and ``controller_update`` of Algorithm 1.
+
+    Every random draw is a function of (seed, step), so ``state_dict`` is all that a bit-identical resume needs, and all
+    processes of a distributed search draw alike.
+    """
+
+    def __init__(self, network: PoseNetwork, settings: BilevelSettings, seed: int, relax_ops: str = "alpha"):
+        self.network, self.settings, self.seed, self.relax_ops = network, settings, seed, relax_ops
+        device = next(network.parameters()).device
+        macro = network.space.macro
+        self.alphas = ArchitectureParameters(network.space, seed).to(device)
+        self.reinforce = Reinforce(Controller(macro, settings.controller.hidden, seed), settings.controller)
+        weights = list(network.parameters())
+        if settings.weight_optimizer == "adam":
+            self.weight_optimizer = torch.optim.Adam(weights, settings.weight_lr, weight_decay=settings.weight_decay)
+        else:
+            self.weight_optimizer = torch.optim.SGD(
+                weights, settings.weight_lr, momentum=0.9, weight_decay=settings.weight_decay
+            )
+        self.alpha_optimizer = torch.optim.Adam(
+            self.alphas.parameters(), settings.alpha_lr, settings.alpha_betas, weight_decay=settings.alpha_weight_decay
+        )
+        self.position = Position()
+        self.bad_steps = self.bad_in_a_row = 0
+
+    @property
+    def controller(self) -> Controller:
+        return self.reinforce.controller
+
+    @property
+    def step(self) -> int:
+        """Global iteration."""
+        return self.position.epoch * self.settings.iterations + self.position.iteration
+
+    @property
+    def progress(self) -> float:
+        """Share of all iterations that is done, in [0, 1]."""
+        return self.step / (self.settings.epochs * self.settings.iterations)
+
+    @property
+    def controller_active(self) -> bool:
+        """Whether the controller is trained and followed in the current epoch (§4.2: from the fifth)."""
+        return self.position.epoch >= self.settings.controller.start_epoch
+
+    def training_beta(self) -> MacroArchitecture:
+        """β of the current step: drawn from the policy, uniform before the controller starts."""
+        macro, mode = self.network.space.macro, self.settings.training_beta
+        if self.network.space.beta is not None:
+            return self.network.space.beta
+        if mode == "all_on":
+            return macro.all_on()
+        draws = generator(self.seed, "beta", self.step)
+        if mode == "uniform" or not self.controller_active:
+            return uniform_beta(macro, draws)
+        with torch.no_grad():
+            return self.controller.sample(draws)[0]
+
+    def mixtures(self, purpose: str) -> list[dict[str, EdgeMixture]]:
+        """The relaxed operations of the current step; random one-hot operations where α is not searched."""
+        draws = generator(self.seed, "gumbel", purpose, self.step)
+        if self.relax_ops == "random":
+            ops = {n: torch.randint(6, (len(a),), generator=draws).tolist() for n, a in self.alphas.alphas.items()}
+            return self.alphas.fixed(ops)
+        return self.alphas.sample(self.settings.gumbel, self.progress, draws)
+
+    def loss(self, batch: Batch, beta: MacroArchitecture, mixtures: list[dict[str, EdgeMixture]]) -> Tensor:
+        """Mean squared error of the heatmaps under (ω, α, β)."""
+        with torch.autocast(batch["image"].device.type, torch.bfloat16, enabled=self.settings.autocast):
+            heatmaps = self.network(batch["image"], beta, mixtures)
+        return joints_mse_loss(heatmaps, batch["target"], batch["weight"])
+
+    def cell_update(self, weight_batch: Batch, alpha_batch: Batch) -> dict[str, float]:
+        """Function cell_update(β) of Algorithm 1, first order: a step of ω, then one of α. Returns both losses."""
+        beta = self.training_beta()
+        self._cosine_lr()
+        loss_weights = self._weight_step(weight_batch, beta)
+        found = {"loss_train": loss_weights}
+        if self.relax_ops == "alpha" and self.position.epoch >= self.settings.alpha_start_epoch:
+            found["loss_val"] = self._alpha_step(alpha_batch, beta)
+        self.position.iteration += 1
+        return found
+
+    def controller_update(self, reward: Callable[[MacroArchitecture], float]) -> dict:
+        """One of the N_ctr updates of Function controller_update of Algorithm 1, ω and α fixed."""
+        purpose = ("controller", self.position.epoch, self.position.controller_update)
+        found = self.reinforce.update(reward, generator(self.seed, *purpose), self.progress)
+        self.position.controller_update += 1
+        return found
+
+    def next_epoch(self) -> None:
+        """Move to the first iteration of the next epoch."""
+        self.position = Position(self.position.epoch + 1)
+
+    def _weight_step(self, batch: Batch, beta: MacroArchitecture) -> float:
+        """Descend the gradient of L_train with respect to ω (step 1)."""
+        active = self.network.active_parameters(beta)
+        self.weight_optimizer.zero_grad()
+        with torch.no_grad():
+            mixtures = self.mixtures("weights")
+        loss = self._backward(batch, beta, lambda: mixtures)
+        average_gradients(active)
+        norm = torch.nn.utils.clip_grad_norm_(active, self.settings.grad_clip)
+        if self._finite(norm):
+            self.weight_optimizer.step()
+        return loss
+
+    def _alpha_step(self, batch: Batch, beta: MacroArchitecture) -> float:
+        """Descend the gradient of L_val with respect to α (step 2); ω needs no gradient."""
+        self.alpha_optimizer.zero_grad()
+        self.network.requires_grad_(False)
+        try:
+            # The relaxation is made anew for every micro-batch, since backward frees its graph.
+            loss = self._backward(batch, beta, lambda: self.mixtures("alpha"))
+        finally:
+            self.network.requires_grad_(True)
+        for alpha in self.alphas.unused(beta):
+            alpha.grad = None
+        used = [alpha for alpha in self.alphas.parameters() if alpha.grad is not None]
+        average_gradients(used)
+        if used and self._finite(torch.stack([alpha.grad.square().sum() for alpha in used]).sum()):
+            self.alpha_optimizer.step()
+        return loss
+
+    def _backward(self, batch: Batch, beta: MacroArchitecture, mixtures: Callable) -> float:
+        parts, total = self.settings.accumulate, 0.0
+        for index in range(parts):
+            micro = {k: batch[k].chunk(parts)[index] for k in ("image", "target", "weight")} if parts > 1 else batch
+            loss = self.loss(micro, beta, mixtures()) / parts
+            if loss.requires_grad:
+                loss.backward()
+            total = total + loss.detach()
+        return average(float(total))
+
+    def _finite(self, norm: Tensor) -> bool:
+        """Count a step that is not finite; Diverged after ``max_bad_steps`` in a row."""
+        if torch.isfinite(norm):
+            self.bad_in_a_row = 0
+            return True
+        self.bad_steps += 1
+        self.bad_in_a_row += 1
+        if self.bad_in_a_row >= self.settings.max_bad_steps:
+            raise Diverged(f"{self.bad_in_a_row} steps in a row had a gradient that is not finite, at step {self.step}")
+        return False
+
+    def _cosine_lr(self) -> None:
+        high, low = self.settings.weight_lr, self.settings.weight_lr_end
+        for group in self.weight_optimizer.param_groups:
+            group["lr"] = low + 0.5 * (high - low) * (1 + cos(pi * self.progress))
+
+    def state_dict(self) -> dict:
+        """Everything that a bit-identical resume needs."""
+        return {
+            "network": self.network.state_dict(),
+            "alphas": self.alphas.state_dict(),
+            "reinforce": self.reinforce.state_dict(),
+            "weight_optimizer": self.weight_optimizer.state_dict(),
+            "alpha_optimizer": self.alpha_optimizer.state_dict(),
+            "position": vars(self.position).copy(),
+            "bad_steps": [self.bad_steps, self.bad_in_a_row],
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """The inverse of ``state_dict``."""
+        for name in ("network", "alphas", "reinforce", "weight_optimizer", "alpha_optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+        self.position = Position(**state["position"])
+        self.bad_steps, self.bad_in_a_row = state["bad_steps"]
+
+
+def average_gradients(parameters: list[torch.nn.Parameter]) -> None:
+    """Average gradients over all processes in one all-reduce; the active set is known, so nothing is searched for."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch._utils._flatten_dense_tensors(grads)
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for parameter, grad in zip(parameters, torch._utils._unflatten_dense_tensors(flat, grads), strict=True):
+        parameter.grad = grad.clone()
+
+
+def average(value: float) -> float:
+    """Mean of a number over all processes."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return value
+    tensor = torch.tensor([value], dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(tensor)
+    return tensor.item() / dist.get_world_size()
