@@ -6,3 +6,10 @@ The folder stands at the top of the repository and installs as ``autopose.kernel
 
 if __name__ == "kernels":
     raise ImportError("this package is autopose.kernels: write 'from autopose import kernels', not 'import kernels'")
+
+from .dispatch import KernelChoice, describe
+from .mixed_edge import mixed_edges
+from .resample_sum import resample_sum
+from .single_edge import single_edges
+
+__all__ = ["KernelChoice", "describe", "mixed_edges", "resample_sum", "single_edges"]

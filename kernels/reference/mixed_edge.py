@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def batch_norm(x: Tensor, row: tuple, norm, training: bool, momentum: float, eps: float, process_group=None) -> Tensor:
-    """Batch normalisation of x (N, C, H, W) with row ``row`` of the stacked affine and running tensors (all may be None)."""
+    """Batch normalisation of x (N, C, H, W) with row ``row`` of the stacked affine and running tensors (or None)."""
     weight, bias, mean, var = (None if t is None else t[row] for t in norm)
     if training and process_group is not None:
         return synchronised_batch_norm(x, weight, bias, mean, var, momentum, eps, process_group)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def resample_sum(inputs: Sequence[Tensor], weights: Tensor | None, size: tuple[int, int]) -> Tensor:
-    """sum_b w_b * resample(H_b) of inputs (N, C, H_b, W_b): nearest up, identity, average down; see the public function."""
+    """sum_b w_b * resample(H_b) of inputs (N, C, H_b, W_b): nearest up, identity, average down."""
     total = None
     for index, x in enumerate(inputs):
         if x.shape[-1] < size[1]:

@@ -1,0 +1,133 @@
+"""Which implementation every operator runs, and why."""
+
+import importlib.util
+import os
+from dataclasses import dataclass, fields
+
+import torch
+
+CHOICES = ("reference", "fused", "auto", "aten", "triton")
+"""What may be asked for; ``aten`` and ``triton`` name one fused implementation, for debugging and measurement."""
+
+OPERATORS = ("mixed_edge", "single_edge", "resample_sum")
+TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True)
+class KernelChoice:
+    """The implementation asked for, operator by operator: ``reference``, ``fused`` or ``auto``.
+
+    ``fused`` is the best exact implementation for the device: Triton on CUDA, restructured ATen calls on the CPU;
+    ``auto`` takes it wherever it exists. For debugging ``aten`` and ``triton`` force one of the two.
+    Raises ValueError for any other name.
+    """
+
+    mixed_edge: str = "auto"
+    single_edge: str = "auto"
+    resample_sum: str = "auto"
+
+    def __post_init__(self):
+        for field in fields(self):
+            check_choice(field.name, getattr(self, field.name))
+
+    @classmethod
+    def all(cls, implementation: str) -> "KernelChoice":
+        """The same implementation for every operator."""
+        return cls(*[implementation] * len(OPERATORS))
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What runs (``reference``, ``aten`` or ``triton``) and the reason, for the log."""
+
+    implementation: str
+    reason: str
+
+
+def check_choice(operator: str, requested: str) -> None:
+    """Raise ValueError unless ``requested`` is a known implementation."""
+    if requested not in CHOICES:
+        raise ValueError(f"kernels.{operator} must be one of {', '.join(CHOICES)}; got {requested!r}")
+
+
+def resolve(operator: str, requested: str, device: torch.device, dtype: torch.dtype) -> Resolution:
+    """The implementation of ``operator`` for tensors of ``dtype`` on ``device``.
+
+    Raises ValueError where the one asked for cannot run there, with what is missing and what to set.
+    """
+    check_choice(operator, requested)
+    if operator not in OPERATORS:
+        raise ValueError(f"unknown operator {operator!r}: expected one of {', '.join(OPERATORS)}")
+    if requested == "reference":
+        return Resolution("reference", "asked for")
+    if requested == "aten":
+        return Resolution("aten", "asked for")
+    missing = _missing_for_triton(operator, device, dtype)
+    if requested == "triton":
+        if missing:
+            raise ValueError(f"kernels.{operator}=triton cannot run on {device.type}: {missing}")
+        return Resolution("triton", "asked for")
+    if operator == "single_edge":
+        return Resolution("aten", "one operation an edge: the library's convolutions, batched by kind and source")
+    if device.type == "cpu":
+        return Resolution("aten", "restructured ATen calls are the fastest exact implementation on a CPU")
+    if not missing:
+        return Resolution("triton", f"Triton kernels on {_device_name(device)}")
+    if requested == "fused":
+        raise ValueError(f"kernels.{operator}=fused cannot run on {device.type}: {missing}")
+    return Resolution("aten", f"restructured ATen calls, because {missing}")
+
+
+def describe(choice: KernelChoice, device: torch.device, dtype: torch.dtype) -> list[str]:
+    """One line an operator for the log: what runs for ``dtype`` on ``device`` and why. Raises as `resolve`."""
+    device = torch.device(device)
+    lines = []
+    for operator in OPERATORS:
+        requested = getattr(choice, operator)
+        found = resolve(operator, requested, device, dtype)
+        lines.append(f"kernels.{operator}={requested}: {found.implementation} ({found.reason})")
+    return lines
+
+
+def effective_dtype(x: torch.Tensor) -> torch.dtype:
+    """The dtype that an operator computes in: the input's, or autocast's where autocast is on."""
+    kind = x.device.type
+    if x.dtype != torch.float64 and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return x.dtype
+
+
+def interpreting() -> bool:
+    """Whether Triton kernels run in the interpreter, on the CPU."""
+    return os.environ.get("TRITON_INTERPRET", "0") == "1"
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _missing_for_triton(operator: str, device: torch.device, dtype: torch.dtype) -> str:
+    """What keeps the operator's Triton kernels from running there, and what to set; empty if nothing does."""
+    instead = f"set kernels.{operator}=auto or reference"
+    if operator == "single_edge":
+        return f"it has no Triton kernels; {instead}"
+    if importlib.util.find_spec("triton") is None:
+        return f"the package triton is not installed; install it or {instead}"
+    if dtype not in TRITON_DTYPES:
+        return f"its Triton kernels take float32, bfloat16 or float16, not {str(dtype)[6:]}; cast, or {instead}"
+    if device.type == "cpu":
+        return "" if interpreting() else f"Triton needs a GPU, or TRITON_INTERPRET=1 for its interpreter; {instead}"
+    if device.type != "cuda":
+        return f"its Triton kernels are written for CUDA; {instead}"
+    return _too_old(device, dtype, instead)
+
+
+def _too_old(device: torch.device, dtype: torch.dtype, instead: str) -> str:
+    capability = torch.cuda.get_device_capability(device)
+    needed = (8, 0) if dtype == torch.bfloat16 else (7, 5)
+    if capability >= needed:
+        return ""
+    return (
+        f"{str(dtype)[6:]} needs compute capability {needed[0]}.{needed[1]}, {_device_name(device)} has "
+        f"{capability[0]}.{capability[1]}; {instead}"
+    )
