@@ -1,0 +1,149 @@
+"""Refusals of unusable files before any time is spent on them: annotation JSON and image files.
+
+Every function here raises `UserError` with one sentence, whatever stands in the file.
+"""
+
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from autopose.errors import UserError
+
+# Coordinates and sizes beyond this are no pixels of any image; squares of them still fit a float64 and an int64.
+_LARGEST = 1e7
+
+
+def read_json(path: str | Path, what: str) -> object:
+    """Contents of a JSON file.
+
+    Args:
+        path: the file.
+        what: what the file is, for the message ("annotation file").
+
+    Raises:
+        UserError: missing, unreadable, truncated or not JSON.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"The {what} '{path}' does not exist.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"The {what} '{path}' cannot be read: {error}.") from None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"The {what} '{path}' is not JSON or is cut off ({str(error)[:100]}): get it again.") from None
+
+
+def records(document: object, key: str, path: str | Path) -> list[dict]:
+    """The list of objects under `key` of a COCO document; UserError where it is anything else."""
+    rows = document.get(key) if isinstance(document, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"'{path}' is not COCO keypoint JSON: expected a list of objects under '{key}'.")
+    return rows
+
+
+def integer(record: dict, key: str, where: str) -> int:
+    """An integer field; UserError where it is missing or anything else (true and 1.0 are no ids)."""
+    value = record.get(key)
+    if type(value) is not int or abs(value) >= 2**62:
+        raise UserError(f"{where}: expected an integer '{key}', got {value!r:.50}.")
+    return value
+
+
+def numbers(record: dict, key: str, count: int, where: str) -> np.ndarray:
+    """A field of `count` finite numbers as (count,) float64; UserError where it is anything else."""
+    values = record.get(key)
+    if not isinstance(values, list) or len(values) != count:
+        came = f"{len(values)} values" if isinstance(values, list) else f"{values!r:.50}"
+        raise UserError(f"{where}: expected '{key}' as a list of {count} numbers, got {came}.")
+    if not all(type(v) in (int, float) and -_LARGEST < v < _LARGEST for v in values):
+        raise UserError(f"{where}: '{key}' holds something that is no finite number of pixels: {values!r:.100}.")
+    return np.array(values, dtype=np.float64)
+
+
+def number(record: dict, key: str, where: str, least: float = 0.0) -> float:
+    """A finite number >= `least`; UserError where it is missing or anything else."""
+    value = record.get(key)
+    if type(value) not in (int, float) or not least <= value < _LARGEST**2:
+        raise UserError(f"{where}: expected '{key}' as a finite number of at least {least:g}, got {value!r:.50}.")
+    return float(value)
+
+
+def text(record: dict, key: str, where: str) -> str:
+    """A non-empty string that can be a file name; UserError where it is missing or anything else."""
+    value = record.get(key)
+    if not isinstance(value, str) or not value or "\0" in value or not value.isprintable():
+        raise UserError(f"{where}: expected '{key}' as a file name, got {value!r:.50}.")
+    return value
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Decode an image as stored, EXIF orientation ignored (keypoints are annotated on the stored pixels).
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        UserError: missing or not decodable.
+    """
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise UserError(f"The image '{path}' cannot be read: {error.strerror or error}.") from None
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(data, flags) if data.size else None
+    if image is None:
+        raise UserError(f"The image '{path}' is corrupt or no image: get it again or leave it out of the annotation.")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def image_problem(path: str | Path) -> str | None:
+    """What is wrong with an image file, or None: it must decode and, if JPEG or PNG, carry its end marker.
+
+    Decoders fill the missing rest of a truncated file with grey and report nothing, hence the look at the end.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+    if not data:
+        return "empty"
+    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[len(data) // 2 :]:
+        return "truncated JPEG"
+    if data.startswith(b"\x89PNG") and b"IEND" not in data[-4096:]:
+        return "truncated PNG"
+    if cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is None:
+        return "not decodable"
+    return None
+
+
+def check_images(paths: Iterable[str | Path], workers: int = 4, shown: int = 3) -> int:
+    """Decode every image once, in parallel, so that a bad one stops the run at its start.
+
+    Args:
+        paths: image files; repeated ones are read once.
+        workers: threads.
+        shown: how many bad files the message names.
+
+    Returns:
+        The number of files checked.
+
+    Raises:
+        UserError: some are missing or corrupt.
+    """
+    unique = list(dict.fromkeys(str(path) for path in paths))
+    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+        problems = list(pool.map(image_problem, unique))
+    bad = [f"'{path}' ({problem})" for path, problem in zip(unique, problems, strict=True) if problem]
+    if bad:
+        more = f" and {len(bad) - shown} more" if len(bad) > shown else ""
+        raise UserError(f"{len(bad)} of {len(unique)} images cannot be used: {', '.join(bad[:shown])}{more}.")
+    return len(unique)

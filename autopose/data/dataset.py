@@ -1,0 +1,136 @@
+"""Crops of persons as training and evaluation samples.
+
+Letters: K joints, H and W the input's height and width, h and w the heatmap's.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from autopose.data.affine import crop_image, crop_matrix, transform_points
+from autopose.data.augment import PRESETS, Augmentation, View, draw_view
+from autopose.data.checks import read_image
+from autopose.data.heatmap import encode
+from autopose.data.records import Person, PoseAnnotations
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+STRIDE = 4
+
+SampleKey = tuple[int, int | tuple[int, ...] | None]
+
+
+class PoseDataset(Dataset):
+    """Samples by key (index, seed): the person's position and what all randomness of the sample is drawn from.
+
+    With seed None there is no augmentation. The same key gives the same sample in every process.
+    """
+
+    def __init__(
+        self,
+        annotations: PoseAnnotations,
+        size_wh: Sequence[int],
+        augmentation: Augmentation = PRESETS["none"],
+        *,
+        sigma: float = 2,
+        udp: bool = False,
+        cache: bool = False,
+        cache_workers: int = 4,
+    ):
+        """
+        Args:
+            annotations: persons to crop.
+            size_wh: width and height of the network's input in px, multiples of 4.
+            augmentation: for keys with a seed.
+            sigma: of the target's Gaussian in heatmap px.
+            udp: unbiased data processing in crop and target.
+            cache: decode every image once and keep it in memory, 3 bytes a pixel; for small sets.
+            cache_workers: threads that fill the cache.
+
+        Raises:
+            UserError: with `cache`, an image is missing or corrupt.
+        """
+        self.annotations = annotations
+        self.size_wh = (int(size_wh[0]), int(size_wh[1]))
+        self.heatmap_wh = (self.size_wh[0] // STRIDE, self.size_wh[1] // STRIDE)
+        self.augmentation = augmentation
+        self.sigma = sigma
+        self.udp = udp
+        self._images = _decode_all(annotations.persons, cache_workers) if cache else {}
+        mean, std = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
+        self._gain, self._offset = 1 / (255 * std), -mean / std
+
+    def __len__(self) -> int:
+        return len(self.annotations.persons)
+
+    def __getitem__(self, key: SampleKey) -> dict:
+        """One sample.
+
+        Returns:
+            image (3, H, W) float32, normalised by ImageNet's mean and deviation; target (K, h, w) and weight (K,)
+            float32; center and scale (2,) float64 of the crop before mirroring and rotation are undone, i.e. as
+            annotated for a key without seed; index.
+
+        Raises:
+            UserError: the image is missing or corrupt.
+        """
+        index, seed = key
+        person = self.annotations.persons[index]
+        picture = self._images.get(person.image)
+        if picture is None:
+            picture = read_image(person.image)
+        view = self._view(person, seed, picture.shape[1])
+        crop, joints, visible = self.crop(picture, person, view)
+        target, weight = encode(joints, visible, self.size_wh, self.heatmap_wh, sigma=self.sigma, udp=self.udp)
+        image = crop.astype(np.float32) * self._gain + self._offset
+        return {
+            "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+            "target": torch.from_numpy(target),
+            "weight": torch.from_numpy(weight.reshape(-1)),
+            "center": torch.from_numpy(np.asarray(view.center, np.float64)),
+            "scale": torch.from_numpy(np.asarray(view.scale, np.float64)),
+            "index": index,
+        }
+
+    def _view(self, person: Person, seed: int | tuple[int, ...] | None, image_width: int) -> View:
+        if seed is None:
+            return View(person.center, person.scale)
+        return draw_view(
+            self.augmentation,
+            np.random.default_rng(seed),
+            person.center,
+            person.scale,
+            person.joints,
+            person.visible,
+            self.annotations.schema,
+            image_width,
+        )
+
+    def crop(self, picture: np.ndarray, person: Person, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cut a view out of a picture, mirror included, in one resampling.
+
+        Args:
+            picture: (height, width, 3) uint8.
+            person: whose joints go along.
+            view: the crop.
+
+        Returns:
+            (H, W, 3) uint8; joints (K, 2) in px of the crop and visibility (K,), left and right swapped if mirrored.
+        """
+        matrix = crop_matrix(view.center, view.scale, view.rotation, self.size_wh, udp=self.udp)
+        joints, visible = person.joints, person.visible
+        if view.flip:
+            # x -> width - 1 - x, folded into the matrix: the crop of the mirrored image.
+            matrix = matrix @ np.array([[-1.0, 0, picture.shape[1] - 1], [0, 1, 0], [0, 0, 1]])
+            order = list(self.annotations.schema.flip_order)
+            joints, visible = joints[order], visible[order]
+        return crop_image(picture, matrix, self.size_wh), transform_points(joints, matrix), visible
+
+
+def _decode_all(persons: Sequence[Person], workers: int) -> dict[str, np.ndarray]:
+    paths = list(dict.fromkeys(person.image for person in persons))
+    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+        return dict(zip(paths, pool.map(read_image, paths), strict=True))
