@@ -68,14 +68,18 @@ class ArchitectureParameters(nn.Module):
     def _name(key: tuple[int, str]) -> str:
         return f"{key[1]}_{key[0]}"
 
+    def name(self, branch: int, cell: str) -> str:
+        """Key in ``self.alphas`` of a cell of a branch."""
+        return self._name(self.space.alpha_key(branch, cell))
+
     def alpha(self, branch: int, cell: str) -> Tensor:
         """α (E, 6) of a cell of a branch."""
-        return self.alphas[self._name(self.space.alpha_key(branch, cell))]
+        return self.alphas[self.name(branch, cell)]
 
     def unused(self, beta: MacroArchitecture) -> list[nn.Parameter]:
         """α of branches that β never activates; a step must leave them alone (§3.1.1)."""
         used = {
-            self._name(self.space.alpha_key(b, cell))
+            self.name(b, cell)
             for b, branch in enumerate(self.space.branches)
             if any(row[b] for row in beta.beta)
             for cell in branch.cells()
@@ -83,7 +87,7 @@ class ArchitectureParameters(nn.Module):
         return [alpha for name, alpha in self.alphas.items() if name not in used]
 
     def sample(self, settings: GumbelSettings, progress: float, noise: torch.Generator) -> list[dict[str, EdgeMixture]]:
-        """Per branch, the mixture of every cell: softmax((log-softmax(α) + Gumbel noise) / τ), one draw for the step."""
+        """Per branch, the mixture of every cell: softmax((log-softmax(α) + Gumbel noise) / τ), one draw a step."""
         names, alphas = list(self.alphas), list(self.alphas.values())
         sizes = [len(alpha) for alpha in alphas]
         logits = torch.cat(alphas).float().log_softmax(-1)
@@ -131,8 +135,7 @@ class ArchitectureParameters(nn.Module):
             found[name] = EdgeMixture(part, ops)
             start += len(part)
         return [
-            {cell: found[self._name(self.space.alpha_key(b, cell))] for cell in branch.cells()}
-            for b, branch in enumerate(self.space.branches)
+            {cell: found[self.name(b, cell)] for cell in branch.cells()} for b, branch in enumerate(self.space.branches)
         ]
 
     @torch.no_grad()

@@ -78,7 +78,7 @@ class Controller(nn.Module):
         return MacroArchitecture.of(rows), log_prob, entropy
 
     def sample(self, draws: torch.Generator) -> tuple[MacroArchitecture, Tensor, Tensor]:
-        """β drawn from the policy, its log-probability and the policy's entropy along it in nats, both with gradients."""
+        """β drawn from the policy, its log-probability and the policy's entropy along it in nats, with gradients."""
         return self._unroll(lambda _, log_probs: torch.multinomial(log_probs.detach().exp(), 1, generator=draws)[0])
 
     def mode(self) -> tuple[MacroArchitecture, Tensor, Tensor]:

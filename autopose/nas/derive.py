@@ -31,6 +31,17 @@ def derive_cells(alphas: ArchitectureParameters, max_skips: int | None = None) -
     )
 
 
+def cells_of(alphas: ArchitectureParameters, ops: dict[str, list[int]]) -> tuple[dict[str, Genotype], ...]:
+    """Genotypes of every branch from operation indices, a list of E for every name of ``alphas.alphas``."""
+    return tuple(
+        {
+            name: Genotype(cell.num_inputs, cell.num_nodes, tuple(OPS[op] for op in ops[alphas.name(b, name)]))
+            for name, cell in branch.cells().items()
+        }
+        for b, branch in enumerate(alphas.space.branches)
+    )
+
+
 def _argmax(alpha: Tensor, max_skips: int | None) -> tuple[str, ...]:
     picked = alpha.argmax(-1)
     if max_skips is not None:

@@ -1,0 +1,304 @@
+"""The typed, frozen configuration. Hydra's objects stop here: below, only these dataclasses are seen."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from autopose.data.augment import PRESETS
+from autopose.data.splits import REWARD_SPLITS
+from autopose.errors import UserError
+from autopose.kernels import KernelChoice
+from autopose.nas import BilevelSettings
+from autopose.space import MacroSpace, SearchSpace
+
+ALGORITHMS = ("bilevel", "random", "evolution")
+REWARDS = ("oks_ap", "pck", "negative_loss")
+
+
+def _one_of(name: str, value: Any, valid: tuple) -> None:
+    if value not in valid:
+        raise UserError(f"{name} must be one of {', '.join(map(str, valid))}, but is {value!r}")
+
+
+def _at_least(least: float, **values: float) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise UserError(f"{name} must be at least {least}, but is {value}")
+
+
+@dataclass(frozen=True)
+class SpaceConfig(MacroSpace):
+    """The macro space, and the conventions of its networks (see ``SearchSpace`` and ``PoseNetwork``)."""
+
+    alpha_sharing: str = "branch"
+    supernet_affine: bool = False
+    derived_affine: bool = True
+
+    def macro(self) -> MacroSpace:
+        """The part that an architecture remembers."""
+        return MacroSpace(**{f.name: getattr(self, f.name) for f in dataclasses.fields(MacroSpace)})
+
+    def search_space(self) -> SearchSpace:
+        """The supernet's space."""
+        return SearchSpace.full(self.macro(), self.alpha_sharing)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A dataset and how its crops are made.
+
+    Args:
+        kind: "synthetic", "coco" (any COCO-keypoint-style set) or "mpii" (HRNet's annotation files).
+        image_size, heatmap_size: [width, height] px; heatmaps have stride 4.
+        train_split, val_split: names in the default file names; the files and folders may also be given one by one.
+        box_source: "gt" (annotated boxes) or "detections" (``detections`` of the validation split).
+        augmentation: preset of the training split.
+        udp: unbiased data processing (Huang et al., CVPR 2020) for crops and heatmaps.
+        workers: data-loading processes; cache: keep decoded images in memory.
+        check_images: decode every image once at start.
+        num_train, num_val: people of the synthetic set.
+    """
+
+    kind: str = "synthetic"
+    root: str = ""
+    train_split: str = "train"
+    val_split: str = "val"
+    train_annotations: str | None = None
+    val_annotations: str | None = None
+    train_images: str | None = None
+    val_images: str | None = None
+    box_source: str = "gt"
+    detections: str | None = None
+    score_threshold: float = 0.0
+    head_file: str | None = None
+    metric: str = "oks"
+    joints: list[str] | None = None
+    flip_pairs: Any = None
+    sigmas: list[float] | None = None
+    skeleton: Any = None
+    image_size: list[int] = field(default_factory=lambda: [192, 256])
+    sigma: float = 2.0
+    udp: bool = False
+    augmentation: str = "paper"
+    workers: int = 4
+    cache: bool = False
+    check_images: bool = True
+    num_train: int = 400
+    num_val: int = 100
+    synthetic_size: list[int] = field(default_factory=lambda: [160, 160])
+
+    def __post_init__(self):
+        _one_of("data.kind", self.kind, ("synthetic", "coco", "mpii"))
+        _one_of("data.box_source", self.box_source, ("gt", "detections"))
+        _one_of("data.augmentation", self.augmentation, tuple(PRESETS))
+        _at_least(0, **{"data.workers": self.workers})
+        _at_least(1, **{"data.num_train": self.num_train, "data.num_val": self.num_val, "data.sigma": self.sigma})
+        for name in ("image_size", "synthetic_size"):
+            size = getattr(self, name)
+            if len(size) != 2 or min(size) < 4:
+                raise UserError(f"data.{name} must be [width, height] in pixels, but is {size}")
+        if self.kind != "synthetic" and not self.root:
+            raise UserError("data.root is not set: give the dataset's folder, as in data.root=/path/to/dataset")
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """What the controller maximises.
+
+    Args:
+        metric: "oks_ap", "pck" or "negative_loss", on crops of the reward subset (ground-truth boxes, no flip test).
+        split: "train" (a part of the train annotations that neither ω nor α sees) or "paper" (the validation set: it
+            leaks, and the output says so).
+        fraction: share of the α half's images that is held out; images: upper bound of their number.
+        ops: "argmax" (Algorithm 1, step 3) or "relaxed".
+        batch_norm: "batch" (statistics of the scored batches), "recalibrated" or "running".
+        flops_weight, target_gmacs: reward - weight * max(0, GMACs of the derived network / target - 1).
+        cache: score a β only once an epoch.
+    """
+
+    metric: str = "oks_ap"
+    split: str = "train"
+    fraction: float = 0.25
+    images: int = 500
+    batch_size: int = 64
+    ops: str = "argmax"
+    batch_norm: str = "batch"
+    recalibration_batches: int = 8
+    flops_weight: float = 0.0
+    target_gmacs: float = 0.0
+    cache: bool = True
+
+    def __post_init__(self):
+        _one_of("search.reward.metric", self.metric, REWARDS)
+        _one_of("search.reward.split", self.split, REWARD_SPLITS)
+        _one_of("search.reward.ops", self.ops, ("argmax", "relaxed"))
+        _one_of("search.reward.batch_norm", self.batch_norm, ("batch", "recalibrated", "running"))
+        _at_least(1, **{"search.reward.batch_size": self.batch_size, "search.reward.images": self.images})
+        if not 0 < self.fraction < 1:
+            raise UserError(f"search.reward.fraction must lie between 0 and 1, but is {self.fraction}")
+        if self.flops_weight and self.target_gmacs <= 0:
+            raise UserError("a reward with search.reward.flops_weight needs search.reward.target_gmacs above 0")
+
+
+@dataclass(frozen=True)
+class SearchConfig(BilevelSettings):
+    """A search: ``BilevelSettings`` and what surrounds the loop.
+
+    Args:
+        algorithm: "bilevel" (Algorithm 1), or under the same budget "random" or "evolution" (single-path supernet,
+            then architectures scored with shared weights).
+        image_size: [width, height] while searching, the data's where null (Table 5).
+        derive_samples: β sampled at derivation, N; max_skips: cap on skip connections a cell at derivation.
+        width: channels of the found network over the supernet's, for the printed size and the next command.
+        checkpoint_every: iterations between checkpoints (0: only at epoch ends); keep_checkpoints: how many stay.
+        health: measure relaxed against argmax loss and the reward's noise each epoch.
+    """
+
+    algorithm: str = "bilevel"
+    batch_size: int = 64
+    image_size: list[int] | None = None
+    derive_samples: int = 10
+    max_skips: int | None = None
+    width: int = 2
+    activation_checkpointing: bool = False
+    sync_bn: bool = False
+    checkpoint_every: int = 200
+    keep_checkpoints: int = 2
+    health: bool = True
+    reward: RewardConfig = field(default_factory=RewardConfig)
+
+    def __post_init__(self):
+        super().__post_init__()
+        _one_of("search.algorithm", self.algorithm, ALGORITHMS)
+        _at_least(1, **{"search.batch_size": self.batch_size, "search.keep_checkpoints": self.keep_checkpoints})
+        _at_least(
+            1, **{"search.width": self.width, "search.batch_size per micro-batch": self.batch_size / self.accumulate}
+        )
+        _at_least(0, **{"search.derive_samples": self.derive_samples, "search.checkpoint_every": self.checkpoint_every})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Training a network from scratch (§4.2).
+
+    Args:
+        epochs, batch_size, lr, betas: §4.2; lr times ``lr_gamma`` after the epochs of ``milestones``.
+        width: channels over the architecture's (the paper: 2).
+        autocast: bfloat16 autocast; ema: decay of an exponential moving average of the weights (0: none).
+        grad_clip: norm at which gradients are clipped (0: not).
+        evaluate_every: epochs between evaluations on the validation split (0: only at the end).
+    """
+
+    epochs: int = 210
+    batch_size: int = 128
+    optimizer: str = "adam"
+    lr: float = 1e-3
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.99])
+    weight_decay: float = 0.0
+    milestones: list[int] = field(default_factory=lambda: [170, 200])
+    lr_gamma: float = 0.1
+    warmup_steps: int = 0
+    width: int = 2
+    autocast: bool = False
+    ema: float = 0.0
+    grad_clip: float = 0.0
+    accumulate: int = 1
+    sync_bn: bool = False
+    activation_checkpointing: bool = False
+    evaluate_every: int = 10
+    checkpoint_every: int = 0
+    keep_checkpoints: int = 2
+    max_bad_steps: int = 5
+
+    def __post_init__(self):
+        _one_of("train.optimizer", self.optimizer, ("adam", "adamw"))
+        ints = ("epochs", "batch_size", "width", "accumulate", "keep_checkpoints", "max_bad_steps")
+        _at_least(1, **{f"train.{name}": getattr(self, name) for name in ints})
+        if not 0 <= self.ema < 1:
+            raise UserError(f"train.ema is a decay in [0, 1), but is {self.ema}")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """The protocol of evaluation; every choice is printed beside the numbers.
+
+    Args:
+        flip_test: average with the mirrored image (§4.2); decoding: "quarter", "dark" or "argmax".
+        nms: "oks", "soft" or "none"; nms_threshold: OKS above which a detection is suppressed.
+        keypoint_threshold: keypoints above it enter the mean that rescores a box.
+    """
+
+    batch_size: int = 64
+    flip_test: bool = True
+    decoding: str = "quarter"
+    nms: str = "oks"
+    nms_threshold: float = 0.9
+    keypoint_threshold: float = 0.2
+    pck_alpha: float = 0.2
+
+    def __post_init__(self):
+        _one_of("evaluate.decoding", self.decoding, ("quarter", "dark", "argmax"))
+        _one_of("evaluate.nms", self.nms, ("oks", "soft", "none"))
+        _at_least(1, **{"evaluate.batch_size": self.batch_size})
+
+
+@dataclass(frozen=True)
+class KernelsConfig(KernelChoice):
+    """Implementation of each kernel: reference, fused or auto."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a command may be told.
+
+    Args:
+        task, name: the run's folder is outputs/TASK/NAME/TIME.
+        architecture: path of an architecture.json, or all_on_conv3, single_scale, random (drawn by ``seed``).
+        checkpoint: a checkpoint to derive from, evaluate or predict with; results: a COCO result file to score.
+        resume: "no", or "auto": continue the newest valid checkpoint of this run's folder, afresh where there is none.
+        device: "auto", "cpu" or "cuda"; threads: CPU threads (0: PyTorch's choice).
+    """
+
+    task: str = "search"
+    name: str = "quick"
+    seed: int = 0
+    device: str = "auto"
+    threads: int = 0
+    deterministic: bool = False
+    resume: str = "no"
+    architecture: str | None = None
+    checkpoint: str | None = None
+    results: str | None = None
+    space: SpaceConfig = field(default_factory=SpaceConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    kernels: KernelsConfig = field(default_factory=KernelsConfig)
+    options: Any = None
+
+    def __post_init__(self):
+        _one_of("device", self.device, ("auto", "cpu", "cuda"))
+        _one_of("resume", self.resume, ("no", "auto"))
+        _at_least(0, seed=self.seed, threads=self.threads)
+
+    def to_dict(self) -> dict:
+        """Plain data, as a checkpoint embeds it."""
+        return dataclasses.asdict(self)
+
+
+def from_hydra(config: DictConfig) -> Config:
+    """Check and freeze a composed configuration; UserError names the key that is unknown or has a wrong value."""
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), config))
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        reason = str(error).splitlines()[0]
+        raise UserError(f"the configuration cannot be used{f' at {key}' if key else ''}: {reason}") from None
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"the configuration cannot be used: {error}") from None

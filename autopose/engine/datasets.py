@@ -1,0 +1,67 @@
+"""Datasets of a run from its configuration."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from autopose.config import DataConfig
+from autopose.data.augment import PRESETS
+from autopose.data.checks import check_images
+from autopose.data.coco import load_coco
+from autopose.data.dataset import PoseDataset
+from autopose.data.mpii import load_mpii
+from autopose.data.records import DataSource, PoseAnnotations
+from autopose.data.synthetic import synthetic_dataset
+from autopose.errors import UserError
+
+logger = logging.getLogger("autopose")
+SYNTHETIC_ROOT = Path("outputs") / "data"
+
+
+def data_source(config: DataConfig, split: str, root: str | Path) -> DataSource:
+    """Where ``split`` ("train" or "val") lies; detection boxes are for the validation split only."""
+    training = split == "train"
+    detected = config.box_source == "detections" and not training
+    if detected and not config.detections:
+        raise UserError("data.box_source=detections needs data.detections, a detection JSON in COCO's result format")
+    return DataSource(
+        root=root,
+        split=config.train_split if training else config.val_split,
+        annotation_file=config.train_annotations if training else config.val_annotations,
+        image_folder=config.train_images if training else config.val_images,
+        detection_file=config.detections if detected else None,
+        score_threshold=config.score_threshold,
+        head_file=None if training else config.head_file,
+        metric=config.metric,
+        joints=None if config.joints is None else tuple(config.joints),
+        flip_pairs=None if config.flip_pairs is None else tuple(tuple(p) for p in config.flip_pairs),
+        sigmas=None if config.sigmas is None else tuple(config.sigmas),
+        skeleton=None if config.skeleton is None else tuple(tuple(p) for p in config.skeleton),
+    )
+
+
+def load_annotations(config: DataConfig, split: str, seed: int = 0, need_images: bool = True) -> PoseAnnotations:
+    """Annotations of "train" or "val"; the synthetic set is drawn on first use."""
+    root: str | Path = config.root
+    if config.kind == "synthetic":
+        root = config.root or SYNTHETIC_ROOT
+        size = tuple(config.synthetic_size)
+        root = synthetic_dataset(root, seed, config.num_train, config.num_val, size)
+    source = data_source(config, split, root)
+    load = load_mpii if config.kind == "mpii" else load_coco
+    aspect = config.image_size[0] / config.image_size[1]
+    annotations = load(source, aspect, need_images=need_images)
+    if not annotations.persons and need_images:
+        raise UserError(f"the {split} split in {root} has no person to crop: is {source.split!r} the right split?")
+    if need_images and config.check_images and config.kind != "synthetic":
+        check_images([annotations.images[p.image_id].path for p in annotations.persons])
+    return annotations
+
+
+def pose_dataset(
+    annotations: PoseAnnotations, config: DataConfig, image_size: Sequence[int] | None = None, augment: bool = False
+) -> PoseDataset:
+    """Crops of ``annotations``; augmented by the configured preset where asked."""
+    preset = PRESETS[config.augmentation if augment else "none"]
+    size = image_size or config.image_size
+    return PoseDataset(annotations, size, preset, sigma=config.sigma, udp=config.udp, cache=config.cache)

@@ -1,0 +1,96 @@
+"""From heatmaps to poses in image pixels, and to COCO results. N crops, K joints."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from autopose.data.heatmap import decode, to_image
+from autopose.data.records import PoseAnnotations
+from autopose.metrics.flip import merge_flip
+from autopose.metrics.nms import nms_by_image, scaled_box_area
+from autopose.metrics.rescore import rescore
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Predictions for crops of a dataset.
+
+    Attributes:
+        index: (N,) position of the crop in the dataset.
+        joints: (N, K, 2) px of the image.
+        scores: (N, K), heatmap maxima.
+    """
+
+    index: np.ndarray
+    joints: np.ndarray
+    scores: np.ndarray
+
+
+@torch.no_grad()
+def predict_poses(
+    forward: Callable[[Tensor], Tensor],
+    batches: Iterable[dict],
+    device: torch.device,
+    flip_pairs: tuple[tuple[int, int], ...] | None = None,
+    decoding: str = "quarter",
+    udp: bool = False,
+) -> Poses:
+    """Run ``forward`` (images to heatmaps) over batches, gathered from all processes and sorted by index.
+
+    Args:
+        flip_pairs: where given, heatmaps are averaged with those of the mirrored image (§4.2), shifted by one pixel
+            unless ``udp``.
+        decoding: see ``data.heatmap.decode``.
+    """
+    parts = []
+    method = "dark_udp" if decoding == "dark" and udp else decoding
+    for batch in batches:
+        images = batch["image"].to(device, non_blocking=True)
+        heatmaps = forward(images).float()
+        if flip_pairs is not None:
+            heatmaps = merge_flip(heatmaps, forward(images.flip(-1)).float(), flip_pairs, shift=not udp)
+        maps = heatmaps.cpu().numpy()
+        coords, scores = decode(maps, method)
+        joints = to_image(coords, batch["center"].numpy(), batch["scale"].numpy(), maps.shape[:1:-1], udp)
+        parts.append((np.asarray(batch["index"]), joints, scores))
+    return _gather(parts)
+
+
+def _gather(parts: list[tuple]) -> Poses:
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        gathered: list = [None] * dist.get_world_size()
+        dist.all_gather_object(gathered, parts)
+        parts = [part for share in gathered for part in share]
+    index, joints, scores = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    order = np.argsort(index, kind="stable")
+    return Poses(index[order], joints[order], scores[order])
+
+
+def coco_results(
+    poses: Poses,
+    annotations: PoseAnnotations,
+    nms: str = "oks",
+    nms_threshold: float = 0.9,
+    keypoint_threshold: float = 0.2,
+) -> list[dict]:
+    """COCO keypoint results: rescored (box score x mean keypoint score), overlapping poses suppressed by image."""
+    persons = [annotations.persons[i] for i in poses.index]
+    scores = rescore(np.array([p.score for p in persons]), poses.scores, keypoint_threshold)
+    image_ids = [p.image_id for p in persons]
+    areas = scaled_box_area(np.array([p.scale for p in persons]).reshape(-1, 2))
+    kept = nms_by_image(image_ids, poses.joints, scores, areas, annotations.schema.sigmas, nms, nms_threshold)
+    category = annotations.coco_gt["categories"][0]["id"] if annotations.coco_gt else 1
+    keypoints = np.concatenate([poses.joints, poses.scores[..., None]], -1).reshape(len(persons), -1)
+    return [
+        {
+            "image_id": int(image_ids[i]),
+            "category_id": category,
+            "keypoints": keypoints[i].tolist(),
+            "score": float(scores[i]),
+        }
+        for i in kept
+    ]

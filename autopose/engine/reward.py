@@ -1,0 +1,143 @@
+"""The controller's reward (§3.2.1, §4.2): average precision of the supernet under β, with shared weights."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autopose.config import RewardConfig
+from autopose.data.dataset import PoseDataset
+from autopose.data.stream import make_loader
+from autopose.metrics.fast_ap import fast_ap, index_truth
+from autopose.metrics.pck import box_sizes, pck, torso_sizes, weighted_mean
+from autopose.models import PoseNetwork, joints_mse_loss
+from autopose.nas import ArchitectureParameters, cells_of, derive_cells
+from autopose.nas.bilevel import average
+from autopose.space import MacroArchitecture
+from autopose.space.macs import count_macs
+
+from .inference import Poses, predict_poses
+
+
+class RewardScorer:
+    """Scores β (and optionally given operations) on a fixed subset, which is decoded once and kept in memory.
+
+    Whole batches are dealt to the processes in turn, so that batch statistics, and with them the reward, do not depend
+    on the number of processes.
+    """
+
+    def __init__(
+        self,
+        network: PoseNetwork,
+        alphas: ArchitectureParameters,
+        dataset: PoseDataset,
+        settings: RewardConfig,
+        device: torch.device,
+        width: int,
+        rank: int = 0,
+        world_size: int = 1,
+        workers: int = 0,
+    ):
+        self.network, self.alphas, self.dataset, self.settings = network, alphas, dataset, settings
+        self.device, self.width, self.rank, self.world_size = device, width, rank, world_size
+        annotations = dataset.annotations
+        if annotations.coco_gt is not None:
+            self._truth = index_truth(annotations.coco_gt, annotations.schema.sigmas)
+        loader = make_loader(dataset, [[(i, None)] for i in range(len(dataset))], workers)
+        samples = [{key: value[0] for key, value in sample.items()} for sample in loader]
+        self._samples = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+        self._cache: dict[MacroArchitecture, float] = {}
+        self.calibration: Sequence[dict] = ()
+
+    def clear(self) -> None:
+        """Forget scores: the weights have moved."""
+        self._cache.clear()
+
+    def __call__(self, beta: MacroArchitecture) -> float:
+        """Reward of β under the derived (argmax) or relaxed operations, from the cache where it is known."""
+        if not self.settings.cache:
+            return self.score(beta)
+        if beta not in self._cache:
+            self._cache[beta] = self.score(beta)
+        return self._cache[beta]
+
+    @torch.no_grad()
+    def score(
+        self, beta: MacroArchitecture, ops: dict[str, list[int]] | None = None, shuffle: int | None = None
+    ) -> float:
+        """Reward of β, of given operations instead of α's, or over batches composed anew by the seed ``shuffle``."""
+        if ops is not None:
+            mixtures = self.alphas.fixed(ops)
+        else:
+            mixtures = self.alphas.argmax() if self.settings.ops == "argmax" else self.alphas.mean()
+        before = self.network.state.mode
+        try:
+            self._normalise(beta, mixtures)
+            return self._measure(beta, mixtures, shuffle) - self._flops_penalty(beta, ops)
+        finally:
+            self.network.set_norm(before)
+
+    def loss(self, beta: MacroArchitecture, relaxed: bool) -> float:
+        """Mean heatmap loss on the subset under the relaxed or the argmax operations, with batch statistics."""
+        with torch.no_grad():
+            return self._loss(beta, self.alphas.mean() if relaxed else self.alphas.argmax(), None)
+
+    def _normalise(self, beta: MacroArchitecture, mixtures: list) -> None:
+        mode = self.settings.batch_norm
+        if mode == "recalibrated":
+            self.network.set_norm("track")
+            for number, batch in enumerate(self.calibration):
+                self.network.state.momentum = 1 / (number + 1)
+                self.network(batch["image"].to(self.device), beta, mixtures)
+            self.network.state.momentum = 0.1
+        self.network.set_norm("batch" if mode == "batch" else "running")
+
+    def _batches(self, shuffle: int | None) -> list[dict[str, Tensor]]:
+        count, size = len(self.dataset), self.settings.batch_size
+        order = np.arange(count) if shuffle is None else np.random.default_rng(shuffle).permutation(count)
+        parts = np.array_split(order, max(1, round(count / size)))
+        return [{k: v[torch.from_numpy(part)] for k, v in self._samples.items()} for part in parts]
+
+    def _share(self, shuffle: int | None) -> list[dict[str, Tensor]]:
+        return self._batches(shuffle)[self.rank :: self.world_size]
+
+    def _measure(self, beta: MacroArchitecture, mixtures: list, shuffle: int | None) -> float:
+        if self.settings.metric == "negative_loss":
+            return -self._loss(beta, mixtures, shuffle)
+        forward = lambda images: self.network(images, beta, mixtures)  # noqa: E731
+        poses = predict_poses(forward, self._share(shuffle), self.device, udp=self.dataset.udp)
+        return self._pck(poses) if self.settings.metric == "pck" else self._ap(poses)
+
+    def _ap(self, poses: Poses) -> float:
+        persons = [self.dataset.annotations.persons[i] for i in poses.index]
+        ids = np.array([p.image_id for p in persons])
+        return max(fast_ap(self._truth, ids, poses.joints, poses.scores.mean(1))["AP"], 0.0)
+
+    def _pck(self, poses: Poses) -> float:
+        persons = [self.dataset.annotations.persons[i] for i in poses.index]
+        names = self.dataset.annotations.schema.joints
+        truth, visible = np.stack([p.joints for p in persons]), np.stack([p.visible for p in persons])
+        has_torso = {"left_shoulder", "right_hip"} <= set(names)
+        sizes = torso_sizes(truth, visible, names) if has_torso else box_sizes(np.stack([p.bbox for p in persons]))
+        return weighted_mean(*pck(poses.joints, truth, visible, sizes, 0.2)) / 100
+
+    def _loss(self, beta: MacroArchitecture, mixtures: list, shuffle: int | None) -> float:
+        total = 0.0
+        for batch in self._share(shuffle):
+            batch = {k: v.to(self.device) for k, v in batch.items()}
+            heatmaps = self.network(batch["image"], beta, mixtures)
+            total += joints_mse_loss(heatmaps, batch["target"], batch["weight"]).item() * len(heatmaps)
+        return average(total) * self.world_size / len(self.dataset)
+
+    def _flops_penalty(self, beta: MacroArchitecture, ops: dict[str, list[int]] | None) -> float:
+        if not self.settings.flops_weight:
+            return 0.0
+        over = self.gmacs(beta, ops) / self.settings.target_gmacs - 1
+        return self.settings.flops_weight * max(0.0, over)
+
+    def gmacs(self, beta: MacroArchitecture, ops: dict[str, list[int]] | None = None) -> float:
+        """Multiply-adds (10^9) of the network that would be derived, at its own width."""
+        space = self.network.space.macro.widened(self.width)
+        cells = derive_cells(self.alphas) if ops is None else cells_of(self.alphas, ops)
+        return count_macs(space, beta, cells, self.dataset.size_wh, self.network.num_joints) / 1e9

@@ -1,0 +1,124 @@
+"""Processes, devices, signals and the run's folder."""
+
+import logging
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from autopose.errors import UserError
+
+logger = logging.getLogger("autopose")
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and its state is saved."""
+
+    def __init__(self, signum: int):
+        super().__init__(signal.Signals(signum).name)
+        self.exit_code = 128 + signum
+
+
+class StopRequest:
+    """Turns SIGINT, SIGTERM and SIGUSR1 into a flag that loops read between steps; a second SIGINT stops at once."""
+
+    def __init__(self):
+        self.signum = 0
+        for signum in SIGNALS:
+            signal.signal(signum, self._handle)
+
+    def _handle(self, signum: int, frame) -> None:
+        if self.signum == signal.SIGINT == signum:
+            raise KeyboardInterrupt
+        self.signum = signum
+
+    def agreed(self) -> int:
+        """The signal that any process received, 0 for none; every process gets the same answer."""
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            flag = torch.tensor([self.signum], device="cuda" if dist.get_backend() == "nccl" else "cpu")
+            dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+            self.signum = int(flag.item())
+        return self.signum
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One process of a run: its device, its place among the others and the run's folder."""
+
+    device: torch.device
+    rank: int
+    world_size: int
+    folder: Path
+    stop: StopRequest
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+
+def start(device: str, folder: str | Path, threads: int = 0, deterministic: bool = False) -> Runtime:
+    """Join the other processes (torchrun's variables), choose the device, open the log.
+
+    Raises:
+        UserError: ``device=cuda`` where PyTorch sees none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda was asked for, but PyTorch sees no CUDA device: set device=cpu or device=auto")
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    if world_size > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if on_gpu else "gloo")
+    if threads:
+        torch.set_num_threads(threads)
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the run's folder {folder}: {error.strerror or error}") from None
+    _open_log(folder, rank)
+    _set_determinism(deterministic, on_gpu)
+    place = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+    return Runtime(place, rank, world_size, folder, StopRequest())
+
+
+def _open_log(folder: Path, rank: int) -> None:
+    logger.handlers.clear()
+    logger.propagate = False
+    logger.setLevel(logging.INFO if rank == 0 else logging.WARNING)
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
+    if rank == 0:
+        handlers.append(logging.FileHandler(folder / "log.txt"))
+        handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    for handler in handlers:
+        logger.addHandler(handler)
+
+
+def _set_determinism(deterministic: bool, on_gpu: bool) -> None:
+    torch.backends.cudnn.benchmark = on_gpu and not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        if on_gpu:
+            logger.info(
+                "deterministic=true: PyTorch's deterministic algorithms are on; an operation that has none warns by "
+                "name (nearest upsampling's and average pooling's backward may), and its last bits can differ"
+            )
+
+
+def finish() -> None:
+    """Leave the process group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        dist.barrier()
