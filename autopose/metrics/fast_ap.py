@@ -145,14 +145,7 @@ def candidate_pairs(
     people = truth.first[image + 1] - truth.first[image]
     detection = np.repeat(np.arange(len(image)), people)
     person = np.arange(len(detection)) + np.repeat(truth.first[image] - (np.cumsum(people) - people), people)
-    oks = oks_pairs(
-        poses[detection],
-        truth.joints[person],
-        truth.visible[person],
-        truth.areas[person],
-        truth.boxes[person],
-        truth.sigmas,
-    )
+    oks = oks_pairs(poses, truth.joints, truth.visible, truth.areas, truth.boxes, truth.sigmas, detection, person)
     near = oks >= OKS_THRESHOLDS[0]
     return detection[near], person[near], oks[near]
 
@@ -213,31 +206,28 @@ def accumulate(
     Returns:
         precision (A, T, 101) and recall (A, T); -1 for a range without a person that counts.
     """
-    ranges, thresholds, num_detections = matched.shape
+    ranges, thresholds, _ = matched.shape
     precision, recall = np.full((ranges, thresholds, len(RECALLS)), -1.0), np.full((ranges, thresholds), -1.0)
-    extent = poses.max(axis=1) - poses.min(axis=1) if num_detections else np.zeros((0, 2))
-    outside = _outside_ranges(extent[:, 0] * extent[:, 1])
+    outside = _outside_ranges(np.ptp(poses[..., 0], axis=1) * np.ptp(poses[..., 1], axis=1))
     order = np.argsort(-scores, kind="mergesort")
     for a in range(ranges):
         positives = np.count_nonzero(~truth.ignored[a])
         if positives == 0:
             continue
-        if num_detections == 0:
-            precision[a], recall[a] = 0.0, 0.0
-            continue
         partner = matched[a][:, order]
         met = partner >= 0
-        ignored = met & truth.ignored[a][partner]
-        met &= truth.matchable[partner]
-        ignored |= ~met & outside[a][order]
-        true = np.cumsum(met & ~ignored, axis=1).astype(np.float64)
-        false = np.cumsum(~met & ~ignored, axis=1)
-        rising = np.maximum.accumulate((true / (false + true + np.spacing(1)))[:, ::-1], axis=1)[:, ::-1]
-        reached = true / positives
-        recall[a] = reached[:, -1]
+        ignored = met & np.append(truth.ignored[a], False)[partner]
+        met &= np.append(truth.matchable, False)[partner]
+        counted = ~(ignored | (~met & outside[a][order]))
+        place = np.cumsum(counted, axis=1, dtype=np.int32)
         for t in range(thresholds):
-            place = np.searchsorted(reached[t], RECALLS, side="left")
-            precision[a, t] = np.append(rising[t], 0.0)[place]
+            # Precision and recall only rise at a true positive, so the others need no place on the curve.
+            seen = place[t, met[t] & counted[t]].astype(np.float64)
+            true = np.arange(1.0, len(seen) + 1)
+            falling = np.maximum.accumulate((true / (seen + np.spacing(1)))[::-1])[::-1]
+            reached = np.searchsorted(true / positives, RECALLS, side="left")
+            precision[a, t] = np.append(falling, 0.0)[reached]
+            recall[a, t] = len(seen) / positives
     return precision, recall
 
 

@@ -38,11 +38,8 @@ def oks_matrix(
     Returns:
         (D, G) in [0, 1].
     """
-    detections, truth = np.asarray(detections, dtype=np.float64), np.asarray(truth, dtype=np.float64)
-    d, g = np.divmod(np.arange(len(detections) * len(truth)), max(len(truth), 1))
-    values = oks_pairs(
-        detections[d], truth[g], np.asarray(visible)[g], np.asarray(areas)[g], np.asarray(boxes)[g], sigmas
-    )
+    detection, person = np.divmod(np.arange(len(detections) * len(truth)), max(len(truth), 1))
+    values = oks_pairs(detections, truth, visible, areas, boxes, sigmas, detection, person)
     return values.reshape(len(detections), len(truth))
 
 
@@ -52,50 +49,54 @@ def oks_pairs(
     visible: np.ndarray,
     areas: np.ndarray,
     boxes: np.ndarray,
-    sigmas: Sequence[float] = COCO_SIGMAS,
+    sigmas: Sequence[float],
+    detection: np.ndarray,
+    person: np.ndarray,
 ) -> np.ndarray:
     """OKS of P pairs of a detection and an annotated person.
 
     OKS = mean over labelled joints of exp(-d^2 / (2 area (2 sigma)^2)). For a person without a labelled joint d is
-    the distance to the person's box doubled in width and height to each side, over all K joints.
+    the distance to the person's box grown by its own size to each side, over all K joints.
 
     Args:
-        detections, truth: (P, K, 2).
-        visible: (P, K).
-        areas: (P,).
-        boxes: (P, 4) x, y, w, h.
-        sigmas: (K,).
+        detections, truth, visible, areas, boxes, sigmas: as for ``oks_matrix``.
+        detection, person: (P,) indices of the pairs.
 
     Returns:
         (P,) float64.
     """
-    labelled = np.asarray(visible) > 0
+    detections, truth = np.asarray(detections, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    boxes, labelled = np.asarray(boxes, dtype=np.float64), np.asarray(visible) > 0
     variances = (np.asarray(sigmas, dtype=np.float64) * 2) ** 2
     normaliser = np.asarray(areas, dtype=np.float64) + np.spacing(1)
-    counts = labelled.sum(axis=1)
-    result = np.zeros(len(labelled))
+    labelled_first = np.argsort(~labelled, axis=1, kind="stable")
+    counts = labelled.sum(axis=1)[person]
+    result = np.zeros(len(counts))
     # numpy's pairwise sum depends on the number of terms: one group for each count keeps every bit of pycocotools.
     for count in np.unique(counts):
         rows = np.flatnonzero(counts == count)
+        d, g = detection[rows], person[rows]
         if count == 0:
-            offset = _outside_doubled_box(detections[rows], np.asarray(boxes, dtype=np.float64)[rows])
-            exponent = (offset**2).sum(axis=2) / variances / normaliser[rows, None] / 2
+            dx, dy = _outside_doubled_box(detections[d], boxes[g])
+            falloff = variances
         else:
-            _, joints = np.nonzero(labelled[rows])
-            joints = joints.reshape(len(rows), count)
-            pick = (rows[:, None], joints)
-            dx = detections[..., 0][pick] - truth[..., 0][pick]
-            dy = detections[..., 1][pick] - truth[..., 1][pick]
-            exponent = (dx**2 + dy**2) / variances[joints] / normaliser[rows, None] / 2
+            joints = labelled_first[g, :count]
+            dx = detections[d[:, None], joints, 0] - truth[g[:, None], joints, 0]
+            dy = detections[d[:, None], joints, 1] - truth[g[:, None], joints, 1]
+            falloff = variances[joints]
+        exponent = (dx**2 + dy**2) / falloff / normaliser[g, None] / 2
         result[rows] = np.exp(-exponent).sum(axis=1) / exponent.shape[1]
     return result
 
 
-def _outside_doubled_box(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """How far points (P, K, 2) lie outside of boxes (P, 4) grown by their own size to each side; (P, K, 2)."""
-    low = (boxes[:, :2] - boxes[:, 2:])[:, None]
-    high = (boxes[:, :2] + boxes[:, 2:] * 2)[:, None]
-    return np.maximum(0, low - points) + np.maximum(0, points - high)
+def _outside_doubled_box(points: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far points (P, K, 2) lie in x and in y outside of boxes (P, 4) grown by their size; (P, K) each."""
+    low, high = boxes[:, :2] - boxes[:, 2:], boxes[:, :2] + boxes[:, 2:] * 2
+    distances = [
+        np.maximum(0, low[:, None, axis] - points[..., axis]) + np.maximum(0, points[..., axis] - high[:, None, axis])
+        for axis in (0, 1)
+    ]
+    return distances[0], distances[1]
 
 
 def pose_similarity(

@@ -1,0 +1,125 @@
+"""Reading results of pose networks: COCO keypoint result JSON, and MPII's pred.mat as HRNet writes it.
+
+Letters: N people, D results, K joints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from autopose.data.checks import integer, number, numbers, read_json
+from autopose.data.records import Person
+from autopose.errors import UserError
+
+
+def read_results(results: str | Path | Sequence[dict]) -> tuple[list[dict], str]:
+    """Results from a JSON file, or a list as it is; with the name that messages give them.
+
+    Raises:
+        UserError: the file is missing or does not hold a list of objects.
+    """
+    name = f"'{results}'" if isinstance(results, str | Path) else "the results"
+    rows = read_json(results, "result file") if isinstance(results, str | Path) else list(results)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{name} are no COCO keypoint results: expected a list of objects with image_id and keypoints.")
+    return rows, name
+
+
+def check_results(
+    rows: Sequence[dict], name: str, num_joints: int, image_ids: Collection[int], category_id: int | None = None
+) -> None:
+    """Refuse results that would be scored wrongly or not at all. An empty list is a legal result: nothing was found.
+
+    Args:
+        rows: COCO keypoint results.
+        name: of their source, for the message.
+        num_joints: K of the dataset.
+        image_ids: the dataset's images.
+        category_id: where given, every row needs a category and at least one this one.
+
+    Raises:
+        UserError: an unknown image, a wrong number of keypoints, a value that is missing or no finite number, or only
+            other categories.
+    """
+    known = set(image_ids)
+    for position, row in enumerate(rows):
+        where = f"{name}, entry {position}"
+        image_id = integer(row, "image_id", where)
+        if image_id not in known:
+            raise UserError(f"{where}: image_id {image_id} is not in the annotation: is this the right split?")
+        numbers(row, "keypoints", 3 * num_joints, where)
+        number(row, "score", where, least=-1e7)
+        if category_id is not None:
+            integer(row, "category_id", where)
+    if category_id is not None and rows and all(row["category_id"] != category_id for row in rows):
+        raise UserError(f"{name}: no entry is of category {category_id}, the annotation's keypoint category.")
+
+
+def poses_of_people(rows: Sequence[dict], name: str, persons: Sequence[Person], num_joints: int) -> np.ndarray:
+    """The predicted pose of each annotated person, for PCK and PCKh, which score people and not detections.
+
+    A result belongs to the person that its ``annotation_id`` names. Without that key the images must show one person
+    each, and the result of the highest score counts.
+
+    Args:
+        rows: checked results.
+        name: of their source, for the message.
+        persons: N annotated people.
+        num_joints: K.
+
+    Returns:
+        (N, K, 2) px, NaN for a person without a result, whose joints then count as missed.
+
+    Raises:
+        UserError: a result names no person or one that another result has, or cannot be given to a person.
+    """
+    poses = np.full((len(persons), num_joints, 2), np.nan)
+    best = np.full(len(persons), -np.inf)
+    place = {person.annotation_id: n for n, person in enumerate(persons)}
+    in_image: dict[int, list[int]] = {}
+    for n, person in enumerate(persons):
+        in_image.setdefault(person.image_id, []).append(n)
+    for position, row in enumerate(rows):
+        where = f"{name}, entry {position}"
+        if "annotation_id" in row:
+            n = place.get(integer(row, "annotation_id", where))
+            if n is None or np.isfinite(best[n]):
+                problem = "is not annotated" if n is None else "has two results"
+                raise UserError(f"{where}: person {row['annotation_id']} {problem}; PCK needs one result a person.")
+        else:
+            people = in_image.get(row["image_id"], [])
+            if len(people) != 1:
+                raise UserError(
+                    f"{where}: image {row['image_id']} has {len(people)} annotated people, so PCK needs the result's "
+                    "annotation_id to tell whose it is."
+                )
+            n = people[0]
+        if row["score"] > best[n]:
+            best[n] = row["score"]
+            poses[n] = np.reshape(row["keypoints"], (num_joints, 3))[:, :2]
+    return poses
+
+
+def read_mpii_predictions(path: str | Path, num_people: int, num_joints: int) -> np.ndarray:
+    """Poses from pred.mat as HRNet writes it: ``preds`` (N, K, 2), 1-based, in the order of the annotation file.
+
+    Returns:
+        (N, K, 2) 0-based px.
+
+    Raises:
+        UserError: the file is missing, unreadable, or of other shape.
+    """
+    from scipy.io import loadmat
+
+    try:
+        poses = loadmat(str(path), variable_names=["preds"]).get("preds")
+    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+        raise UserError(f"The prediction file '{path}' cannot be read ({str(error)[:100]}).") from None
+    shape = (num_people, num_joints)
+    if poses is None or poses.ndim != 3 or poses.shape[:2] != shape or poses.shape[2] not in (2, 3):
+        came = "nothing" if poses is None else f"shape {poses.shape}"
+        raise UserError(f"'{path}': expected preds of shape ({num_people}, {num_joints}, 2), found {came}.")
+    return poses[..., :2].astype(np.float64) - 1.0

@@ -1,0 +1,211 @@
+"""Scores of results under a stated protocol: OKS-AP by pycocotools, PCKh of MPII, PCK of other sets; and their tables.
+
+Letters: N people, K joints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from autopose.data.checks import read_json, records
+from autopose.data.records import PoseAnnotations
+from autopose.data.schema import COCO, KeypointSchema, schema_from_category
+from autopose.engine.results_file import check_results, poses_of_people, read_mpii_predictions, read_results
+from autopose.errors import UserError
+from autopose.metrics.ap import MAX_DETECTIONS, METRICS, coco_ap
+from autopose.metrics.pck import COLUMNS, PCK_ALPHA, PCK_REFERENCES, box_sizes, pck_table, pckh, torso_sizes
+
+AP_HEADERS = ("AP", "Ap .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)")
+
+
+@dataclass(frozen=True)
+class Score:
+    """Numbers and what they mean.
+
+    Attributes:
+        metrics: full precision; AP and AR as fractions, PCK and PCKh in percent.
+        counts: images, people and detections that were scored.
+        protocol: how they were made, in the order of printing.
+        columns: (header, key of ``metrics``) of the literature's table.
+    """
+
+    metrics: dict[str, float]
+    counts: dict[str, int]
+    protocol: dict[str, str]
+    columns: tuple[tuple[str, str], ...]
+
+    def table(self, name: str) -> str:
+        """The literature's table with one row, three decimals; n/a where nothing was annotated."""
+        headers = ["Arch", *(header for header, _ in self.columns)]
+        cells = [name, *(_decimal(self.metrics[key]) for _, key in self.columns)]
+        rows = [headers, ["---"] * len(headers), cells]
+        return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+    def description(self) -> str:
+        """One line for each fact of the protocol, then the counts."""
+        lines = [f"{key}: {value}" for key, value in self.protocol.items()]
+        return "\n".join([*lines, ", ".join(f"{count} {what}" for what, count in self.counts.items())])
+
+
+def _decimal(value: float) -> str:
+    return "n/a" if np.isnan(value) or value == -1 else f"{value:.3f}"
+
+
+def score_results(
+    annotations: PoseAnnotations,
+    results: str | Path | Sequence[dict],
+    *,
+    how: Mapping[str, str] | None = None,
+    image_ids: Sequence[int] | None = None,
+    pck_reference: str = "torso",
+    pck_alpha: float = PCK_ALPHA,
+) -> Score:
+    """Score results by the metric of their dataset: ``oks``, ``pckh`` or ``pck``.
+
+    Args:
+        annotations: ground truth; for PCK and PCKh with annotated people, not with a detector's boxes.
+        results: COCO keypoint results or their file; for MPII also pred.mat as HRNet writes it.
+        how: what is known of the results' making (box source, flip, decoding, NMS), added to the protocol.
+        image_ids: the images to count (OKS), all without it.
+        pck_reference: ``torso`` or ``bbox``, the size that PCK refers to.
+        pck_alpha: the fraction of it.
+
+    Raises:
+        UserError: results that cannot be scored, see ``check_results`` and ``poses_of_people``.
+    """
+    if annotations.metric == "oks":
+        return score_keypoint_results(annotations.coco_gt, results, annotations.schema, how=how, image_ids=image_ids)
+    if annotations.metric == "pckh" and isinstance(results, str | Path) and str(results).endswith(".mat"):
+        poses = read_mpii_predictions(results, len(annotations.persons), annotations.schema.num_joints)
+    else:
+        rows, name = read_results(results)
+        check_results(rows, name, annotations.schema.num_joints, annotations.images)
+        poses = poses_of_people(rows, name, annotations.persons, annotations.schema.num_joints)
+    return score_poses(annotations, poses, how=how, pck_reference=pck_reference, pck_alpha=pck_alpha)
+
+
+def score_keypoint_results(
+    ground_truth: dict | str | Path,
+    results: str | Path | Sequence[dict],
+    schema: KeypointSchema | None = None,
+    *,
+    how: Mapping[str, str] | None = None,
+    image_ids: Sequence[int] | None = None,
+) -> Score:
+    """OKS-AP and AR of COCO keypoint results, computed by pycocotools.
+
+    Args:
+        ground_truth: COCO keypoint annotations or their file.
+        results: COCO keypoint results or their file; an empty list scores 0.
+        schema: joints and sigmas; without it those of the annotation's first category.
+        how: what is known of the results' making, added to the protocol.
+        image_ids: the images to count, all without it; results of others are then left out.
+
+    Raises:
+        UserError: files that cannot be read, results that do not fit the annotations.
+    """
+    name = f"'{ground_truth}'" if isinstance(ground_truth, str | Path) else "the annotations"
+    dataset = read_json(ground_truth, "annotation file") if isinstance(ground_truth, str | Path) else ground_truth
+    categories, images = records(dataset, "categories", name), records(dataset, "images", name)
+    people = records(dataset, "annotations", name)
+    if not categories or not images:
+        raise UserError(f"{name}: expected at least one category and one image.")
+    if schema is None:
+        schema = COCO if categories[0].get("keypoints") == list(COCO.joints) else schema_from_category(categories[0])
+    rows, source = read_results(results)
+    known = [image["id"] for image in images]
+    check_results(rows, source, schema.num_joints, known, categories[0]["id"])
+    counted = set(known if image_ids is None else image_ids)
+    metrics = coco_ap(dataset, rows, schema.sigmas, image_ids)
+    in_count = [a for a in people if a["image_id"] in counted and not a.get("iscrowd") and any(a["keypoints"][2::3])]
+    protocol = {
+        "metric": f"OKS-AP, pycocotools {version('pycocotools')}, OKS 0.50:0.05:0.95, maxDets {MAX_DETECTIONS}",
+        "sigmas": "COCO" if schema.sigmas == COCO.sigmas else f"of {schema.name}: {list(schema.sigmas)}",
+    }
+    return Score(
+        metrics=metrics,
+        counts={
+            "images": len(counted),
+            "people": len(in_count),
+            "detections": sum(row["image_id"] in counted for row in rows),
+        },
+        protocol=protocol | _known_of(how, results),
+        columns=tuple(zip(AP_HEADERS, METRICS, strict=True)),
+    )
+
+
+def score_poses(
+    annotations: PoseAnnotations,
+    poses: np.ndarray,
+    *,
+    how: Mapping[str, str] | None = None,
+    pck_reference: str = "torso",
+    pck_alpha: float = PCK_ALPHA,
+) -> Score:
+    """PCKh (``annotations.metric`` pckh) or PCK of one pose for each annotated person.
+
+    Args:
+        annotations: N annotated people with joints.
+        poses: (N, K, 2) 0-based px; NaN counts as missed.
+        how, pck_reference, pck_alpha: as for ``score_results``.
+
+    Raises:
+        UserError: unknown reference, or a set without the joints of the torso.
+    """
+    persons = annotations.persons
+    joints = np.stack([p.joints for p in persons])
+    visible = np.stack([p.visible for p in persons])
+    if annotations.metric == "pckh":
+        sizes = np.array([np.nan if p.head_size is None else p.head_size for p in persons])
+        metrics = pckh(poses, joints, visible, sizes)
+        columns = (*COLUMNS, "Mean", "Mean@0.1")
+        protocol = {
+            "metric": "PCKh@0.5 and @0.1, head size 0.6 of the head box's diagonal",
+            "head boxes": str(annotations.head_source),
+        }
+    else:
+        sizes = _reference_sizes(annotations, joints, visible, pck_reference)
+        metrics = pck_table(poses, joints, visible, sizes, annotations.schema.joints, pck_alpha)
+        columns = tuple(key for key in (*COLUMNS, "Mean") if key in metrics)
+        protocol = {"metric": f"PCK@{pck_alpha:g} of the {_REFERENCE_NAMES[pck_reference]}"}
+    scored = np.isfinite(sizes)
+    if not scored.all():
+        protocol["left out"] = f"{int((~scored).sum())} people whose reference size is not annotated"
+    return Score(
+        metrics=metrics,
+        counts={
+            "images": len({p.image_id for p in persons}),
+            "people": int(scored.sum()),
+            "detections": int(np.isfinite(poses).all(axis=(1, 2)).sum()),
+        },
+        protocol=protocol | _known_of(how, None),
+        columns=tuple((column, column) for column in columns),
+    )
+
+
+_REFERENCE_NAMES = {"torso": "torso (left shoulder to right hip)", "bbox": "longer side of the person's box"}
+
+
+def _reference_sizes(
+    annotations: PoseAnnotations, joints: np.ndarray, visible: np.ndarray, reference: str
+) -> np.ndarray:
+    if reference not in PCK_REFERENCES:
+        raise UserError(f"The size that PCK refers to must be one of {', '.join(PCK_REFERENCES)}, got '{reference}'.")
+    if reference == "bbox":
+        return box_sizes(np.stack([p.bbox for p in annotations.persons]))
+    try:
+        return torso_sizes(joints, visible, annotations.schema.joints)
+    except ValueError as error:
+        raise UserError(f"PCK of '{annotations.schema.name}': {error}.") from None
+
+
+def _known_of(how: Mapping[str, str] | None, results: object) -> dict[str, str]:
+    if how is not None:
+        return dict(how)
+    source = f"'{results}'" if isinstance(results, str | Path) else "the results"
+    return {"boxes, flip, decoding, NMS": f"as {source} were made; they are scored as they are"}
