@@ -1,0 +1,135 @@
+"""The built-in dataset: drawn figures in COCO's layout, for when a person has no data at all.
+
+The pictures depend on the seed, the split and the picture's number only, so a larger set begins with the smaller one.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from autopose.data.scenes import draw_scene
+from autopose.data.schema import COCO
+from autopose.errors import UserError
+
+SPLITS = ("train", "val")
+_MARKER = "synthetic.json"
+# Raised whenever the drawing changes, so that folders made by older code are drawn anew.
+_VERSION = 1
+_JPEG_QUALITY = 95
+_SMALLEST_SIDE = 32
+
+
+def synthetic_dataset(
+    root: str | Path, seed: int, num_train: int, num_val: int, image_size: tuple[int, int] = (160, 160)
+) -> Path:
+    """Draw the dataset into a folder, or keep what is there if it was drawn with the same arguments.
+
+    The folder holds annotations/person_keypoints_{train,val}.json, train/ and val/ with JPEG files, and a marker with
+    the arguments; it appears whole or not at all.
+
+    Args:
+        root: the folder; made, or replaced where it holds a set drawn with other arguments.
+        seed: not negative.
+        num_train, num_val: pictures of each split.
+        image_size: width and height in px.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: unusable arguments, a folder that holds something else, or no space left.
+    """
+    root = Path(root)
+    if seed < 0 or num_train < 1 or num_val < 1 or min(image_size) < _SMALLEST_SIDE:
+        raise UserError(
+            f"The synthetic set needs a seed of at least 0, at least 1 picture a split and {_SMALLEST_SIDE} px a side, "
+            f"got seed {seed}, {num_train} and {num_val} pictures of {image_size[0]}x{image_size[1]}."
+        )
+    wanted = {
+        "version": _VERSION,
+        "seed": seed,
+        "num_train": num_train,
+        "num_val": num_val,
+        "image_size": list(image_size),
+    }
+    if _marker(root) == wanted:
+        return root
+    if root.exists() and (not root.is_dir() or (any(root.iterdir()) and not (root / _MARKER).is_file())):
+        raise UserError(f"'{root}' holds something else than a synthetic set: name another folder for it.")
+    draft = None
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+        for split, count in zip(SPLITS, (num_train, num_val), strict=True):
+            _write_split(draft, split, seed, count, (int(image_size[0]), int(image_size[1])))
+        (draft / _MARKER).write_text(json.dumps(wanted), encoding="utf-8")
+        draft.chmod(0o755)
+        _move_into_place(draft, root, wanted)
+    except OSError as error:
+        raise UserError(f"The synthetic set cannot be written to '{root}': {error.strerror or error}.") from None
+    finally:
+        if draft is not None:
+            shutil.rmtree(draft, ignore_errors=True)
+    return root
+
+
+def _marker(root: Path) -> object:
+    """The arguments the folder was drawn with, or None; an unreadable marker counts as other arguments."""
+    try:
+        return json.loads((root / _MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _move_into_place(draft: Path, root: Path, wanted: dict) -> None:
+    """Rename the draft; another process that drew the same set in the meantime has done the work already."""
+    if root.exists() and _marker(root) != wanted:
+        shutil.rmtree(root)
+    try:
+        os.rename(draft, root)
+    except OSError:
+        if _marker(root) != wanted:
+            raise
+
+
+def _write_split(root: Path, split: str, seed: int, count: int, size_wh: tuple[int, int]) -> None:
+    (root / split).mkdir()
+    images, annotations = [], []
+    for index in range(count):
+        rng = np.random.default_rng((seed, SPLITS.index(split), index))
+        picture, people = draw_scene(rng, size_wh)
+        name = f"{index:06d}.jpg"
+        _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        (root / split / name).write_bytes(data.tobytes())
+        images.append({"id": index, "file_name": name, "width": size_wh[0], "height": size_wh[1]})
+        for person in people:
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": index,
+                    "category_id": 1,
+                    "iscrowd": 0,
+                    "bbox": person["bbox"],
+                    "area": person["area"],
+                    "num_keypoints": int(np.count_nonzero(person["keypoints"][:, 2])),
+                    "keypoints": [
+                        int(v) if n % 3 == 2 else v for n, v in enumerate(person["keypoints"].ravel().tolist())
+                    ],
+                }
+            )
+    category = {
+        "id": 1,
+        "name": "person",
+        "supercategory": "person",
+        "keypoints": list(COCO.joints),
+        "skeleton": [[a + 1, b + 1] for a, b in COCO.skeleton],
+    }
+    document = {"images": images, "annotations": annotations, "categories": [category]}
+    path = root / "annotations" / f"person_keypoints_{split}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(document), encoding="utf-8")
