@@ -1,60 +1,149 @@
-"""Mixed edges of a cell with batched convolutions and shared pools."""
+"""Mixed edges of a cell from restructured ATen calls, registered whole: forward and backward are one operator each."""
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from ..reference import mixed_edges as _plain
+from .cell import Layout, Source, Tables, backward, forward
+from .convolution import CHANNELS_LAST
+
+NUM_SAVED = 5
 
 
 def mixed_edges(
     inputs: Sequence[Tensor],
-    num_nodes,
-    conv1,
-    conv3,
-    conv5,
-    mix,
+    num_nodes: int,
+    conv1: Tensor,
+    conv3: Tensor,
+    conv5: Tensor,
+    mix: Tensor,
     *,
-    norm_weight=None,
-    norm_bias=None,
-    statistics=None,
-    eps=1e-5,
+    norm_weight: Tensor | None = None,
+    norm_bias: Tensor | None = None,
+    statistics: tuple[Tensor, Tensor] | None = None,
+    eps: float = 1e-5,
     process_group=None,
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """(nodes, mean (E, 5, C), biased var (E, 5, C)); ``statistics``, if given, are used instead of the batch's.
+
+    Other arguments as the public function's.
+    """
+    mean, var = (None, None) if statistics is None else statistics
+    group = "" if process_group is None else process_group.group_name
+    nodes = list(_forward(
+        list(inputs), num_nodes, conv1, conv3, conv5, mix, norm_weight, norm_bias, mean, var, eps, group
+    ))  # fmt: skip
+    return nodes[:num_nodes], nodes[num_nodes], nodes[num_nodes + 1]
+
+
+def _tables(like: Tensor, mix, norm_weight, norm_bias, mean, var, eps, group) -> Tables:
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    tables = [None if t is None else t.detach().to(dtype) for t in (mix, norm_weight, norm_bias, mean, var)]
+    return Tables(*tables, eps, group)
+
+
+@torch.library.custom_op("autopose::mixed_cell", mutates_args=())
+def _forward(
+    inputs: list[Tensor], num_nodes: int, conv1: Tensor, conv3: Tensor, conv5: Tensor, mix: Tensor,
+    norm_weight: Tensor | None, norm_bias: Tensor | None, mean: Tensor | None, var: Tensor | None,
+    eps: float, group: str,
+) -> list[Tensor]:  # fmt: skip
+    """Nodes, mean, var and what the backward pass needs, `NUM_SAVED` tensors a source."""
+    like = inputs[0]
+    tables = _tables(like, mix, norm_weight, norm_bias, mean, var, eps, group)
+    convs = [w.detach() for w in (conv1, conv3, conv5)]
+    with torch.autocast(like.device.type, enabled=False):
+        nodes, mean, var, sources = forward(inputs, num_nodes, convs, tables)
+    saved = [t for source in sources for t in source.tensors()]
+    return [*(node.contiguous(memory_format=_format(like)) for node in nodes), mean, var, *saved]
+
+
+@_forward.register_fake
+def _(inputs, num_nodes, conv1, conv3, conv5, mix, norm_weight, norm_bias, mean, var, eps, group):
+    like = inputs[0]
+    n, c, h, w = like.shape
+    layout, p = Layout(len(inputs), num_nodes), n * h * w
+    stats = torch.float64 if like.dtype == torch.float64 else torch.float32
+    table = (mix.shape[0], 5, c)
+    nodes = [torch.empty_like(like, memory_format=_format(like)) for _ in range(num_nodes)]
+    saved = []
+    for source in range(layout.num_sources):
+        width = len(layout.edges(source)) * c
+        saved += [like.new_empty(p, width) for _ in range(3)] + [like.new_empty(p, 3 * c)]
+        saved.append(torch.empty_like(like, dtype=torch.int64, memory_format=CHANNELS_LAST))
+    return [*nodes, like.new_empty(table, dtype=stats), like.new_empty(table, dtype=stats), *saved]
+
+
+@torch.library.custom_op("autopose::mixed_cell_backward", mutates_args=())
+def _backward(
+    grads: list[Tensor | None], states: list[Tensor], convs: list[Tensor], mix: Tensor,
+    norm_weight: Tensor | None, norm_bias: Tensor | None, mean: Tensor, var: Tensor, saved: list[Tensor],
+    eps: float, group: str, training: bool, need_inputs: list[bool], need_convs: list[bool],
+) -> list[Tensor]:  # fmt: skip
+    """Gradients of the inputs and convolutions that need one, of mix and of the affine parameters (if any)."""
+    like = states[0]
+    running = (None, None) if training else (mean, var)
+    tables = _tables(like, mix, norm_weight, norm_bias, *running, eps, group)
+    sources = []
+    for index, state in enumerate(states):
+        *convolved, plain, argmax = saved[index * NUM_SAVED : (index + 1) * NUM_SAVED]
+        sources.append(Source(state.contiguous(memory_format=CHANNELS_LAST), convolved, plain, argmax))
+    with torch.autocast(like.device.type, enabled=False):
+        found = backward(grads, sources, convs, tables, mean, var, (need_inputs, need_convs))
+    results = [g for g in (*found.inputs, *found.convs) if g is not None] + [found.mix.to(mix.dtype)]
+    if norm_weight is not None:
+        results += [found.weight.to(norm_weight.dtype), found.bias.to(norm_bias.dtype)]
+    return results
+
+
+@_backward.register_fake
+def _(
+    grads, states, convs, mix, norm_weight, norm_bias, mean, var, saved, eps, group, training, need_inputs, need_convs
 ):
-    """(nodes, mean (E, 5, C), var (E, 5, C)); arguments as the public function's."""
-    shape = (mix.shape[0], 5, inputs[0].shape[1])
-    if statistics is not None:
-        mean, var = statistics
-        nodes = _plain(
-            inputs,
-            num_nodes,
-            conv1,
-            conv3,
-            conv5,
-            mix,
-            norm_weight=norm_weight,
-            norm_bias=norm_bias,
-            running_mean=mean,
-            running_var=var,
-            training=False,
-            eps=eps,
-        )
-        return nodes, mean, var
-    mean, var = mix.new_zeros(shape), mix.new_zeros(shape)
-    nodes = _plain(
-        inputs,
-        num_nodes,
-        conv1,
-        conv3,
-        conv5,
-        mix,
-        norm_weight=norm_weight,
-        norm_bias=norm_bias,
-        running_mean=mean,
-        running_var=var,
-        momentum=1.0,
-        eps=eps,
-        process_group=process_group,
-    )
-    count = inputs[0].numel() // inputs[0].shape[1]
-    return nodes, mean, var * ((count - 1) / count)
+    results = [torch.empty_like(s, memory_format=CHANNELS_LAST) for s, need in zip(states, need_inputs) if need]
+    results += [
+        torch.empty_like(w, memory_format=torch.contiguous_format) for w, need in zip(convs, need_convs) if need
+    ]
+    tables = [mix] if norm_weight is None else [mix, norm_weight, norm_bias]
+    return results + [torch.empty_like(t) for t in tables]
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    states, num_nodes, conv1, conv3, conv5, mix, norm_weight, norm_bias, mean, _, eps, group = inputs
+    ctx.shape = (len(states), num_nodes, norm_weight is not None)
+    ctx.options = (eps, group, mean is None)
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(*output[num_nodes:])
+    norm = () if norm_weight is None else (norm_weight, norm_bias)
+    ctx.save_for_backward(*states, *output[: num_nodes - 1], conv1, conv3, conv5, mix, *norm, *output[num_nodes:])
+
+
+def _backward_through(ctx, grads):
+    num_inputs, num_nodes, affine = ctx.shape
+    saved = list(ctx.saved_tensors)
+    states, saved = saved[: num_inputs + num_nodes - 1], saved[num_inputs + num_nodes - 1 :]
+    convs, mix, saved = saved[:3], saved[3], saved[4:]
+    norm, saved = (saved[:2], saved[2:]) if affine else ([None, None], saved)
+    mean, var, *saved = saved
+    needs = ctx.needs_input_grad
+    need_inputs, need_convs = _flags(needs[0], num_inputs), list(needs[2:5])
+    found = iter(_backward(
+        list(grads[:num_nodes]), states, convs, mix, *norm, mean, var, saved, *ctx.options, need_inputs, need_convs
+    ))  # fmt: skip
+    inputs = [next(found) if need else None for need in need_inputs]
+    weights = [next(found) if need else None for need in need_convs]
+    return inputs, None, *weights, next(found), *(next(found, None) for _ in range(2)), None, None, None, None
+
+
+def _flags(needed, count: int) -> list[bool]:
+    return list(needed) if isinstance(needed, list | tuple) else [bool(needed)] * count
+
+
+def _format(x: Tensor) -> torch.memory_format:
+    """The memory format of x, contiguous where it has neither."""
+    dense = x.is_contiguous(memory_format=CHANNELS_LAST) and not x.is_contiguous()
+    return CHANNELS_LAST if dense else torch.contiguous_format
+
+
+_forward.register_autograd(_backward_through, setup_context=_setup_context)
