@@ -17,27 +17,6 @@ PIXEL_STD = 200
 PADDING = 1.25
 
 
-def clip_boxes(boxes: np.ndarray, areas: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Clip ground-truth boxes to their image as HRNet does; boxes of a detector are left as they are.
-
-    The last pixel counts as inside, so a box that lies wholly inside loses one pixel of width and height.
-
-    Args:
-        boxes: (N, 4) x, y, w, h in pixels.
-        areas: (N,) annotated areas; people without an area are dropped.
-        width, height: image size in pixels.
-
-    Returns:
-        (N, 4) clipped boxes and an (N,) boolean mask of the ones to keep.
-    """
-    x, y, w, h = np.asarray(boxes, dtype=np.float64).reshape(-1, 4).T
-    left, top = np.maximum(0, x), np.maximum(0, y)
-    right = np.minimum(width - 1, left + np.maximum(0, w - 1))
-    bottom = np.minimum(height - 1, top + np.maximum(0, h - 1))
-    valid = (np.asarray(areas) > 0) & (right >= left) & (bottom >= top)
-    return np.stack([left, top, right - left, bottom - top], axis=1), valid
-
-
 def box_to_center_scale(
     boxes: np.ndarray, aspect: float, pixel_std: float = PIXEL_STD, padding: float = PADDING
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -101,8 +101,8 @@ def decode(heatmaps: np.ndarray, method: str = "quarter") -> tuple[np.ndarray, n
         raise ValueError(f"heatmaps must be (N, K, h, w), got shape {heatmaps.shape}")
     n, k, height, width = heatmaps.shape
     flat = heatmaps.reshape(n * k, height, width)
-    best = flat.reshape(n * k, -1).argmax(axis=1)
-    scores = flat.reshape(n * k, -1)[np.arange(n * k), best]
+    best = flat.reshape(n * k, height * width).argmax(axis=1)
+    scores = flat[np.arange(n * k), best // width, best % width]
     cells = np.stack([best % width, best // width], axis=1) * (scores > 0)[:, None]
     coords = cells.astype(np.float64)
     if method == "quarter":
