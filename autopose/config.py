@@ -258,6 +258,7 @@ class Config:
         task, name: the run's folder is outputs/TASK/NAME/TIME.
         architecture: path of an architecture.json, or all_on_conv3, single_scale, random (drawn by ``seed``).
         checkpoint: a checkpoint to derive from, evaluate or predict with; results: a COCO result file to score.
+        images: an image or a folder of images to predict on.
         resume: "no", or "auto": continue the newest valid checkpoint of this run's folder, afresh where there is none.
         device: "auto", "cpu" or "cuda"; threads: CPU threads (0: PyTorch's choice).
     """
@@ -278,7 +279,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     kernels: KernelsConfig = field(default_factory=KernelsConfig)
-    options: Any = None
+    images: str | None = None
 
     def __post_init__(self):
         _one_of("device", self.device, ("auto", "cpu", "cuda"))
@@ -288,6 +289,27 @@ class Config:
     def to_dict(self) -> dict:
         """Plain data, as a checkpoint embeds it."""
         return dataclasses.asdict(self)
+
+
+def from_checkpoint(embedded: dict, composed: Config, overrides: list[str]) -> Config:
+    """The configuration that a checkpoint embeds, changed by what the command line says.
+
+    Args:
+        embedded: ``Config.to_dict()`` of the run that wrote the checkpoint.
+        composed: the configuration of this command.
+        overrides: its command-line overrides; ``data=`` or ``experiment=`` takes this command's ``data``.
+    """
+    merged = OmegaConf.create({**embedded, **{k: getattr(composed, k) for k in ("task", "checkpoint", "results")}})
+    keys = [item.split("=")[0].lstrip("+~") for item in overrides]
+    if "data" in keys or "experiment" in keys:
+        merged.data = OmegaConf.structured(composed.data)
+    for group in ("kernels", "search", "space", "train"):
+        if group in keys:
+            merged[group] = OmegaConf.structured(getattr(composed, group))
+    for key in keys:
+        if key.split(".")[0] in embedded and (("." in key) or key in ("seed", "device", "threads", "name", "resume")):
+            OmegaConf.update(merged, key, OmegaConf.select(OmegaConf.structured(composed), key), force_add=True)
+    return from_hydra(merged)
 
 
 def from_hydra(config: DictConfig) -> Config:

@@ -157,8 +157,8 @@ def check_resumable(content: dict, config: dict, world_size: int, may_change: tu
         )
     if content.get("world_size") != world_size:
         raise UserError(
-            f"this run was started with {content.get('world_size')} process(es) and cannot be resumed with {world_size}: "
-            "batch statistics would differ; start as many, or a new run"
+            f"this run was started with {content.get('world_size')} process(es) and cannot be resumed "
+            f"with {world_size}: batch statistics would differ; start as many, or a new run"
         )
 
 

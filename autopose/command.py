@@ -1,0 +1,52 @@
+"""What every command line shares: composing the configuration, one-sentence errors, exit codes."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from autopose.config import Config, from_hydra
+from autopose.engine.runtime import Interrupted, Runtime, finish, start
+from autopose.errors import UserError
+from autopose.nas import Diverged
+
+
+def main(task: str, run: Callable[[Config, Runtime], None]) -> None:
+    """Run ``run`` under the configuration of the command line. Exit codes: 2 a user's mistake, 3 a diverged run,
+    128 + n after signal n."""
+    if int(os.environ.get("RANK", 0)) > 0:
+        # Hydra makes a folder for every process; only the first one's is used.
+        sys.argv.append(f"hydra.run.dir={tempfile.gettempdir()}/autopose-rank-{os.environ['RANK']}")
+
+    @hydra.main(version_base="1.3", config_path="pkg://autopose.configs", config_name=task)
+    def job(composed: DictConfig) -> None:
+        code = _execute(run, composed)
+        if code:
+            sys.exit(code)
+
+    job()
+
+
+def _execute(run: Callable[[Config, Runtime], None], composed: DictConfig) -> int:
+    try:
+        config = from_hydra(composed)
+        runtime = start(config.device, HydraConfig.get().runtime.output_dir, config.threads, config.deterministic)
+        run(config, runtime)
+    except (UserError, Diverged) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 3
+    except Interrupted as interrupted:
+        print(f"stopped by {interrupted}: the state is saved; resume=auto with the same hydra.run.dir continues")
+        return interrupted.exit_code
+    finally:
+        finish()
+    return 0
+
+
+def overrides() -> list[str]:
+    """The overrides of the command line, as in ["data.root=...", "experiment=lsp"]."""
+    return list(HydraConfig.get().overrides.task)

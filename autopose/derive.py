@@ -1,0 +1,29 @@
+"""Derive an architecture from a search checkpoint: ``python -m autopose.derive checkpoint=PATH search.derive_samples=20``."""
+
+from autopose.command import main, overrides
+from autopose.config import Config, from_checkpoint
+from autopose.engine.checkpoint import read_checkpoint
+from autopose.engine.figures import draw_architecture
+from autopose.engine.runtime import Runtime
+from autopose.engine.search import SearchRun
+from autopose.engine.summary import print_found
+from autopose.errors import UserError
+
+
+def run(config: Config, runtime: Runtime) -> None:
+    """Rebuild the supernet of the checkpoint, score N sampled β and the policy's mode, write the best (§3.3)."""
+    if not config.checkpoint:
+        raise UserError("derive needs a search checkpoint: checkpoint=outputs/search/.../checkpoints/last.pt")
+    content = read_checkpoint(config.checkpoint, "search")
+    config = from_checkpoint(content["config"], config, overrides())
+    search = SearchRun(config, runtime)
+    search.load(content)
+    architecture = search.derive()
+    if runtime.is_main:
+        architecture.save(runtime.folder / "architecture.json")
+        draw_architecture(architecture, runtime.folder / "architecture.png")
+        print_found(architecture, config, runtime.folder, search.search.network.num_joints)
+
+
+if __name__ == "__main__":
+    main("derive", run)

@@ -1,0 +1,263 @@
+"""A whole search: data, Algorithm 1, records, checkpoints, derivation."""
+
+import logging
+import time
+from collections.abc import Iterator
+from itertools import islice
+
+import torch
+from tqdm import tqdm
+
+from autopose import kernels
+from autopose.config import Config
+from autopose.data.splits import SearchSplit, split_search
+from autopose.data.stream import BatchStream, make_loader
+from autopose.models import PoseNetwork
+from autopose.nas import BilevelSearch, cells_of, derive_cells, select_macro
+from autopose.nas.baselines import evolution, random_search
+from autopose.nas.randomness import derive_seed
+from autopose.space import Architecture
+
+from .checkpoint import CheckpointStore, check_resumable
+from .datasets import load_annotations, pose_dataset
+from .figures import draw_architecture, draw_search_curves
+from .health import epoch_health
+from .memory import explain_out_of_memory, report_memory
+from .record import MetricsLog
+from .reward import RewardScorer
+from .runtime import Interrupted, Runtime
+
+logger = logging.getLogger("autopose")
+MAY_CHANGE = (
+    "task", "name", "resume", "device", "threads", "kernels", "evaluate", "train", "architecture", "checkpoint",
+    "results", "images", "data.workers", "data.cache", "data.check_images", "data.root", "search.checkpoint_every",
+    "search.keep_checkpoints", "search.derive_samples", "search.max_skips", "search.width",
+)  # fmt: skip
+
+
+class SearchRun:
+    """One search on one process; ``run`` returns the found architecture."""
+
+    def __init__(self, config: Config, runtime: Runtime):
+        self.config, self.runtime, self.settings = config, runtime, config.search
+        self.size = self.settings.image_size or config.data.image_size
+        space = config.space.search_space()
+        space.macro.check_image_size(self.size)
+        split = self._split()
+        self._build(space, split)
+        self.sums: dict[str, list[float]] = {}
+        self.rewards: list[dict] = []
+        self.store = CheckpointStore(
+            runtime.folder, "search", config.to_dict(), self.settings.keep_checkpoints, runtime.world_size
+        )
+
+    def _split(self) -> SearchSplit:
+        config, reward = self.config, self.settings.reward
+        train = load_annotations(config.data, "train", config.seed)
+        validation = load_annotations(config.data, "val", config.seed) if reward.split == "paper" else None
+        split = split_search(
+            train, config.seed, reward_images=reward.images, reward_fraction=reward.fraction, reward_split=reward.split,
+            validation=validation,
+        )  # fmt: skip
+        logger.info("split      %s", split.description)
+        return split
+
+    def _build(self, space, split: SearchSplit) -> None:
+        config, runtime, settings = self.config, self.runtime, self.settings
+        torch.manual_seed(derive_seed(config.seed, "weights"))
+        network = PoseNetwork(
+            space, split.weights.schema.num_joints, config.space.supernet_affine, config.kernels,
+            settings.activation_checkpointing,
+        )  # fmt: skip
+        network.to(runtime.device, memory_format=torch.channels_last)
+        network.state.synchronised = settings.sync_bn
+        network.set_norm("track" if settings.reward.batch_norm == "running" else "batch")
+        relax = "alpha" if settings.algorithm == "bilevel" else "random"
+        self.search = BilevelSearch(network, settings, config.seed, relax)
+        self.weight_data = pose_dataset(split.weights, config.data, self.size, augment=True)
+        self.alpha_data = pose_dataset(split.alpha, config.data, self.size, augment=True)
+        self.reward = RewardScorer(
+            network, self.search.alphas, pose_dataset(split.reward, config.data, self.size), settings.reward,
+            runtime.device, settings.width, runtime.rank, runtime.world_size, config.data.workers,
+        )  # fmt: skip
+        self._describe(space, network)
+
+    def _describe(self, space, network: PoseNetwork) -> None:
+        parameters = sum(p.numel() for p in network.parameters()) / 1e6
+        logger.info("space      10^%.1f architectures, supernet of %.2f M parameters", space.log10_size(), parameters)
+        for line in kernels.describe(network.choice, self.runtime.device, torch.float32):
+            logger.info("kernel     %s", line)
+        report_memory(network, self.settings, self.size, self.runtime)
+
+    def run(self) -> Architecture:
+        """Algorithm 1, then derivation (§3.3); resumes where asked."""
+        if self.config.resume == "auto":
+            self._resume()
+        search, settings = self.search, self.settings
+        self.log = MetricsLog(self.runtime.folder, search.position.epoch) if self.runtime.is_main else None
+        total = settings.epochs * settings.iterations
+        self.bar = tqdm(total=total, initial=search.step, unit="it", disable=not self.runtime.is_main, mininterval=1.0)
+        try:
+            with explain_out_of_memory("search"):
+                while search.position.epoch < settings.epochs:
+                    self._epoch()
+        finally:
+            self.bar.close()
+        with explain_out_of_memory("search"):
+            return self._finish()
+
+    def _epoch(self) -> None:
+        """One epoch: N_iter cell updates, then N_ctr controller updates, then records."""
+        search, settings = self.search, self.settings
+        started, before = time.monotonic(), search.position.iteration
+        batches = self._batches()
+        for weight_batch, alpha_batch in islice(batches, settings.iterations - before):
+            for name, value in search.cell_update(weight_batch, alpha_batch).items():
+                self.sums.setdefault(name, []).append(value)
+            self._after_iteration()
+        self.reward.clear()
+        self._calibrate()
+        if search.controller_active and settings.algorithm == "bilevel" and search.network.space.beta is None:
+            while search.position.controller_update < settings.controller.updates:
+                self.rewards.append(search.controller_update(self.reward))
+                self._stop_if_asked()
+        self._finish_epoch(time.monotonic() - started, settings.iterations - before)
+
+    def _batches(self) -> Iterator[tuple[dict, dict]]:
+        """Pairs of a batch for ω and a batch for α from the current step on, on the device."""
+        config, runtime, device = self.config, self.runtime, self.runtime.device
+        loaders = []
+        for dataset, purpose in ((self.weight_data, "weights"), (self.alpha_data, "alpha")):
+            stream = BatchStream(
+                len(dataset), self.settings.batch_size, derive_seed(config.seed, "batches", purpose), self.search.step,
+                self.settings.iterations - self.search.position.iteration, runtime.rank, runtime.world_size,
+            )  # fmt: skip
+            loaders.append(make_loader(dataset, stream, config.data.workers, device.type == "cuda"))
+
+        def place(batch: dict) -> dict:
+            images = batch["image"].to(device, non_blocking=True, memory_format=torch.channels_last)
+            rest = {key: batch[key].to(device, non_blocking=True) for key in ("target", "weight")}
+            return {"image": images, **rest}
+
+        for pair in zip(*loaders, strict=True):
+            yield place(pair[0]), place(pair[1])
+
+    def _calibrate(self) -> None:
+        reward = self.settings.reward
+        if reward.batch_norm != "recalibrated":
+            return
+        seed = derive_seed(self.config.seed, "calibration")
+        stream = BatchStream(len(self.weight_data), self.settings.batch_size, seed, 0, reward.recalibration_batches)
+        self.reward.calibration = list(make_loader(self.weight_data, stream, self.config.data.workers))
+
+    def _after_iteration(self) -> None:
+        search, every = self.search, self.settings.checkpoint_every
+        self.bar.update()
+        if search.step % 10 == 0:
+            self.bar.set_postfix(self._postfix(), refresh=False)
+        self._stop_if_asked()
+        if every and search.step % every == 0 and search.position.iteration < self.settings.iterations:
+            self._save()
+
+    def _postfix(self) -> dict[str, str]:
+        found = {name: f"{sum(v[-20:]) / len(v[-20:]):.2e}" for name, v in self.sums.items()}
+        entropies = self.search.alphas.entropy().values()
+        found["H(α)"] = f"{sum(entropies) / len(entropies):.3f}"
+        if self.rewards or (self.log and self.log.rows):
+            last = self.rewards[-1]["rewards"] if self.rewards else [self.log.rows[-1]["supernet_reward"]]
+            found["R"] = f"{sum(last) / len(last):.3f}"
+        return found
+
+    def _finish_epoch(self, seconds: float, iterations: int) -> None:
+        search = self.search
+        row = {"epoch": search.position.epoch, "tau": self.settings.gumbel.tau(search.progress)}
+        row |= {name: sum(values) / len(values) for name, values in self.sums.items()}
+        row |= epoch_health(search, self.reward, self.rewards, self.settings.health)
+        per_iteration = seconds / max(iterations, 1)
+        logger.info(
+            "epoch %d  loss %.3e  reward(mode) %.4f  entropy α %.3f policy %.3f  %.2f s/it",
+            row["epoch"], row["loss_train"], row["supernet_reward"], row["entropy_alpha"]["mean"],
+            row["entropy_policy"], per_iteration,
+        )  # fmt: skip
+        if self.log is not None:
+            self.log.write(row)
+        self.sums, self.rewards = {}, []
+        search.next_epoch()
+        self._save()
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        signum = self.runtime.stop.agreed()
+        if signum:
+            self._save()
+            raise Interrupted(signum)
+
+    def _save(self) -> None:
+        if self.runtime.is_main:
+            state = {"search": self.search.state_dict(), "sums": self.sums, "rewards": self.rewards}
+            position = self.search.position
+            # Rises with iterations, controller updates and the step to the next epoch, which moves neither.
+            order = (self.search.step + position.epoch) * 1000 + position.controller_update
+            self.store.save(order, state)
+
+    def _resume(self) -> None:
+        content = self.store.newest()
+        if content is None:
+            logger.info("nothing to resume in %s: starting afresh", self.store.folder)
+            return
+        check_resumable(content, self.config.to_dict(), self.runtime.world_size, MAY_CHANGE)
+        self.load(content)
+
+    def load(self, content: dict) -> None:
+        """Continue from a checkpoint's content."""
+        state = content["state"]
+        self.search.load_state_dict(state["search"])
+        self.sums, self.rewards = state["sums"], state["rewards"]
+
+    def derive(self) -> Architecture:
+        """Derivation (§3.3) from the current state."""
+        architecture, rows = derive_architecture(
+            self.search, self.reward, self.config, self.settings.derive_samples, self._budget()
+        )
+        for row in rows if len(rows) <= 32 else []:
+            logger.info("derive     %s  reward %.4f  (%s)", row["beta"], row["reward"], row["source"])
+        return architecture
+
+    def _finish(self) -> Architecture:
+        architecture = self.derive()
+        if self.runtime.is_main:
+            folder = self.runtime.folder
+            architecture.save(folder / "architecture.json")
+            draw_architecture(architecture, folder / "architecture.png")
+            draw_search_curves(self.log.rows, folder / "search_curves.png")
+            self.log.close()
+        return architecture
+
+    def _budget(self) -> int:
+        """Rewards that Algorithm 1 would have taken: what the baselines may spend."""
+        controller = self.settings.controller
+        epochs = max(self.settings.epochs - controller.start_epoch, 0)
+        return epochs * controller.updates * controller.samples + self.settings.derive_samples + 1
+
+
+def derive_architecture(
+    search: BilevelSearch, reward: RewardScorer, config: Config, num_samples: int, budget: int
+) -> tuple[Architecture, list[dict]]:
+    """§3.3: β by sampling and scoring, operations by argmax; the baselines pick both by the reward."""
+    settings, macro = config.search, search.network.space.macro
+    reward.clear()
+    if settings.algorithm == "bilevel":
+        beta, rows = select_macro(search.controller, reward, num_samples, config.seed)
+        cells = derive_cells(search.alphas, settings.max_skips)
+    else:
+        explore = random_search if settings.algorithm == "random" else evolution
+        best, scores = explore(macro, search.alphas, lambda c: reward.score(c.beta, c.ops), budget, config.seed)
+        beta, cells = best.beta, cells_of(search.alphas, best.ops)
+        rows = [{"beta": str(beta), "reward": max(scores), "source": f"best of {len(scores)}"}]
+    best_reward = max(row["reward"] for row in rows)
+    found_by = {
+        "algorithm": settings.algorithm, "seed": config.seed, "step": search.step, "reward": best_reward,
+        "reward_metric": settings.reward.metric, "reward_split": settings.reward.split, "dataset": config.data.kind,
+        "candidates": rows,
+    }  # fmt: skip
+    return Architecture(macro, beta, cells, found_by), rows

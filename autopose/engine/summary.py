@@ -1,0 +1,81 @@
+"""What a run prints at its end, and architectures and networks from what a user names."""
+
+import logging
+import shlex
+from pathlib import Path
+
+import torch
+
+from autopose.config import Config
+from autopose.errors import UserError
+from autopose.models import PoseNetwork
+from autopose.space import Architecture, builtin_architecture
+from autopose.space.architecture import BUILTIN
+from autopose.space.macs import count_macs
+
+from .scoring import Score
+
+logger = logging.getLogger("autopose")
+
+
+def resolve_architecture(config: Config) -> Architecture:
+    """The architecture that ``config.architecture`` names: a built-in one in the configured space, or a JSON file."""
+    if not config.architecture:
+        raise UserError(f"no architecture was given: architecture=PATH.json, or one of {', '.join(BUILTIN)}")
+    if config.architecture in BUILTIN:
+        return builtin_architecture(config.architecture, config.space.macro(), config.seed)
+    return Architecture.load(config.architecture)
+
+
+def load_network(content: dict, config: Config, device: torch.device) -> PoseNetwork:
+    """The trained network of a training checkpoint (the averaged weights where there are any), ready to predict."""
+    try:
+        architecture, state = Architecture.from_json(content["architecture"]), content["state"]
+        network = PoseNetwork(
+            architecture.space(config.train.width), state["num_joints"], config.space.derived_affine, config.kernels
+        )
+        network.load_state_dict(state["evaluated"] if state["evaluated"] is not None else state["network"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0][:160]
+        raise UserError(f"the checkpoint's weights do not fit the network that it describes: {reason}") from None
+    return network.to(device, memory_format=torch.channels_last).eval()
+
+
+def size_line(architecture: Architecture, width: int, image_size, num_joints: int) -> str:
+    """GMACs in both conventions and parameters of the derived network."""
+    space = architecture.space(width)
+    macs = count_macs(space.macro, architecture.macro, architecture.cells, image_size, num_joints)
+    with torch.device("meta"):
+        network = PoseNetwork(space, num_joints)
+    parameters = sum(p.numel() for p in network.parameters())
+    return (
+        f"{macs / 1e9:.3f} GMACs (10^9; {macs / 2**30:.3f} x 2^30 as HRNet's papers print them), "
+        f"{parameters / 1e6:.2f} M parameters at {image_size[0]}x{image_size[1]}, width x{width}"
+    )
+
+
+def next_command(task: str, config: Config, *arguments: str) -> str:
+    """A command line that continues this run."""
+    experiment = f"experiment={config.name}".replace("=ablation_", "=ablation/")
+    root = [f"data.root={config.data.root}"] if config.data.kind != "synthetic" else []
+    return shlex.join(["python", "-m", f"autopose.{task}", experiment, *root, *arguments])
+
+
+def print_found(architecture: Architecture, config: Config, folder: Path, num_joints: int) -> None:
+    """The one summary at the end of a search."""
+    found = architecture.found_by
+    logger.info("")
+    logger.info("found      beta %s (branches 4x.. by stage), reward %.4f", architecture.macro, found["reward"])
+    logger.info("size       %s", size_line(architecture, config.search.width, config.data.image_size, num_joints))
+    logger.info("file       %s", folder / "architecture.json")
+    for figure in ("architecture.png", "search_curves.png"):
+        if (folder / figure).exists():
+            logger.info("figure     %s", folder / figure)
+    logger.info("metrics    %s", folder / "metrics.jsonl")
+    logger.info("next       %s", next_command("train", config, f"architecture={folder}/architecture.json"))
+
+
+def print_scores(scores: list[Score], name: str) -> None:
+    """Tables in the literature's columns, each with its protocol."""
+    for score in scores:
+        logger.info("\n%s\n%s", score.table(name), score.description())

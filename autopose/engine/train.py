@@ -1,0 +1,250 @@
+"""Training a network from scratch (§4.2)."""
+
+import logging
+import time
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from autopose import kernels
+from autopose.config import Config
+from autopose.data.stream import BatchStream, make_loader
+from autopose.models import PoseNetwork, joints_mse_loss
+from autopose.nas.bilevel import average
+from autopose.nas.randomness import derive_seed
+from autopose.space import Architecture
+
+from .checkpoint import CheckpointStore, check_resumable
+from .datasets import load_annotations, pose_dataset
+from .evaluation import evaluate, main_metric, write_json
+from .figures import draw_training_curves
+from .memory import GIB, explain_out_of_memory, predict_peak
+from .record import MetricsLog
+from .runtime import Interrupted, Runtime
+from .scoring import Score
+
+logger = logging.getLogger("autopose")
+MAY_CHANGE = (
+    "task", "name", "resume", "device", "threads", "kernels", "evaluate", "search", "architecture", "checkpoint",
+    "results", "images", "data.workers", "data.cache", "data.check_images", "data.root", "train.checkpoint_every",
+    "train.keep_checkpoints", "train.evaluate_every", "space",
+)  # fmt: skip
+
+
+class TrainRun:
+    """One training on one process; ``run`` returns the final scores."""
+
+    def __init__(self, config: Config, runtime: Runtime, architecture: Architecture):
+        self.config, self.runtime, self.settings = config, runtime, config.train
+        self.architecture = architecture
+        space = architecture.space(config.train.width)
+        space.macro.check_image_size(config.data.image_size)
+        self.validation = load_annotations(config.data, "val", config.seed)
+        train = load_annotations(config.data, "train", config.seed)
+        self.data = pose_dataset(train, config.data, augment=True)
+        torch.manual_seed(derive_seed(config.seed, "weights"))
+        self.network = PoseNetwork(
+            space, train.schema.num_joints, config.space.derived_affine, config.kernels,
+            config.train.activation_checkpointing,
+        )  # fmt: skip
+        self.network.to(runtime.device, memory_format=torch.channels_last).train()
+        self.network.state.synchronised = config.train.sync_bn
+        self._wrap()
+        kind = torch.optim.Adam if config.train.optimizer == "adam" else torch.optim.AdamW
+        self.optimizer = kind(
+            self.network.parameters(),
+            config.train.lr,
+            tuple(config.train.betas),
+            weight_decay=config.train.weight_decay,
+        )
+        self.epoch = self.iteration = self.bad_steps = self.bad_in_a_row = 0
+        self.best = float("-inf")
+        self.losses: list[float] = []
+        self.store = CheckpointStore(
+            runtime.folder, "train", config.to_dict(), config.train.keep_checkpoints, runtime.world_size
+        )
+        self._describe()
+
+    def _wrap(self) -> None:
+        self.model: nn.Module = self.network
+        if self.runtime.world_size > 1:
+            devices = [self.runtime.device] if self.runtime.device.type == "cuda" else None
+            self.model = nn.parallel.DistributedDataParallel(self.network, device_ids=devices)
+        ema = self.settings.ema
+        self.averaged = (
+            AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True) if ema else None
+        )
+
+    @property
+    def iterations(self) -> int:
+        """Steps of an epoch."""
+        return max(1, round(len(self.data) / self.settings.batch_size))
+
+    def _describe(self) -> None:
+        parameters = sum(p.numel() for p in self.network.parameters()) / 1e6
+        logger.info("network    beta %s, %.2f M parameters", self.architecture.macro, parameters)
+        for line in kernels.describe(self.network.choice, self.runtime.device, torch.float32):
+            logger.info("kernel     %s", line)
+        mode = self.network.state.mode
+        self.network.set_norm("batch")
+        batch = self.settings.batch_size // self.runtime.world_size // self.settings.accumulate
+        size = self.config.data.image_size
+        peak = predict_peak(self.network, size, max(batch, 1), self.settings.autocast, self.network)
+        self.network.set_norm(mode)
+        logger.info("memory     about %.2f GiB at peak", peak / GIB)
+
+    def run(self) -> list[Score]:
+        """Train all epochs and score the final (averaged, where ``ema``) network; resumes where asked."""
+        if self.config.resume == "auto":
+            self._resume()
+        self.log = MetricsLog(self.runtime.folder, self.epoch) if self.runtime.is_main else None
+        total = self.settings.epochs * self.iterations
+        done = self.epoch * self.iterations + self.iteration
+        self.bar = tqdm(total=total, initial=done, unit="it", disable=not self.runtime.is_main, mininterval=1.0)
+        scores: list[Score] = []
+        try:
+            with explain_out_of_memory("train"):
+                while self.epoch < self.settings.epochs:
+                    scores = self._epoch()
+                if not scores:
+                    scores = self._evaluate()
+        finally:
+            self.bar.close()
+        if self.log is not None:
+            draw_training_curves(self.log.rows, self.runtime.folder / "training_curves.png")
+            self.log.close()
+        return scores
+
+    def _epoch(self) -> list[Score]:
+        started, before = time.monotonic(), self.iteration
+        lr = self._set_lr(0)
+        for batch in self._batches():
+            lr = self._set_lr(self.epoch * self.iterations + self.iteration)
+            self.losses.append(self._step(batch))
+            self.iteration += 1
+            self._after_iteration()
+        every, last = self.settings.evaluate_every, self.epoch + 1 == self.settings.epochs
+        scores = self._evaluate() if last or (every and (self.epoch + 1) % every == 0) else []
+        row = {"epoch": self.epoch, "loss": sum(self.losses) / len(self.losses), "lr": lr, "bad_steps": self.bad_steps}
+        if scores:
+            row["metrics"] = {name: value for score in scores for name, value in score.metrics.items()}
+        seconds = (time.monotonic() - started) / max(self.iterations - before, 1)
+        shown = "  ".join(f"{n} {v:.3f}" for n, v in [main_metric(scores)]) if scores else ""
+        logger.info("epoch %d  loss %.3e  lr %.1e  %.2f s/it  %s", self.epoch, row["loss"], lr, seconds, shown)
+        if self.log is not None:
+            self.log.write(row)
+        improved = bool(scores) and main_metric(scores)[1] > self.best
+        if improved:
+            self.best = main_metric(scores)[1]
+        self.epoch, self.iteration, self.losses = self.epoch + 1, 0, []
+        self._save(best=improved)
+        self._stop_if_asked()
+        return scores
+
+    def _batches(self):
+        runtime, device = self.runtime, self.runtime.device
+        stream = BatchStream(
+            len(self.data), self.settings.batch_size, derive_seed(self.config.seed, "batches", "train"),
+            self.epoch * self.iterations + self.iteration, self.iterations - self.iteration,
+            runtime.rank, runtime.world_size,
+        )  # fmt: skip
+        for batch in make_loader(self.data, stream, self.config.data.workers, device.type == "cuda"):
+            images = batch["image"].to(device, non_blocking=True, memory_format=torch.channels_last)
+            yield {"image": images, **{k: batch[k].to(device, non_blocking=True) for k in ("target", "weight")}}
+
+    def _set_lr(self, step: int) -> float:
+        settings = self.settings
+        lr = settings.lr * settings.lr_gamma ** sum(self.epoch >= milestone for milestone in settings.milestones)
+        if step < settings.warmup_steps:
+            lr *= (step + 1) / settings.warmup_steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        return lr
+
+    def _step(self, batch: dict) -> float:
+        """One optimizer step over ``accumulate`` micro-batches; a step that is not finite is skipped and counted."""
+        settings, parts, total = self.settings, self.settings.accumulate, 0.0
+        self.optimizer.zero_grad()
+        for index in range(parts):
+            micro = {k: v.chunk(parts)[index] for k, v in batch.items()} if parts > 1 else batch
+            with torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=settings.autocast):
+                heatmaps = self.model(micro["image"])
+            loss = joints_mse_loss(heatmaps, micro["target"], micro["weight"]) / parts
+            loss.backward()
+            total += float(loss.detach())
+        limit = settings.grad_clip or float("inf")
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+        if torch.isfinite(norm):
+            self.bad_in_a_row = 0
+            self.optimizer.step()
+            if self.averaged is not None:
+                self.averaged.update_parameters(self.network)
+        else:
+            self._count_bad_step()
+        return average(total)
+
+    def _count_bad_step(self) -> None:
+        from autopose.nas import Diverged
+
+        self.bad_steps += 1
+        self.bad_in_a_row += 1
+        if self.bad_in_a_row >= self.settings.max_bad_steps:
+            raise Diverged(f"{self.bad_in_a_row} steps in a row had a gradient that is not finite")
+
+    def _evaluate(self) -> list[Score]:
+        network = self.network if self.averaged is None else self.averaged.module
+        scores, results = evaluate(network, self.validation, self.config.data, self.config.evaluate, self.runtime)
+        if self.runtime.is_main:
+            write_json(self.runtime.folder / "results" / f"keypoints_{self.config.data.val_split}.json", results)
+        return scores
+
+    def _after_iteration(self) -> None:
+        self.bar.update()
+        if self.iteration % 10 == 0:
+            recent = self.losses[-20:]
+            self.bar.set_postfix({"loss": f"{sum(recent) / len(recent):.2e}"}, refresh=False)
+        self._stop_if_asked()
+        every = self.settings.checkpoint_every
+        if every and self.iteration % every == 0 and self.iteration < self.iterations:
+            self._save()
+
+    def _stop_if_asked(self) -> None:
+        signum = self.runtime.stop.agreed()
+        if signum:
+            self._save()
+            raise Interrupted(signum)
+
+    def _save(self, best: bool = False) -> None:
+        if not self.runtime.is_main:
+            return
+        network = self.network if self.averaged is None else self.averaged.module
+        state = {
+            "network": self.network.state_dict(),
+            "evaluated": network.state_dict() if self.averaged is not None else None,
+            "averaged": self.averaged.state_dict() if self.averaged is not None else None,
+            "optimizer": self.optimizer.state_dict(),
+            "position": [self.epoch, self.iteration],
+            "bad_steps": [self.bad_steps, self.bad_in_a_row],
+            "best": self.best,
+            "losses": self.losses,
+            "num_joints": self.network.num_joints,
+        }
+        order = (self.epoch * (self.iterations + 1)) + self.iteration
+        self.store.save(order, state, self.architecture.to_json(), best)
+
+    def _resume(self) -> None:
+        content = self.store.newest()
+        if content is None:
+            logger.info("nothing to resume in %s: starting afresh", self.store.folder)
+            return
+        check_resumable(content, self.config.to_dict(), self.runtime.world_size, MAY_CHANGE)
+        state = content["state"]
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        self.epoch, self.iteration = state["position"]
+        self.bad_steps, self.bad_in_a_row = state["bad_steps"]
+        self.best, self.losses = state["best"], state["losses"]

@@ -1,0 +1,23 @@
+"""Search an architecture: ``python -m autopose.search experiment=quick``."""
+
+import logging
+
+from autopose.command import main
+from autopose.config import Config
+from autopose.engine.runtime import Runtime
+from autopose.engine.search import SearchRun
+from autopose.engine.summary import print_found
+
+logger = logging.getLogger("autopose")
+
+
+def run(config: Config, runtime: Runtime) -> None:
+    """Search, derive and print what was found and how to train it."""
+    search = SearchRun(config, runtime)
+    architecture = search.run()
+    if runtime.is_main:
+        print_found(architecture, config, runtime.folder, search.search.network.num_joints)
+
+
+if __name__ == "__main__":
+    main("search", run)

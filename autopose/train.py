@@ -1,0 +1,33 @@
+"""Train an architecture from scratch: ``python -m autopose.train architecture=PATH``."""
+
+import logging
+
+from autopose.command import main
+from autopose.config import Config
+from autopose.engine.evaluation import write_json
+from autopose.engine.runtime import Runtime
+from autopose.engine.summary import next_command, print_scores, resolve_architecture
+from autopose.engine.train import TrainRun
+
+logger = logging.getLogger("autopose")
+
+
+def run(config: Config, runtime: Runtime) -> None:
+    """Train, evaluate, and print the scores and where the files are."""
+    architecture = resolve_architecture(config)
+    if runtime.is_main:
+        architecture.save(runtime.folder / "architecture.json")
+    scores = TrainRun(config, runtime, architecture).run()
+    if not runtime.is_main:
+        return
+    metrics = {name: value for score in scores for name, value in score.metrics.items()}
+    write_json(runtime.folder / "metrics.json", metrics)
+    print_scores(scores, config.name)
+    folder = runtime.folder
+    logger.info("curves     %s", folder / "training_curves.png")
+    logger.info("checkpoint %s", folder / "checkpoints" / "last.pt")
+    logger.info("next       %s", next_command("evaluate", config, f"checkpoint={folder}/checkpoints/last.pt"))
+
+
+if __name__ == "__main__":
+    main("train", run)
