@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from autopose.data.affine import box_to_center_scale, clip_boxes
+from autopose.data.affine import box_to_center_scale
 from autopose.data.checks import integer, number, numbers, read_json, records, text
 from autopose.data.records import DataSource, ImageFile, Person, PoseAnnotations
 from autopose.data.schema import COCO, KeypointSchema, schema_from_category
@@ -139,10 +139,10 @@ def _flag(row: dict, key: str, where: str) -> int:
 
 
 def _annotated_persons(rows: list[dict], schema: KeypointSchema, images: dict, aspect: float) -> tuple[Person, ...]:
-    wanted = [row for row in rows if not row["iscrowd"] and row["num_keypoints"]]
+    wanted = [row for row in rows if not row["iscrowd"] and row["num_keypoints"] and row["area"] > 0]
     boxes = np.array([row["bbox"] for row in wanted], dtype=np.float64).reshape(-1, 4)
     sizes = np.array([(images[row["image_id"]].width, images[row["image_id"]].height) for row in wanted])
-    boxes, usable = clip_boxes(boxes, np.array([row["area"] for row in wanted]), *sizes.reshape(-1, 2).T)
+    boxes, usable = clip_boxes(boxes, sizes.reshape(-1, 2))
     keypoints = np.array([row["keypoints"] for row in wanted], dtype=np.float64).reshape(-1, schema.num_joints, 3)
 
     def person(n: int, center: np.ndarray, scale: np.ndarray) -> Person:
@@ -199,6 +199,24 @@ def _detected_persons(
             f"{source.score_threshold:g}."
         )
     return persons
+
+
+def clip_boxes(boxes: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Clip ground-truth boxes to their images as HRNet does: the last px of a box is x + w - 1.
+
+    A box that lies wholly inside loses one px of width and height by it.
+
+    Args:
+        boxes: (N, 4) x, y, width, height in px.
+        sizes: (N, 2) width and height of each box's image, or (2,) of one for all.
+
+    Returns:
+        (N, 4) clipped boxes and (N,) bool, whether anything of the box is inside.
+    """
+    boxes = np.asarray(boxes, dtype=np.float64)
+    start = np.maximum(boxes[:, :2], 0)
+    end = np.minimum(np.asarray(sizes) - 1, start + np.maximum(boxes[:, 2:] - 1, 0))
+    return np.concatenate([start, end - start], axis=1), (end >= start).all(axis=1)
 
 
 def _crops(boxes: np.ndarray, usable: np.ndarray, aspect: float, person: Callable) -> tuple[Person, ...]:

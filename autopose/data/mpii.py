@@ -3,6 +3,7 @@
 Letters: K = 16 joints, N persons.
 """
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -103,10 +104,11 @@ def read_head_sizes(path: str | Path, count: int) -> np.ndarray:
         UserError: the file is missing, unreadable or not of `count` persons.
     """
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         boxes = loadmat(str(path), variable_names=["headboxes_src"]).get("headboxes_src")
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error) as error:
         raise UserError(f"The head boxes' file '{path}' cannot be read ({str(error)[:100]}).") from None
     if boxes is None or boxes.shape != (2, 2, count) or not np.isfinite(boxes.astype(np.float64)).all():
         came = "nothing" if boxes is None else f"shape {boxes.shape}"
