@@ -1,0 +1,229 @@
+"""The picture of an architecture: network level above (Fig. 4 of the paper), the cells of every branch below.
+
+Coordinates are px of a picture 1600 px wide, y down. Letters: B branches.
+"""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
+from matplotlib.path import Path as Outline
+
+from autopose.space import OPS, Architecture, Genotype
+
+DARK, GREY, PALE, SHADE = "#2b2f36", "#8d949e", "#c9ced6", "#f4f5f7"
+# Fine scales light, coarse ones dark; apart from the operations' palette.
+BRANCH_COLOURS = ("#9bd3bf", "#5bb498", "#2c8f74", "#166a56", "#0a4336")
+# Okabe and Ito's palette and an indigo: convolutions from light to dark blue by size, pools warm, skip grey.
+OP_COLOURS = dict(zip(OPS, ("#9ad0f0", "#0072b2", "#2e2585", "#f2c14e", "#d55e00", "#d7d9dd"), strict=True))
+OP_MARKS = dict(zip(OPS, ("1×1", "3×3", "5×5", "avg", "max", "skip"), strict=True))
+OP_NAMES = dict(
+    zip(
+        OPS,
+        ("1×1 convolution", "3×3 convolution", "5×5 convolution", "3×3 average pool", "3×3 max pool", "skip"),
+        strict=True,
+    )
+)
+CELL_NAMES = {"individual_1": "$C_{I1}$", "individual_2": "$C_{I2}$", "aggregation": "$C_M$"}
+
+MARGIN, ROW, BLOCK = 40, 74, 38
+TOP = 150
+SIDE = 150
+
+
+def architecture_figure(architecture: Architecture) -> Figure:
+    """Draw modules as columns and branches as rows; under them a table of operations for every cell."""
+    space = architecture.macro_space
+    width = max(1600, 2 * (MARGIN + SIDE) + 130 * space.num_modules)
+    groups = _cell_groups(architecture)
+    square = _square(architecture, groups, (width - 2 * MARGIN) / space.num_branches)
+    cells_top = TOP + ROW * space.num_branches + 60
+    heights = [_nodes(architecture, names) * square + 62 for names in groups]
+    height = cells_top + 96 + sum(heights) + 20
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    _text(axes, MARGIN, 36, "Architecture", 17, weight="bold")
+    _text(axes, MARGIN, 68, _origin(architecture.found_by), 11, colour=GREY)
+    _draw_network(axes, architecture, width)
+    _draw_legend(axes, cells_top, width)
+    y = cells_top + 96
+    for names, tall in zip(groups, heights, strict=True):
+        _draw_cells(axes, architecture, names, y, square, width)
+        y += tall
+    return figure
+
+
+def _text(axes: Axes, x: float, y: float, text: str, size: float, colour: str = DARK, weight: str = "normal", **where):
+    """Text as given: a dollar sign in a data set's name starts no formula, except in names of cells."""
+    where = {"ha": "left", "va": "center", "parse_math": False, **where}
+    axes.text(x, y, text, fontsize=size, color=colour, fontweight=weight, **where)
+
+
+def _origin(found_by: dict) -> str:
+    """How it was found, from whatever ``found_by`` holds."""
+    parts = []
+    names = {"builtin": "built-in", "algorithm": "found by", "dataset": "on", "seed": "seed", "step": "iterations"}
+    for key, name in names.items():
+        if isinstance(found_by.get(key), str | int):
+            parts.append(f"{name} {found_by[key]}" if key != "step" else f"{found_by[key]} iterations")
+    reward = found_by.get("reward")
+    if isinstance(reward, int | float):
+        metric, split = found_by.get("reward_metric", "reward"), found_by.get("reward_split")
+        parts.append(f"reward {reward:.4f} ({metric}" + (f", {split} split)" if split else ")"))
+    return "  ·  ".join(part[:60] for part in parts) or "origin not recorded"
+
+
+def _draw_network(axes: Axes, architecture: Architecture, width: float) -> None:
+    space = architecture.macro_space
+    column = min((width - 2 * (MARGIN + SIDE)) / space.num_modules, 300)
+    left = (width - column * space.num_modules) / 2
+    right = left + column * space.num_modules
+    rows = [TOP + ROW * (b + 0.5) for b in range(space.num_branches)]
+    for b, y in enumerate(rows):
+        _text(axes, left - 112, y - 8, f"{space.scales[b]}×", 13, weight="bold", ha="right")
+        _text(axes, left - 112, y + 12, f"{space.channels[b]} ch", 9, GREY, ha="right")
+    for x, name in ((left - 96, "stem"), (right + 40, "head")):
+        _block(axes, x, rows[0] - 26, 56, rows[-1] - rows[0] + 52, "#5c6470", name, 12)
+    for y in rows:
+        axes.plot([left - 40, left], [y, y], color=DARK, lw=1.4, zorder=2)
+        _arrow(axes, right, y, right + 40)
+    _arrow(axes, right + 96, rows[0], right + 126)
+    _text(axes, right + 132, rows[0], "heatmaps", 10)
+    for module in range(space.num_modules):
+        active = architecture.macro.beta[space.decision_of(module)]
+        _draw_module(axes, left + column * module, column, rows, active)
+    _draw_headers(axes, architecture, left, column, rows[-1])
+
+
+def _draw_headers(axes: Axes, architecture: Architecture, left: float, column: float, bottom: float) -> None:
+    space, beta = architecture.macro_space, architecture.macro.beta
+    rows = ["".join(str(int(on)) for on in row) for row in beta]
+    for stage in range(space.num_stages):
+        x0 = left + column * stage * space.modules_per_stage
+        x1 = x0 + column * space.modules_per_stage
+        name = f"Stage {stage + 1}"
+        if space.beta_sharing == "stage":
+            name += f"   β = {rows[stage]}"
+        _text(axes, (x0 + x1) / 2, TOP - 44, name, 12, weight="bold", ha="center")
+        axes.plot([x0 + 6, x1 - 6], [TOP - 26] * 2, color=DARK, lw=1.6)
+    for module in range(space.num_modules):
+        name = f"module {module + 1}"
+        if space.beta_sharing == "module":
+            name += f"  β = {rows[module]}"
+        _text(axes, left + column * (module + 0.5), bottom + ROW / 2 + 14, name, 9.5, GREY, ha="center")
+
+
+def _draw_module(axes: Axes, x: float, column: float, rows: Sequence[float], active: Sequence[bool]) -> None:
+    """Two individual cells, the lines of the aggregation, and C_M on every active branch; a thin line elsewhere."""
+    block = min(BLOCK, 0.21 * column)
+    axes.add_patch(Rectangle((x + 4, TOP - 10), column - 8, ROW * len(rows) + 20, fc=SHADE, ec="none", zorder=0))
+    first, second, merge = x + 12, x + 18 + block, x + column - 12 - block
+    ready = second + block
+    for target, on in enumerate(active):
+        y = rows[target]
+        axes.plot([x, x + column], [y, y], color=DARK if on else GREY, lw=1.6 if on else 0.9, zorder=2)
+        for source, start in enumerate(rows):
+            if on and source != target:
+                _curve(axes, ready, start, merge, y, BRANCH_COLOURS[source])
+    for b, (y, on) in enumerate(zip(rows, active, strict=True)):
+        if on:
+            _arrow(axes, merge - 8, y, merge)
+            for left, name in ((first, "I1"), (second, "I2"), (merge, "M")):
+                _block(axes, left, y - block / 2, block, block, BRANCH_COLOURS[b], name, 10 if block > 30 else 8)
+
+
+def _curve(axes: Axes, x0: float, y0: float, x1: float, y1: float, colour: str) -> None:
+    middle = (x0 + x1) / 2
+    outline = Outline([(x0, y0), (middle, y0), (middle, y1), (x1, y1)], [Outline.MOVETO] + [Outline.CURVE4] * 3)
+    axes.add_patch(PathPatch(outline, fc="none", ec=colour, lw=1.0, alpha=0.75, zorder=1))
+
+
+def _arrow(axes: Axes, x0: float, y: float, x1: float) -> None:
+    style = {"arrowstyle": "-|>", "color": DARK, "lw": 1.4, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 10}
+    axes.annotate("", (x1, y), (x0, y), arrowprops=style, zorder=2)
+
+
+def _block(axes: Axes, x: float, y: float, width: float, height: float, colour: str, name: str, size: float) -> None:
+    style = "round,pad=0,rounding_size=5"
+    axes.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=style, fc=colour, ec="none", zorder=3))
+    _text(axes, x + width / 2, y + height / 2, name, size, _ink(colour), ha="center", zorder=4)
+
+
+def _ink(colour: str) -> str:
+    """Black or white, whichever reads better on a colour."""
+    red, green, blue = to_rgb(colour)
+    return DARK if 0.299 * red + 0.587 * green + 0.114 * blue > 0.55 else "white"
+
+
+def _cell_groups(architecture: Architecture) -> list[tuple[str, ...]]:
+    """Rows of tables: the individual cells once where they agree on all branches, then the aggregation cells."""
+    alike = all(cells["individual_1"] == cells["individual_2"] for cells in architecture.cells)
+    groups = [("individual_1", "individual_2")] if alike else [("individual_1",), ("individual_2",)]
+    return groups + ([("aggregation",)] if "aggregation" in architecture.cells[0] else [])
+
+
+def _nodes(architecture: Architecture, names: Sequence[str]) -> int:
+    return architecture.cells[0][names[0]].num_nodes
+
+
+def _square(architecture: Architecture, groups: Sequence[Sequence[str]], room: float) -> float:
+    """Side of a table's square so that the widest table fits ``room``."""
+    cells = [architecture.cells[0][names[0]] for names in groups]
+    columns = max(cell.num_inputs + cell.num_nodes - 1 for cell in cells)
+    return max(min(38.0, (room - 70) / columns), 2.0)
+
+
+def _draw_legend(axes: Axes, y: float, width: float) -> None:
+    _text(axes, MARGIN, y, "Cells", 14, weight="bold")
+    note = "row: a node, column: what it reads (input, branches, earlier nodes)"
+    _text(axes, MARGIN + 66, y + 2, note, 10, GREY)
+    step = (width - 2 * MARGIN) / len(OPS)
+    step = min(step, 190)
+    for i, op in enumerate(OPS):
+        x = MARGIN + step * i
+        axes.add_patch(Rectangle((x, y + 24), 18, 18, fc=OP_COLOURS[op], ec="none"))
+        _text(axes, x + 26, y + 34, OP_NAMES[op], 10)
+
+
+def _draw_cells(
+    axes: Axes, architecture: Architecture, names: Sequence[str], y: float, square: float, width: float
+) -> None:
+    space, beta = architecture.macro_space, architecture.macro.beta
+    room = min((width - 2 * MARGIN) / space.num_branches, 480)
+    title = " = ".join(CELL_NAMES[name] for name in names)
+    for b, cells in enumerate(architecture.cells):
+        used = any(row[b] for row in beta)
+        x = MARGIN + room * b
+        heading = f"{title}  of {space.scales[b]}×" + ("" if used else "  (never active)")
+        _text(axes, x, y - 34, heading, 11.5, DARK if used else GREY, parse_math=True)
+        genotype = cells[names[0]]
+        inputs = [f"{scale}×" for scale in space.scales] if names[0] == "aggregation" else ["in"]
+        _draw_table(axes, genotype, inputs, x + 30, y, square, 1.0 if used else 0.35)
+
+
+def _draw_table(
+    axes: Axes, genotype: Genotype, inputs: Sequence[str], x: float, y: float, square: float, strength: float
+) -> None:
+    """Nodes by predecessors, a coloured square an edge."""
+    named = square >= 26
+    ops = iter(genotype.ops)
+    heads = [*inputs, *(f"n{node}" for node in range(genotype.num_nodes - 1))]
+    for column, name in enumerate(heads if named else ()):
+        _text(axes, x + square * (column + 0.5), y - 10, name, 9, GREY, ha="center")
+    for node in range(genotype.num_nodes):
+        top = y + square * node
+        if named:
+            _text(axes, x - 6, top + square / 2, f"n{node}", 9, GREY, ha="right")
+        for column in range(len(inputs) + node):
+            op = next(ops)
+            corner = (x + square * column, top)
+            fill = {"fc": OP_COLOURS[op], "ec": "white", "lw": 1.5 if named else 0.3, "alpha": strength}
+            axes.add_patch(Rectangle(corner, square, square, **fill))
+            if named:
+                ink = _ink(OP_COLOURS[op]) if strength == 1 else DARK
+                middle = (corner[0] + square / 2, top + square / 2)
+                _text(axes, *middle, OP_MARKS[op], 8.5, ink, ha="center", alpha=strength)

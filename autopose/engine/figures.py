@@ -1,0 +1,221 @@
+"""Pictures of a run: the architecture (Fig. 4 of the paper), curves of a search (Fig. 6) and of a training, poses.
+
+Letters: P people, K joints, H and W the image's sides. No state of pyplot is touched, no display is needed.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from autopose.errors import UserError
+from autopose.space import Architecture
+
+from .drawing import BRANCH_COLOURS, DARK, GREY, architecture_figure
+
+BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
+PEOPLE = ("#e69f00", "#56b4e9", "#f0e442", "#cc79a7", "#00c08b", "#d55e00", "#3d8bfd")
+HEADLINES = ("AP", "Mean", "PCK")
+MAX_PIXELS = 16000
+POSE_SIDE = 800
+
+
+def draw_architecture(architecture: Architecture, path: str | os.PathLike) -> None:
+    """Network level and cells of an architecture; UserError where ``path`` cannot be written."""
+    _save(architecture_figure(architecture), path, 150)
+
+
+def draw_search_curves(rows: Sequence[dict], path: str | os.PathLike) -> None:
+    """Fig. 6: entropies of α and of the policy, rewards and losses over the epochs of a search.
+
+    Args:
+        rows: of ``metrics.jsonl``; keys and values that are missing leave gaps.
+        path: of the picture; its suffix names the format.
+    """
+    figure, axes = _panels(rows, 2, 2, "no epoch of the search is complete")
+    if axes:
+        _entropies(axes[0], rows)
+        _policy(axes[1], rows)
+        _rewards(axes[2], rows)
+        _curve(axes[3], rows, lambda row: row.get("loss_train"), BLUE, "weights' half (ω steps)")
+        _curve(axes[3], rows, lambda row: row.get("loss_val"), ORANGE, "architecture's half (α steps)")
+        _finish(axes[3], "Losses of the supernet", "loss", log=True)
+    _save(figure, path, 150)
+
+
+def draw_training_curves(rows: Sequence[dict], path: str | os.PathLike) -> None:
+    """Loss, validation metric and learning rate over the epochs of a training.
+
+    Args:
+        rows: of ``metrics.jsonl``: "epoch", "loss", "lr" and, in epochs that were validated, "metrics" with "AP"
+            (COCO), "Mean" (MPII) or "PCK".
+        path: of the picture.
+    """
+    figure, axes = _panels(rows, 1, 3, "no epoch of the training is complete")
+    if axes:
+        _curve(axes[0], rows, lambda row: row.get("loss"), BLUE, "training loss")
+        _finish(axes[0], "Training loss", "loss", log=True)
+        names = {name for row in rows for name in row.get("metrics") or ()}
+        shown = [name for name in HEADLINES if name in names]
+        for name, colour in zip(shown, (GREEN, ORANGE, BLUE), strict=False):
+            _curve(axes[1], rows, lambda row, name=name: _metric(row, name), colour, name)
+        _finish(axes[1], "Validation", " / ".join(shown))
+        _curve(axes[2], rows, lambda row: row.get("lr"), DARK, "learning rate")
+        _finish(axes[2], "Learning rate", "learning rate", log=True)
+    _save(figure, path, 150)
+
+
+def draw_poses(
+    image: np.ndarray,
+    joints: np.ndarray,
+    scores: np.ndarray,
+    skeleton: Sequence[tuple[int, int]],
+    path: str | os.PathLike,
+    threshold: float = 0.2,
+) -> None:
+    """Poses over their image, one colour a person; small images are enlarged by a whole factor.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        joints: (P, K, 2) px.
+        scores: (P, K); a limb is drawn where both its joints reach ``threshold``.
+        skeleton: 0-based pairs of joints.
+        path: of the picture.
+        threshold: least score of a joint that is drawn.
+    """
+    joints, scores = np.asarray(joints, float), np.asarray(scores, float)
+    if image.ndim != 3 or image.shape[2] != 3 or joints.shape != (*scores.shape, 2):
+        raise ValueError(
+            f"expected image (H, W, 3), joints (P, K, 2) and scores (P, K), but got {image.shape}, {joints.shape} "
+            f"and {scores.shape}"
+        )
+    height, width = image.shape[:2]
+    zoom = max(POSE_SIDE // max(height, width), 1)
+    figure = Figure(figsize=(width * zoom / 100, height * zoom / 100), dpi=100)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(image, interpolation="nearest" if zoom == 1 else "bicubic", aspect="auto")
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    axes.axis("off")
+    for person, (points, seen) in enumerate(zip(joints, scores >= threshold, strict=True)):
+        seen = seen & np.isfinite(points).all(axis=1)
+        if seen.any():
+            _draw_person(axes, points, seen, skeleton, PEOPLE[person % len(PEOPLE)], zoom)
+    _save(figure, path, 100)
+
+
+def _draw_person(axes: Axes, points: np.ndarray, seen: np.ndarray, skeleton, colour: str, zoom: int) -> None:
+    extent = np.hypot(*np.ptp(points[seen], axis=0)) * zoom
+    line = float(np.clip(extent / 110, 1.2, 6.0))
+    limbs = [points[[a, b]] for a, b in skeleton if seen[a] and seen[b]]
+    for width, tint in ((line + 1.4, "black"), (line, colour)):
+        axes.add_collection(LineCollection(limbs, linewidths=width, colors=tint, capstyle="round", zorder=3))
+    axes.scatter(*points[seen].T, s=(line + 2.2) ** 2, c=colour, edgecolors="white", linewidths=line / 4, zorder=4)
+
+
+def _entropies(axes: Axes, rows: Sequence[dict]) -> None:
+    keys = sorted({key for row in rows for key in row.get("entropy_alpha") or () if key != "mean"})
+    for i, key in enumerate(keys):
+        name = f"{2 ** (int(key) + 2)}× branch" if key.isdigit() and int(key) < 16 else key
+        colour = BRANCH_COLOURS[i % len(BRANCH_COLOURS)]
+        _curve(axes, rows, lambda row, key=key: (row.get("entropy_alpha") or {}).get(key), colour, name, thin=True)
+    _curve(axes, rows, lambda row: (row.get("entropy_alpha") or {}).get("mean"), "black", "mean")
+    _finish(axes, "Entropy of α (operations)", "nats an edge")
+
+
+def _policy(axes: Axes, rows: Sequence[dict]) -> None:
+    _curve(axes, rows, lambda row: row.get("entropy_policy"), BLUE, "policy")
+    _mark_start(axes, rows)
+    _finish(axes, "Entropy of the policy (branches)", "nats")
+
+
+def _rewards(axes: Axes, rows: Sequence[dict]) -> None:
+    _curve(axes, rows, lambda row: row.get("reward"), ORANGE, "reward (mean of sampled β)")
+    epochs, values = _curve(
+        axes, rows, lambda row: row.get("supernet_reward"), BLUE, "supernet AP (reward subset), mode of the policy"
+    )
+    noise = {row["epoch"]: row.get("reward_noise") for row in rows}
+    band = np.array([noise[epoch] if _usable(noise[epoch]) else 0.0 for epoch in epochs])
+    if band.any():
+        axes.fill_between(epochs, values - band, values + band, color=BLUE, alpha=0.18, lw=0, label="its noise (±1 σ)")
+    _mark_start(axes, rows)
+    _finish(axes, "Reward", "reward")
+
+
+def _mark_start(axes: Axes, rows: Sequence[dict]) -> None:
+    """A dotted line at the first epoch that trained the controller, if others came before."""
+    trained = [row["epoch"] for row in rows if _usable(row.get("reward"))]
+    if trained and trained[0] > rows[0]["epoch"]:
+        axes.axvline(trained[0], color=GREY, lw=1, ls=":", label="controller starts")
+
+
+def _metric(row: dict, name: str) -> float | None:
+    value = (row.get("metrics") or {}).get(name)
+    return None if value == -1 else value
+
+
+def _usable(value: object) -> bool:
+    return isinstance(value, int | float) and isfinite(value)
+
+
+def _curve(
+    axes: Axes, rows: Sequence[dict], value: Callable[[dict], object], colour: str, label: str, thin: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw what ``value`` finds in the rows, if anything; returns the epochs and the values drawn."""
+    found = [(row["epoch"], value(row)) for row in rows if _usable(value(row))]
+    epochs, values = np.array(found, float).reshape(-1, 2).T
+    if found:
+        size = 3.5 if len(found) <= 30 else 0
+        width = 1.1 if thin else 1.9
+        axes.plot(epochs, values, color=colour, lw=width, marker="o", ms=0.7 * size if thin else size, label=label)
+    return epochs, values
+
+
+def _panels(rows: Sequence[dict], height: int, width: int, empty: str) -> tuple[Figure, list[Axes]]:
+    """A grid of panels, or a figure that says why there is none."""
+    figure = Figure(figsize=(5.4 * width, 3.6 * height), layout="constrained")
+    if not rows:
+        figure.text(0.5, 0.5, f"Nothing to draw yet: {empty}.", ha="center", va="center", fontsize=13, color=DARK)
+        return figure, []
+    return figure, list(figure.subplots(height, width).flat)
+
+
+def _finish(axes: Axes, title: str, unit: str, log: bool = False) -> None:
+    axes.set_title(title, fontsize=11, loc="left", fontweight="bold", color=DARK)
+    axes.set_xlabel("epoch", fontsize=9.5)
+    axes.set_ylabel(unit, fontsize=9.5)
+    axes.tick_params(labelsize=9)
+    axes.grid(color="#e4e6e9", lw=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if not axes.lines:
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=GREY)
+        return
+    if log and any((line.get_ydata() > 0).any() for line in axes.lines):
+        axes.set_yscale("log", nonpositive="mask")
+    if len(axes.get_legend_handles_labels()[1]) > 1:
+        axes.legend(fontsize=8.5, frameon=False)
+
+
+def _save(figure: Figure, path: str | os.PathLike, dpi: int) -> None:
+    """Write the picture beside its place, then rename, so that no half picture is ever found."""
+    path = Path(path)
+    kind = path.suffix[1:].lower()
+    kinds = FigureCanvasAgg(figure).get_supported_filetypes()
+    if kind not in kinds:
+        raise UserError(f"{path} has no suffix of a picture: use one of {', '.join(sorted(kinds))}")
+    partial = path.with_name(path.name + ".partial")
+    dpi = min(dpi, MAX_PIXELS / max(figure.get_size_inches()))
+    try:
+        figure.savefig(partial, format=kind, dpi=dpi, facecolor="white")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"cannot write the picture {path}: {error.strerror or error}") from None
