@@ -312,10 +312,20 @@ def from_checkpoint(embedded: dict, composed: Config, overrides: list[str]) -> C
     return from_hydra(merged)
 
 
+def _thawed(node: DictConfig) -> DictConfig:
+    """Let a schema made from frozen dataclasses take values; the objects made from it are frozen again."""
+    OmegaConf.set_readonly(node, False)
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig):
+            _thawed(child)
+    return node
+
+
 def from_hydra(config: DictConfig) -> Config:
     """Check and freeze a composed configuration; UserError names the key that is unknown or has a wrong value."""
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), config))
+        return OmegaConf.to_object(OmegaConf.merge(_thawed(OmegaConf.structured(Config)), config))
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         reason = str(error).splitlines()[0]

@@ -1,4 +1,4 @@
-"""Derive an architecture from a search checkpoint: ``python -m autopose.derive checkpoint=PATH search.derive_samples=20``."""
+"""Derive from a search checkpoint: ``python -m autopose.derive checkpoint=PATH search.derive_samples=20``."""
 
 from autopose.command import main, overrides
 from autopose.config import Config, from_checkpoint

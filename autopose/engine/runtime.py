@@ -90,7 +90,7 @@ def start(device: str, folder: str | Path, threads: int = 0, deterministic: bool
 
 def _open_log(folder: Path, rank: int) -> None:
     logger.handlers.clear()
-    logger.propagate = False
+    logger.propagate, logger.disabled = False, False
     logger.setLevel(logging.INFO if rank == 0 else logging.WARNING)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if rank == 0:

@@ -69,7 +69,7 @@ class SearchRun:
             space, split.weights.schema.num_joints, config.space.supernet_affine, config.kernels,
             settings.activation_checkpointing,
         )  # fmt: skip
-        network.to(runtime.device, memory_format=torch.channels_last)
+        network.place(runtime.device)
         network.state.synchronised = settings.sync_bn
         network.set_norm("track" if settings.reward.batch_norm == "running" else "batch")
         relax = "alpha" if settings.algorithm == "bilevel" else "random"

@@ -38,7 +38,7 @@ def load_network(content: dict, config: Config, device: torch.device) -> PoseNet
     except (KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0][:160]
         raise UserError(f"the checkpoint's weights do not fit the network that it describes: {reason}") from None
-    return network.to(device, memory_format=torch.channels_last).eval()
+    return network.place(device).eval()
 
 
 def size_line(architecture: Architecture, width: int, image_size, num_joints: int) -> str:

@@ -49,7 +49,7 @@ class TrainRun:
             space, train.schema.num_joints, config.space.derived_affine, config.kernels,
             config.train.activation_checkpointing,
         )  # fmt: skip
-        self.network.to(runtime.device, memory_format=torch.channels_last).train()
+        self.network.place(runtime.device).train()
         self.network.state.synchronised = config.train.sync_bn
         self._wrap()
         kind = torch.optim.Adam if config.train.optimizer == "adam" else torch.optim.AdamW

@@ -124,6 +124,14 @@ class PoseNetwork(nn.Module):
         )
         self.head = Head(macro, num_joints, self.state, choice)
 
+    def place(self, device: torch.device) -> "PoseNetwork":
+        """Move to ``device`` with channels_last convolutions (stacked weights of cells have no such format)."""
+        self.to(device)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
+        return self
+
     def set_norm(self, mode: str) -> None:
         """Choose "track", "batch" or "running" statistics for every normalisation (see ``models.norm``)."""
         if mode not in NORM_STATES:
