@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autopose.data.checks import read_json, records
+from autopose.data.checks import integer, number, read_json, records
 from autopose.data.records import PoseAnnotations
 from autopose.data.schema import COCO, KeypointSchema, schema_from_category
 from autopose.engine.results_file import check_results, poses_of_people, read_mpii_predictions, read_results
@@ -109,34 +109,57 @@ def score_keypoint_results(
     Raises:
         UserError: files that cannot be read, results that do not fit the annotations.
     """
-    name = f"'{ground_truth}'" if isinstance(ground_truth, str | Path) else "the annotations"
-    dataset = read_json(ground_truth, "annotation file") if isinstance(ground_truth, str | Path) else ground_truth
-    categories, images = records(dataset, "categories", name), records(dataset, "images", name)
-    people = records(dataset, "annotations", name)
-    if not categories or not images:
-        raise UserError(f"{name}: expected at least one category and one image.")
+    dataset, category, known = _checked_truth(ground_truth)
     if schema is None:
-        schema = COCO if categories[0].get("keypoints") == list(COCO.joints) else schema_from_category(categories[0])
+        schema = COCO if category.get("keypoints") == list(COCO.joints) else schema_from_category(category)
     rows, source = read_results(results)
-    known = [image["id"] for image in images]
-    check_results(rows, source, schema.num_joints, known, categories[0]["id"])
+    check_results(rows, source, schema.num_joints, known, category["id"])
     counted = set(known if image_ids is None else image_ids)
     metrics = coco_ap(dataset, rows, schema.sigmas, image_ids)
-    in_count = [a for a in people if a["image_id"] in counted and not a.get("iscrowd") and any(a["keypoints"][2::3])]
+    people = [
+        a
+        for a in dataset["annotations"]
+        if a["image_id"] in counted and not a.get("iscrowd") and any(a.get("keypoints", ())[2::3])
+    ]
     protocol = {
         "metric": f"OKS-AP, pycocotools {version('pycocotools')}, OKS 0.50:0.05:0.95, maxDets {MAX_DETECTIONS}",
         "sigmas": "COCO" if schema.sigmas == COCO.sigmas else f"of {schema.name}: {list(schema.sigmas)}",
     }
+    if any(a["id"] == 0 for a in dataset["annotations"]):
+        protocol["caution"] = "an annotation has id 0, which pycocotools never counts as found"
     return Score(
         metrics=metrics,
         counts={
             "images": len(counted),
-            "people": len(in_count),
+            "people": len(people),
             "detections": sum(row["image_id"] in counted for row in rows),
         },
         protocol=protocol | _known_of(how, results),
         columns=tuple(zip(AP_HEADERS, METRICS, strict=True)),
     )
+
+
+def _checked_truth(ground_truth: dict | str | Path) -> tuple[dict, dict, list[int]]:
+    """The annotations, their keypoint category and their image ids; UserError where pycocotools would fail."""
+    named = isinstance(ground_truth, str | Path)
+    name = f"'{ground_truth}'" if named else "the annotations"
+    dataset = read_json(ground_truth, "annotation file") if named else ground_truth
+    categories, images = records(dataset, "categories", name), records(dataset, "images", name)
+    if not categories or not images:
+        raise UserError(f"{name}: expected at least one category and one image.")
+    category = next((c for c in categories if c.get("keypoints")), categories[0])
+    integer(category, "id", f"{name}, keypoint category")
+    known = [integer(image, "id", f"{name}, an image") for image in images]
+    ids = set()
+    for annotation in records(dataset, "annotations", name):
+        where = f"{name}, annotation {annotation.get('id')!r:.30}"
+        for key in ("id", "image_id", "category_id"):
+            integer(annotation, key, where)
+        number(annotation, "area", where)
+        ids.add(annotation["id"])
+    if len(ids) != len(dataset["annotations"]):
+        raise UserError(f"{name}: two annotations have the same id.")
+    return dataset, category, known
 
 
 def score_poses(

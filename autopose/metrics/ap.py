@@ -1,7 +1,7 @@
 """The ten COCO keypoint numbers from pycocotools, the judge of every number that is reported.
 
-pycocotools itself fails or miscounts on input that is legal for a custom set: results without an entry, annotations
-without ``num_keypoints``, ``iscrowd`` or ``keypoints``. This module completes such input and changes nothing else.
+pycocotools itself fails on input that is legal for a custom set: results without an entry, annotations without
+``num_keypoints``, ``iscrowd``, ``bbox`` or ``keypoints``. This module completes such input and changes nothing else.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def complete_annotation(annotation: dict, num_joints: int) -> dict:
     """A copy with COCO's optional keys filled in: a person without keypoints is one with none labelled."""
     filled = dict(annotation)
     filled.setdefault("iscrowd", 0)
+    filled.setdefault("bbox", [0.0, 0.0, 0.0, 0.0])
     filled.setdefault("keypoints", [0] * (3 * num_joints))
     if "num_keypoints" not in filled:
         filled["num_keypoints"] = sum(v > 0 for v in filled["keypoints"][2::3])

@@ -83,7 +83,7 @@ def index_truth(
         joints=np.ascontiguousarray(keypoints[..., :2]),
         visible=keypoints[..., 2],
         areas=areas,
-        boxes=np.array([a.get("bbox", (0, 0, 0, 0)) for a in people], dtype=np.float64).reshape(count, 4),
+        boxes=np.array([a["bbox"] for a in people], dtype=np.float64).reshape(count, 4),
         crowd=crowd,
         ignored=uncounted | _outside_ranges(areas),
         matchable=np.array([a["id"] != 0 for a in people], dtype=bool),
@@ -120,7 +120,8 @@ def _sorted_detections(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Detections by image, best first (stable), at most MAX_DETECTIONS of each; image index and rank in the image."""
     image_ids, scores = np.asarray(image_ids, dtype=np.int64), np.asarray(scores, dtype=np.float64)
-    poses = np.asarray(poses, dtype=np.float64).reshape(len(scores), len(truth.sigmas), -1)[..., :2]
+    poses = np.asarray(poses, dtype=np.float64)
+    poses = poses[..., :2] if poses.size else np.zeros((0, len(truth.sigmas), 2))
     known = np.flatnonzero(np.isin(image_ids, truth.image_ids))
     image = np.searchsorted(truth.image_ids, image_ids[known])
     order = np.lexsort((-scores[known], image))
@@ -190,7 +191,7 @@ def match(
         taken, column = winner[found], np.nonzero(found)[1]
         taken, column = taken[~truth.crowd[p[taken]]], column[~truth.crowd[p[taken]]]
         free[target[taken], column] = False
-    return matched.reshape(ranges, num_detections, -1).transpose(0, 2, 1)
+    return matched.reshape(ranges, num_detections, len(thresholds)).transpose(0, 2, 1)
 
 
 def accumulate(

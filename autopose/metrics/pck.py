@@ -116,7 +116,7 @@ def pck(
 
 def weighted_mean(percent: np.ndarray, counts: np.ndarray, left_out: Sequence[int] = ()) -> float:
     """Mean of (K,) percentages weighted by (K,) counts, without the joints ``left_out``; NaN without any count."""
-    counts = np.array(counts, dtype=np.float64)
+    percent, counts = np.asarray(percent, dtype=np.float64), np.array(counts, dtype=np.float64)
     counts[list(left_out)] = 0
     if counts.sum() == 0:
         return float("nan")
