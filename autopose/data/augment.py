@@ -110,7 +110,8 @@ def draw_view(
         # A normal draw below 0.5, as HRNet has it: the upper body is taken with probability 0.69.
         chosen = half_body(joints, visible, schema, upper < 0.5, scale[0] / scale[1])
         center, scale = chosen if chosen else (center, scale)
-    scale = scale * np.clip(1 + augmentation.scale * size, 1 - augmentation.scale, 1 + augmentation.scale)
+    factor = np.clip(1 + augmentation.scale * size, 1 - augmentation.scale, 1 + augmentation.scale)
+    scale = scale * float(factor)  # a Python float keeps the dtype, so that a factor of 1 changes no bit
     rotation = augmentation.rotation * float(turn) if turned < augmentation.rotation_probability else 0.0
     flip = mirrored < augmentation.flip
     if flip:
