@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CHANNELS_LAST = torch.channels_last
+PIXELS_PER_CHANNEL = 4
 
 
 def pixels(x: Tensor) -> Tensor:
@@ -23,74 +24,101 @@ def image(matrix: Tensor, like: Tensor) -> Tensor:
     return matrix.view(n, h, w, -1).permute(0, 3, 1, 2)
 
 
-def convolve(x: Tensor, weight: Tensor, edges: Sequence[int]) -> Tensor:
-    """(P, E * C): x convolved with the rows ``edges`` of weight (all edges, C, C, k, k), as one convolution."""
-    channels, k = weight.shape[1], weight.shape[-1]
-    if not _by_product(x, k):
-        return pixels(F.conv2d(x, _gather(weight, edges), padding=k // 2).contiguous(memory_format=CHANNELS_LAST))
-    columns, y = _columns(x, k), x.new_empty(x.numel() // channels, len(edges) * channels)
-    for edge, out in zip(edges, y.split(channels, 1), strict=True):
-        torch.mm(columns, weight[edge].reshape(channels, -1).t(), out=out)
-    return y
+class EdgeConvolution:
+    """The k x k convolutions of a cell's edges, weight (edges, C, C, k, k), run for all edges of one source at once.
 
+    The weights of an edge may lie in memory as (C, C, k, k) or, as the library prefers them, as (C, k, k, C).
 
-def convolve_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, edges: Sequence[int], weight_grad: Tensor | None, input_grad: bool
-) -> Tensor | None:
-    """The gradient (P, C) of x for the gradient (P, E * C) of the output; weight's goes into the rows of weight_grad."""
-    channels, k = weight.shape[1], weight.shape[-1]
-    if _by_product(x, k):
-        return _product_backward(grad, x, weight, edges, weight_grad, input_grad)
-    mask = [input_grad, weight_grad is not None, False]
-    back, geometry = torch.ops.aten.convolution_backward, ([1, 1], [k // 2] * 2, [1, 1], False, [0, 0], 1)
-    dx, dw, _ = back(image(grad, x), x, _gather(weight, edges), None, *geometry, mask)
-    if weight_grad is not None:
-        for edge, rows in zip(edges, dw.split(channels), strict=True):
-            weight_grad[edge].copy_(rows)
-    return pixels(dx.contiguous(memory_format=CHANNELS_LAST)) if input_grad else None
-
-
-def _product_backward(grad, x, weight, edges, weight_grad, input_grad) -> Tensor | None:
-    channels, k = weight.shape[1], weight.shape[-1]
-    rows = list(zip(edges, grad.split(channels, 1), strict=True))
-    if weight_grad is not None:
-        columns = _columns(x, k)
-        for edge, g in rows:
-            torch.mm(g.t(), columns, out=weight_grad[edge].view(channels, -1))
-    if not input_grad:
-        return None
-    total = grad.new_zeros(channels * k * k, grad.shape[0])
-    for edge, g in rows:
-        total.addmm_(weight[edge].reshape(channels, -1).t(), g.t())
-    n, _, h, w = x.shape
-    folded = F.fold(total.view(-1, n, h * w).transpose(0, 1), (h, w), k, padding=k // 2)
-    return pixels(folded.contiguous(memory_format=CHANNELS_LAST))
-
-
-def _by_product(x: Tensor, k: int) -> bool:
-    """Whether a matrix product over copied neighbourhoods beats the library.
-
-    Where pixels are few and weights many (the coarse branches at small batches), the library spends more time on
-    putting weights and their gradients into its own layout than on the products.
+    Where pixels are few and weights many (coarse branches at small batches) the library spends more time on putting
+    weights and their gradients into its own layout than on the sums; there every edge is a matrix product over
+    copied neighbourhoods.
     """
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and x.numel() <= 4 * x.shape[1] ** 2
+
+    def __init__(self, weight: Tensor, like: Tensor, gradient: bool = False):
+        self.channels, self.k = weight.shape[1], weight.shape[-1]
+        self.taps_first = weight.permute(0, 1, 3, 4, 2).is_contiguous()
+        self.rows = self._matrices(weight)
+        self.gradient = empty_gradient(weight) if gradient else None
+        self.gradient_rows = self._matrices(self.gradient) if gradient else None
+        self.by_product = (
+            like.device.type == "cpu"
+            and like.dtype in (torch.float32, torch.float64)
+            and like.numel() <= PIXELS_PER_CHANNEL * self.channels**2
+        )
+
+    def forward(self, x: Tensor, edges: Sequence[int]) -> Tensor:
+        """(P, edges * C): x (N, C, H, W) convolved with the weights of ``edges``."""
+        if not self.by_product:
+            y = F.conv2d(x, self._gather(edges), padding=self.k // 2)
+            return pixels(y.contiguous(memory_format=CHANNELS_LAST))
+        columns, y = self._columns(x), x.new_empty(x.numel() // self.channels, len(edges) * self.channels)
+        for edge, out in zip(edges, y.split(self.channels, 1), strict=True):
+            torch.mm(columns, self.rows[edge].t(), out=out)
+        return y
+
+    def backward(self, grad: Tensor, x: Tensor, edges: Sequence[int], need_input: bool) -> Tensor | None:
+        """The gradient (P, C) of x for that of the output, (P, edges * C); the weights' goes into ``gradient``."""
+        if self.by_product:
+            return self._product_backward(grad, x, edges, need_input)
+        mask = [need_input, self.gradient is not None, False]
+        back, geometry = torch.ops.aten.convolution_backward, ([1, 1], [self.k // 2] * 2, [1, 1], False, [0, 0], 1)
+        dx, dw, _ = back(image(grad, x), x, self._gather(edges), None, *geometry, mask)
+        if self.gradient is not None:
+            torch._foreach_copy_([self.gradient_rows[edge] for edge in edges], list(self._split(dw)))
+        return pixels(dx.contiguous(memory_format=CHANNELS_LAST)) if need_input else None
+
+    def _product_backward(self, grad, x, edges, need_input) -> Tensor | None:
+        rows = list(zip(edges, grad.split(self.channels, 1), strict=True))
+        if self.gradient is not None:
+            columns = self._columns(x)
+            for edge, g in rows:
+                torch.mm(g.t(), columns, out=self.gradient_rows[edge])
+        if not need_input:
+            return None
+        if self.k == 1:
+            total = torch.mm(rows[0][1], self.rows[edges[0]])
+            for edge, g in rows[1:]:
+                total.addmm_(g, self.rows[edge])
+            return total
+        total = torch.mm(self.rows[edges[0]].t(), rows[0][1].t())
+        for edge, g in rows[1:]:
+            total.addmm_(self.rows[edge].t(), g.t())
+        (n, c, h, w), taps = x.shape, self.k**2
+        shape, order = ((taps, c, n, h * w), (2, 1, 0, 3)) if self.taps_first else ((c, taps, n, h * w), (2, 0, 1, 3))
+        columns = total.view(shape).permute(order).reshape(n, c * taps, h * w)
+        return pixels(F.fold(columns, (h, w), self.k, padding=self.k // 2).contiguous(memory_format=CHANNELS_LAST))
+
+    def _columns(self, x: Tensor) -> Tensor:
+        """(P, C * k * k): every pixel's neighbourhood, in the order of a weight's elements."""
+        if self.k == 1:
+            return pixels(x)
+        (n, c, h, w), k = x.shape, self.k
+        padded = F.pad(x, [k // 2] * 4).contiguous(memory_format=CHANNELS_LAST)
+        s = padded.stride()
+        taps = ((k, k), (s[2], s[3]))
+        size, stride = ((*taps[0], c), (*taps[1], s[1])) if self.taps_first else ((c, *taps[0]), (s[1], *taps[1]))
+        return padded.as_strided((n, h, w, *size), (s[0], s[2], s[3], *stride)).reshape(n * h * w, c * k * k)
+
+    def _gather(self, edges: Sequence[int]) -> Tensor:
+        """The weights of ``edges`` as those of one wider convolution, (edges * C, C, k, k)."""
+        c, k = self.channels, self.k
+        rows = self.rows[edges[0]] if len(edges) == 1 else torch.cat([self.rows[edge] for edge in edges])
+        return rows.view(-1, k, k, c).permute(0, 3, 1, 2) if self.taps_first else rows.view(-1, c, k, k)
+
+    def _split(self, stacked: Tensor) -> Sequence[Tensor]:
+        """(edges * C, C, k, k) as the edges' matrices (C, C * k * k)."""
+        ordered = stacked.permute(0, 2, 3, 1) if self.taps_first else stacked
+        return ordered.reshape(stacked.shape[0], -1).split(self.channels)
+
+    def _matrices(self, weight: Tensor) -> Sequence[Tensor]:
+        """Every edge's weights as a matrix (C, C * k * k), in the order in which they lie in memory."""
+        ordered = weight.permute(0, 1, 3, 4, 2) if self.taps_first else weight
+        return ordered.reshape(weight.shape[0], self.channels, -1).unbind(0)
 
 
-def _columns(x: Tensor, k: int) -> Tensor:
-    """(P, C * k * k): every pixel's neighbourhood, in the order of a weight's elements."""
-    if k == 1:
-        return pixels(x)
-    n, c, h, w = x.shape
-    padded = F.pad(x, [k // 2] * 4).contiguous(memory_format=CHANNELS_LAST)
-    s = padded.stride()
-    windows = padded.as_strided((n, h, w, c, k, k), (s[0], s[2], s[3], s[1], s[2], s[3]))
-    return windows.reshape(n * h * w, c * k * k)
-
-
-def _gather(weight: Tensor, edges: Sequence[int]) -> Tensor:
-    """The rows ``edges`` of weight (all edges, C, C, k, k) as one weight (E * C, C, k, k) in channels_last."""
-    channels, k = weight.shape[1], weight.shape[-1]
-    stacked = weight.new_empty(len(edges) * channels, k, k, channels).permute(0, 3, 1, 2)
-    for edge, rows in zip(edges, stacked.split(channels), strict=True):
-        rows.copy_(weight[edge])
-    return stacked
+def empty_gradient(weight: Tensor) -> Tensor:
+    """An empty tensor like weight (edges, C, C, k, k), in the order in which `EdgeConvolution` fills it."""
+    edges, out, channels, k, _ = weight.shape
+    if weight.permute(0, 1, 3, 4, 2).is_contiguous():
+        return weight.new_empty(edges, out, k, k, channels).permute(0, 1, 4, 2, 3)
+    return weight.new_empty(weight.shape)

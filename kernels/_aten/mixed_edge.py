@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .cell import Layout, Source, Tables, backward, forward
-from .convolution import CHANNELS_LAST
+from .cell import Source, accumulator, backward, forward
+from .convolution import CHANNELS_LAST, empty_gradient
+from .tables import Layout, Tables
 
 NUM_SAVED = 5
 
@@ -37,12 +38,6 @@ def mixed_edges(
     return nodes[:num_nodes], nodes[num_nodes], nodes[num_nodes + 1]
 
 
-def _tables(like: Tensor, mix, norm_weight, norm_bias, mean, var, eps, group) -> Tables:
-    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-    tables = [None if t is None else t.detach().to(dtype) for t in (mix, norm_weight, norm_bias, mean, var)]
-    return Tables(*tables, eps, group)
-
-
 @torch.library.custom_op("autopose::mixed_cell", mutates_args=())
 def _forward(
     inputs: list[Tensor], num_nodes: int, conv1: Tensor, conv3: Tensor, conv5: Tensor, mix: Tensor,
@@ -50,13 +45,12 @@ def _forward(
     eps: float, group: str,
 ) -> list[Tensor]:  # fmt: skip
     """Nodes, mean, var and what the backward pass needs, `NUM_SAVED` tensors a source."""
-    like = inputs[0]
-    tables = _tables(like, mix, norm_weight, norm_bias, mean, var, eps, group)
-    convs = [w.detach() for w in (conv1, conv3, conv5)]
+    like, layout = inputs[0], Layout(len(inputs), num_nodes)
+    tables = Tables(layout, accumulator(like), mix, norm_weight, norm_bias, mean, var, eps, group)
     with torch.autocast(like.device.type, enabled=False):
-        nodes, mean, var, sources = forward(inputs, num_nodes, convs, tables)
-    saved = [t for source in sources for t in source.tensors()]
-    return [*(node.contiguous(memory_format=_format(like)) for node in nodes), mean, var, *saved]
+        nodes, mean, var, sources = forward(inputs, layout, [conv1, conv3, conv5], tables)
+    nodes = [node.contiguous(memory_format=_format(like)) for node in nodes]
+    return [*nodes, tables.unsort(mean), tables.unsort(var), *(t for source in sources for t in source.tensors())]
 
 
 @_forward.register_fake
@@ -64,15 +58,13 @@ def _(inputs, num_nodes, conv1, conv3, conv5, mix, norm_weight, norm_bias, mean,
     like = inputs[0]
     n, c, h, w = like.shape
     layout, p = Layout(len(inputs), num_nodes), n * h * w
-    stats = torch.float64 if like.dtype == torch.float64 else torch.float32
-    table = (mix.shape[0], 5, c)
+    tables = [like.new_empty(mix.shape[0], 5, c, dtype=accumulator(like)) for _ in range(2)]
     nodes = [torch.empty_like(like, memory_format=_format(like)) for _ in range(num_nodes)]
     saved = []
-    for source in range(layout.num_sources):
-        width = len(layout.edges(source)) * c
-        saved += [like.new_empty(p, width) for _ in range(3)] + [like.new_empty(p, 3 * c)]
+    for edges in layout.sizes:
+        saved += [like.new_empty(p, edges * c) for _ in range(3)] + [like.new_empty(p, 3 * c)]
         saved.append(torch.empty_like(like, dtype=torch.int64, memory_format=CHANNELS_LAST))
-    return [*nodes, like.new_empty(table, dtype=stats), like.new_empty(table, dtype=stats), *saved]
+    return [*nodes, *tables, *saved]
 
 
 @torch.library.custom_op("autopose::mixed_cell_backward", mutates_args=())
@@ -82,15 +74,16 @@ def _backward(
     eps: float, group: str, training: bool, need_inputs: list[bool], need_convs: list[bool],
 ) -> list[Tensor]:  # fmt: skip
     """Gradients of the inputs and convolutions that need one, of mix and of the affine parameters (if any)."""
-    like = states[0]
+    like, layout = states[0], Layout(len(states) - len(grads) + 1, len(grads))
     running = (None, None) if training else (mean, var)
-    tables = _tables(like, mix, norm_weight, norm_bias, *running, eps, group)
+    tables = Tables(layout, accumulator(like), mix, norm_weight, norm_bias, *running, eps, group)
     sources = []
     for index, state in enumerate(states):
         *convolved, plain, argmax = saved[index * NUM_SAVED : (index + 1) * NUM_SAVED]
         sources.append(Source(state.contiguous(memory_format=CHANNELS_LAST), convolved, plain, argmax))
     with torch.autocast(like.device.type, enabled=False):
-        found = backward(grads, sources, convs, tables, mean, var, (need_inputs, need_convs))
+        statistics = tables.sort_statistics(layout, mean, var)
+        found = backward(grads, sources, layout, convs, tables, statistics, (need_inputs, need_convs))
     results = [g for g in (*found.inputs, *found.convs) if g is not None] + [found.mix.to(mix.dtype)]
     if norm_weight is not None:
         results += [found.weight.to(norm_weight.dtype), found.bias.to(norm_bias.dtype)]
@@ -101,10 +94,9 @@ def _backward(
 def _(
     grads, states, convs, mix, norm_weight, norm_bias, mean, var, saved, eps, group, training, need_inputs, need_convs
 ):
-    results = [torch.empty_like(s, memory_format=CHANNELS_LAST) for s, need in zip(states, need_inputs) if need]
-    results += [
-        torch.empty_like(w, memory_format=torch.contiguous_format) for w, need in zip(convs, need_convs) if need
-    ]
+    wanted = [s for s, need in zip(states, need_inputs, strict=False) if need]
+    results = [torch.empty_like(s, memory_format=CHANNELS_LAST) for s in wanted]
+    results += [empty_gradient(w) for w, need in zip(convs, need_convs, strict=True) if need]
     tables = [mix] if norm_weight is None else [mix, norm_weight, norm_bias]
     return results + [torch.empty_like(t) for t in tables]
 
