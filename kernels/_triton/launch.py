@@ -1,0 +1,117 @@
+"""Sizes and launch settings shared by the mixed edge's Triton kernels."""
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+ELEMENTS = 1024
+"""Elements of a tile of the pointwise kernels: one 16-byte load of half precision a thread with four warps."""
+
+PARTS = 1024
+"""Programs aimed at by the kernels that reduce over pixels."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Sizes of a cell: ``sources`` inputs, ``nodes`` nodes, batch, height, width and channels of every state."""
+
+    sources: int
+    nodes: int
+    batch: int
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def pixels(self) -> int:
+        return self.batch * self.height * self.width
+
+    @property
+    def edges(self) -> int:
+        return self.nodes * self.sources + self.nodes * (self.nodes - 1) // 2
+
+    @property
+    def states(self) -> int:
+        """States that feed an edge: every input, and every node but the last."""
+        return self.sources + self.nodes - 1
+
+    def slots(self, source: int) -> int:
+        """Edges that leave a source."""
+        return self.nodes - max(0, source - self.sources + 1)
+
+    def edges_of(self, source: int) -> list[int]:
+        """Numbers of the edges that leave a source, in the order of the nodes that they feed."""
+        first = max(0, source - self.sources + 1)
+        return [i * self.sources + i * (i - 1) // 2 + source for i in range(first, self.nodes)]
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Tiles of the pointwise and reducing kernels: ``rows`` pixels by ``lanes`` channels, ``repeat`` tiles a program."""
+
+    rows: int
+    lanes: int
+    repeat: int
+    parts: int
+    blocks: int
+
+    @classmethod
+    def of(cls, cell: Cell, programs: int | None = None) -> "Tiles":
+        """One tile a program, or as many as leave about ``programs`` of them."""
+        lanes = min(max(power_of_two(cell.channels), 16), 64)
+        rows = ELEMENTS // lanes
+        tiles = -(-cell.pixels // rows)
+        repeat = 1 if programs is None else -(-tiles // programs)
+        return cls(rows, lanes, repeat, -(-tiles // repeat), -(-cell.channels // lanes))
+
+
+def power_of_two(n: int) -> int:
+    """The smallest power of two that is at least n."""
+    return 1 << (n - 1).bit_length()
+
+
+def on_device(x: Tensor):
+    """Context in which Triton launches on x's device."""
+    return torch.cuda.device(x.device) if x.device.type == "cuda" else contextlib.nullcontext()
+
+
+def check_size(cell: Cell) -> None:
+    """Raise ValueError for planes too large for the kernels' 32-bit offsets."""
+    widest = cell.pixels * cell.channels
+    if widest >= 2**31:
+        raise ValueError(f"mixed_edges takes inputs of fewer than 2^31 elements, got {widest}: use a smaller batch")
+
+
+@lru_cache
+def tile_table() -> dict:
+    """The committed tile sizes, ``tiles.json``."""
+    return json.loads((Path(__file__).parent / "tiles.json").read_text(encoding="utf-8"))
+
+
+@lru_cache
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
+
+
+def convolutions(cell: Cell, x: Tensor) -> str:
+    """Who runs the convolutions: ``triton`` or ``library`` (cuDNN, or ATen on a CPU).
+
+    Below compute capability 8.0 Triton emits no tensor-core instructions, so the library runs them; elsewhere the
+    table says so by channels, and AUTOPOSE_TAPS overrules it.
+    """
+    forced = os.environ.get("AUTOPOSE_TAPS", "")
+    if forced:
+        if forced not in ("triton", "library"):
+            raise ValueError(f"AUTOPOSE_TAPS must be triton or library, got {forced!r}")
+        return forced
+    if x.device.type == "cuda" and _capability(x.device) < (8, 0):
+        return "library"
+    kind = "half" if x.element_size() == 2 else "float32"
+    table = tile_table()["taps"][kind]
+    return table[str(min(max(power_of_two(cell.channels), 16), 128))]

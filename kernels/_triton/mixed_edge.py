@@ -1,0 +1,146 @@
+"""Mixed edges of a cell on Triton, registered as two operators: autopose::mixed_cell and its backward.
+
+States travel stacked in NHWC: S inputs, M nodes, N images, H x W pixels, C channels, E edges. Pooling, statistics,
+normalisation, mixing and all reductions are Triton kernels; who runs the convolutions `launch.convolutions` says.
+float32, bfloat16 and float16 storage, float32 accumulation. Sums run in a fixed order: the same bits every time.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from . import mixed_edge_cell
+from .launch import Cell, check_size
+
+_TABLES = "Tensor conv1, Tensor conv3, Tensor conv5, Tensor mix, Tensor? norm_weight, Tensor? norm_bias"
+torch.library.define(
+    "autopose::mixed_cell",
+    f"(Tensor inputs, {_TABLES}, Tensor? fixed_mean, Tensor? fixed_var, int num_nodes, float eps, str group) "
+    "-> (Tensor, Tensor, Tensor, Tensor)",
+)
+torch.library.define(
+    "autopose::mixed_cell_backward",
+    f"(Tensor grad, Tensor inputs, Tensor nodes, Tensor y, {_TABLES}, Tensor mean, Tensor var, bool fixed, float eps, "
+    "str group, bool want1, bool want3, bool want5) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+
+
+def mixed_edges(
+    inputs: Sequence[Tensor],
+    num_nodes: int,
+    conv1: Tensor,
+    conv3: Tensor,
+    conv5: Tensor,
+    mix: Tensor,
+    *,
+    norm_weight: Tensor | None = None,
+    norm_bias: Tensor | None = None,
+    statistics: tuple[Tensor, Tensor] | None = None,
+    eps: float = 1e-5,
+    process_group=None,
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Nodes of a cell and the statistics they were normalised by; arguments are those of the public function, checked.
+
+    ``statistics``: None for the batch's, or a fixed mean and variance (E, 5, C). Returns num_nodes tensors
+    (N, C, H, W) in channels_last, mean and biased variance (E, 5, C) float32, which carry no gradient.
+    Raises ValueError for inputs of 2^31 elements or more.
+    """
+    stacked = torch.stack([x.permute(0, 2, 3, 1) for x in inputs])
+    if len(inputs) == 1:
+        stacked = inputs[0].permute(0, 2, 3, 1).contiguous().unsqueeze(0)
+    check_size(Cell(len(inputs), num_nodes, *stacked.shape[1:]))
+    fixed = (None, None) if statistics is None else statistics
+    group = "" if process_group is None else process_group.group_name
+    affine = (norm_weight, norm_bias)
+    tensors = (stacked, conv1, conv3, conv5, mix, *affine, *fixed)
+    nodes, _, mean, var = torch.ops.autopose.mixed_cell(*tensors, num_nodes, float(eps), group)
+    return [node.permute(0, 3, 1, 2) for node in nodes.unbind(0)], mean, var
+
+
+def _group(name: str):
+    if not name:
+        return None
+    from torch.distributed.distributed_c10d import _resolve_process_group
+
+    return _resolve_process_group(name)
+
+
+def _forward(inputs, conv1, conv3, conv5, mix, weight, bias, fixed_mean, fixed_var, num_nodes, eps, group):
+    tables = _contiguous(mix, weight, bias, fixed_mean, fixed_var)
+    mix, affine, fixed = tables[0], tables[1:3], tables[3:]
+    conv = _contiguous(conv1, conv3, conv5)
+    return mixed_edge_cell.forward(inputs.contiguous(), conv, mix, affine, fixed, num_nodes, eps, _group(group))
+
+
+def _backward(
+    grad, inputs, nodes, y, conv1, conv3, conv5, mix, weight, bias, mean, var, fixed, eps, group, want1, want3, want5
+):
+    mix, *affine = _contiguous(mix, weight, bias)
+    dinputs, dconv, dmix, dweight, dbias = mixed_edge_cell.backward(
+        grad.contiguous(), inputs.contiguous(), nodes, y, _contiguous(conv1, conv3, conv5), mix, affine, mean, var,
+        fixed, eps, _group(group), (want1, want3, want5),
+    )  # fmt: skip
+    dconv = [w.new_empty(0) if d is None else d for w, d in zip((conv1, conv3, conv5), dconv, strict=True)]
+    if weight is None:
+        dweight, dbias = mean.new_empty(0), mean.new_empty(0)
+    return dinputs, *dconv, dmix, dweight, dbias
+
+
+def _contiguous(*tensors):
+    return tuple(t if t is None else t.contiguous() for t in tensors)
+
+
+def _fake_forward(inputs, conv1, conv3, conv5, mix, weight, bias, fixed_mean, fixed_var, num_nodes, eps, group):
+    sources, *shape = inputs.shape
+    edges, pixels = mix.shape[0], shape[0] * shape[1] * shape[2]
+    mean = inputs.new_empty(edges, 5, shape[3], dtype=torch.float32)
+    planes = inputs.new_empty(edges, 3, pixels, shape[3])
+    return inputs.new_empty(num_nodes, *shape), planes, mean, torch.empty_like(mean)
+
+
+def _fake_backward(
+    grad, inputs, nodes, y, conv1, conv3, conv5, mix, weight, bias, mean, var, fixed, eps, group, want1, want3, want5
+):
+    wanted = zip((conv1, conv3, conv5), (want1, want3, want5), strict=True)
+    dconv = [w.new_empty(w.shape) if want else w.new_empty(0) for w, want in wanted]
+    shape = (0,) if weight is None else mean.shape
+    return (
+        inputs.new_empty(inputs.shape),
+        *dconv,
+        mean.new_empty(mix.shape),
+        mean.new_empty(shape),
+        mean.new_empty(shape),
+    )
+
+
+def _save(ctx, inputs, output):
+    tensors, (ctx.num_nodes, ctx.eps, ctx.group) = inputs[:9], inputs[9:]
+    ctx.fixed = tensors[7] is not None
+    nodes, y, mean, var = output
+    ctx.mark_non_differentiable(y, mean, var)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*tensors[:7], nodes, y, mean, var)
+
+
+def _differentiate(ctx, grad, *_):
+    inputs, conv1, conv3, conv5, mix, weight, bias, nodes, y, mean, var = ctx.saved_tensors
+    if grad is None:
+        return (None,) * 12
+    needs = ctx.needs_input_grad
+    found = torch.ops.autopose.mixed_cell_backward(
+        grad, inputs, nodes, y, conv1, conv3, conv5, mix, weight, bias, mean, var, ctx.fixed, ctx.eps, ctx.group,
+        *needs[1:4],
+    )  # fmt: skip
+    tables = (mix, weight, bias)
+    found = [*found[:4], *(d if t is None else d.to(t.dtype) for d, t in zip(found[4:], tables, strict=True))]
+    return *(d if need else None for d, need in zip(found, needs[:7], strict=True)), *(None,) * 5
+
+
+for _name, _impl, _fake in (
+    ("autopose::mixed_cell", _forward, _fake_forward),
+    ("autopose::mixed_cell_backward", _backward, _fake_backward),
+):
+    torch.library.impl(_name, ("cpu", "cuda"), _impl)
+    torch.library.register_fake(_name, _fake)
+torch.library.register_autograd("autopose::mixed_cell", _differentiate, setup_context=_save)

@@ -1,0 +1,237 @@
+"""Triton kernels of a mixed edge's forward pass beside its convolutions: statistics, their combination and the mix.
+
+P pixels (N * H * W), C channels, E edges, T partial results. States are (P, C) planes in NHWC order; the
+convolutions' outputs are planes y[e, k] (P, C), k = 0, 1, 2 for 1x1, 3x3, 5x5. All arithmetic is in float32.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def pixel_place(pixel, H, W):
+    """Row and column of a pixel index in its image."""
+    line = pixel // W
+    return line % H, pixel - line * W
+
+
+@triton.jit
+def edge_number(source, slot, S):
+    """Number of the edge from ``source`` to the ``slot``-th node that it feeds (edges are numbered node by node)."""
+    node = tl.maximum(source - S + 1, 0) + slot
+    return node * S + node * (node - 1) // 2 + source
+
+
+@triton.jit
+def pool_window(x_ptr, pixel, row, col, lane, valid, H, W, C):
+    """Average over the pixels inside, maximum, its place in the window (0..8) and the centre, of 3x3 windows.
+
+    The maximum's place is PyTorch's: the first of equals in scan order, and the last NaN where there is one.
+    """
+    total = tl.zeros(valid.shape, tl.float32)
+    best = tl.full(valid.shape, float("-inf"), tl.float32)
+    place = tl.full(valid.shape, 9, tl.int32)
+    centre = tl.zeros(valid.shape, tl.float32)
+    for tap in tl.static_range(9):
+        dh = tap // 3 - 1
+        dw = tap % 3 - 1
+        inside = (row + dh >= 0) & (row + dh < H) & (col + dw >= 0) & (col + dw < W)
+        mask = inside[:, None] & valid
+        value = tl.load(x_ptr + (pixel + dh * W + dw)[:, None] * C + lane[None, :], mask=mask, other=0.0)
+        value = value.to(tl.float32)
+        total += value
+        take = mask & ((value > best) | (value != value) | (place == 9))
+        best = tl.where(take, value, best)
+        place = tl.where(take, tap, place)
+        if tap == 4:
+            centre = value
+    rows = tl.minimum(row + 2, H) - tl.maximum(row - 1, 0)
+    cols = tl.minimum(col + 2, W) - tl.maximum(col - 1, 0)
+    average = total / (rows * cols).to(tl.float32)[:, None]
+    return average, best, place, centre
+
+
+@triton.jit
+def store_moments(stats_ptr, part, lanes, lane, live, first, second, shift, count):
+    """Store a part's mean and sum of squared deviations, from its sums of (v - shift) and (v - shift)^2."""
+    s1 = tl.sum(first, axis=0)
+    s2 = tl.sum(second, axis=0)
+    base = stats_ptr + part * 2 * lanes
+    tl.store(base + lane, shift + s1 / count, mask=live)
+    tl.store(base + lanes + lane, tl.maximum(s2 - s1 * s1 / count, 0.0), mask=live)
+
+
+@triton.jit(do_not_specialize=["P", "H", "W", "tiles"])
+def pool_stats_kernel(x_ptr, stats_ptr, P, H, W, C, tiles, BP: tl.constexpr, BC: tl.constexpr):
+    """Moments of both pools of one source: stats (T, 2, 2, C), a part = ``tiles`` tiles of BP pixels."""
+    part = tl.program_id(0)
+    lane = tl.program_id(1) * BC + tl.arange(0, BC)
+    live = lane < C
+    start = part * tiles * BP
+    corner = start + tl.zeros((1,), tl.int32)
+    corner_row, corner_col = pixel_place(corner, H, W)
+    shifts = pool_window(x_ptr, corner, corner_row, corner_col, lane, live[None, :], H, W, C)
+    shift_avg = tl.sum(shifts[0], axis=0)
+    shift_max = tl.sum(shifts[1], axis=0)
+    avg1 = tl.zeros((BP, BC), tl.float32)
+    avg2 = tl.zeros((BP, BC), tl.float32)
+    max1 = tl.zeros((BP, BC), tl.float32)
+    max2 = tl.zeros((BP, BC), tl.float32)
+    for tile in range(tiles):
+        pixel = start + tile * BP + tl.arange(0, BP)
+        valid = (pixel < P)[:, None] & live[None, :]
+        row, col = pixel_place(pixel, H, W)
+        average, best, _, _ = pool_window(x_ptr, pixel, row, col, lane, valid, H, W, C)
+        average = tl.where(valid, average - shift_avg[None, :], 0.0)
+        best = tl.where(valid, best - shift_max[None, :], 0.0)
+        avg1 += average
+        avg2 += average * average
+        max1 += best
+        max2 += best * best
+    count = (tl.minimum(P, start + tiles * BP) - start).to(tl.float32)
+    store_moments(stats_ptr, part, 2 * C, lane, live, avg1, avg2, shift_avg, count)
+    store_moments(stats_ptr + C, part, 2 * C, lane, live, max1, max2, shift_max, count)
+
+
+@triton.jit(do_not_specialize=["P", "S", "source", "slots", "tiles"])
+def collect_kernel(
+    out1_ptr, out3_ptr, out5_ptr, y_ptr, stats_ptr, P, C, S, source, slots, tiles, BP: tl.constexpr, BC: tl.constexpr
+):
+    """A library convolution's merged outputs (P, slots * C) to the planes y[e, k], with their moments.
+
+    stats is (T, 2, slots * 3 * C), a part = ``tiles`` tiles of BP pixels.
+    """
+    part = tl.program_id(0)
+    slot = tl.program_id(1)
+    lane = tl.program_id(2) * BC + tl.arange(0, BC)
+    live = lane < C
+    start = part * tiles * BP
+    count = (tl.minimum(P, start + tiles * BP) - start).to(tl.float32)
+    wide = slots * C
+    plane = y_ptr + edge_number(source, slot, S) * 3 * (P.to(tl.int64) * C)
+    for k in tl.static_range(3):
+        if k == 0:
+            out_ptr = out1_ptr
+        elif k == 1:
+            out_ptr = out3_ptr
+        else:
+            out_ptr = out5_ptr
+        out_ptr += slot * C
+        shift = tl.load(out_ptr + start.to(tl.int64) * wide + lane, mask=live, other=0.0).to(tl.float32)
+        first = tl.zeros((BP, BC), tl.float32)
+        second = tl.zeros((BP, BC), tl.float32)
+        for tile in range(tiles):
+            pixel = start + tile * BP + tl.arange(0, BP)
+            valid = (pixel < P)[:, None] & live[None, :]
+            value = tl.load(out_ptr + pixel.to(tl.int64)[:, None] * wide + lane[None, :], mask=valid, other=0.0)
+            tl.store(plane + k * P * C + pixel[:, None] * C + lane[None, :], value, mask=valid)
+            value = tl.where(valid, value.to(tl.float32) - shift[None, :], 0.0)
+            first += value
+            second += value * value
+        store_moments(stats_ptr + (slot * 3 + k) * C, part, wide * 3, lane, live, first, second, shift, count)
+
+
+@triton.jit(
+    do_not_specialize=["P", "S", "source", "slots", "conv_parts", "pool_parts", "conv_rows", "pool_rows", "eps"]
+)
+def normalise_kernel(
+    conv_stats_ptr, pool_stats_ptr, fixed_mean_ptr, fixed_var_ptr, mix_ptr, weight_ptr, bias_ptr,
+    mean_ptr, var_ptr, coef_ptr, P, C, S, source, slots, conv_parts, pool_parts, conv_rows, pool_rows, eps,
+    FIXED: tl.constexpr, AFFINE: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """Combine the parts' moments (Chan et al.), and fold BN and the mixing weight into coef (E, 5, 2, C).
+
+    One program an (edge of the source, operation, block of channels). ``*_rows`` are the pixels of a full part.
+    mix[e, k] * BN(y) = coef[e, k, 0] * y + coef[e, k, 1]. FIXED takes mean and variance as given.
+    """
+    slot = tl.program_id(0)
+    op = tl.program_id(1)
+    lane = tl.program_id(2) * BC + tl.arange(0, BC)
+    live = lane < C
+    entry = edge_number(source, slot, S) * 5 + op
+    if FIXED:
+        mean = tl.load(fixed_mean_ptr + entry * C + lane, mask=live, other=0.0).to(tl.float32)
+        var = tl.load(fixed_var_ptr + entry * C + lane, mask=live, other=1.0).to(tl.float32)
+    elif op < 3:
+        base = conv_stats_ptr + (slot * 3 + op) * C
+        mean, var = combine(base, slots * 3 * C, lane, live, conv_parts, conv_rows, P, BT, BC)
+    else:
+        mean, var = combine(pool_stats_ptr + (op - 3) * C, 2 * C, lane, live, pool_parts, pool_rows, P, BT, BC)
+    tl.store(mean_ptr + entry * C + lane, mean, mask=live)
+    tl.store(var_ptr + entry * C + lane, var, mask=live)
+    scale = 1.0 / tl.sqrt(var + eps)
+    offset = tl.zeros((BC,), tl.float32)
+    if AFFINE:
+        scale *= tl.load(weight_ptr + entry * C + lane, mask=live, other=0.0).to(tl.float32)
+        offset += tl.load(bias_ptr + entry * C + lane, mask=live, other=0.0).to(tl.float32)
+    mix = tl.load(mix_ptr + edge_number(source, slot, S) * 6 + op).to(tl.float32)
+    tl.store(coef_ptr + entry * 2 * C + lane, mix * scale, mask=live)
+    tl.store(coef_ptr + (entry * 2 + 1) * C + lane, mix * (offset - mean * scale), mask=live)
+
+
+@triton.jit
+def combine(base, lanes, lane, live, parts, rows, P, BT: tl.constexpr, BC: tl.constexpr):
+    """Mean and biased variance over P pixels from ``parts`` partial (mean, squared deviations), in float64."""
+    first = tl.zeros((BT, BC), tl.float64)
+    second = tl.zeros((BT, BC), tl.float64)
+    for start in range(0, parts, BT):
+        part = start + tl.arange(0, BT)
+        valid = (part < parts)[:, None] & live[None, :]
+        count = tl.minimum(rows, P - part * rows).to(tl.float64)[:, None]
+        place = base + part[:, None] * 2 * lanes + lane[None, :]
+        mean = tl.load(place, mask=valid, other=0.0).to(tl.float64)
+        deviation = tl.load(place + lanes, mask=valid, other=0.0).to(tl.float64)
+        first += count * mean
+        second += deviation + count * mean * mean
+    mean = tl.sum(first, axis=0) / P
+    var = tl.sum(second, axis=0) / P - mean * mean
+    return mean.to(tl.float32), tl.maximum(var, 0.0).to(tl.float32)
+
+
+@triton.jit
+def edge_value(x_ptr, y_ptr, coef_ptr, mix_ptr, pixel, row, col, lane, live, valid, P, H, W, C):
+    """One mixed edge of a tile: five folded BN terms and the identity."""
+    average, best, _, centre = pool_window(x_ptr, pixel, row, col, lane, valid, H, W, C)
+    value = tl.load(mix_ptr + 5).to(tl.float32) * centre
+    bias = tl.zeros(lane.shape, tl.float32)
+    for op in tl.static_range(5):
+        scale = tl.load(coef_ptr + op * 2 * C + lane, mask=live, other=0.0)
+        bias += tl.load(coef_ptr + (op * 2 + 1) * C + lane, mask=live, other=0.0)
+        if op < 3:
+            place = y_ptr + op * P * C + pixel[:, None] * C + lane[None, :]
+            term = tl.load(place, mask=valid, other=0.0).to(tl.float32)
+        elif op == 3:
+            term = average
+        else:
+            term = best
+        value += scale[None, :] * term
+    return value + bias[None, :]
+
+
+@triton.jit(do_not_specialize=["node", "S", "P", "H", "W"])
+def mix_kernel(
+    inputs_ptr, nodes_ptr, y_ptr, coef_ptr, mix_ptr, node, S, P, H, W, C, BP: tl.constexpr, BC: tl.constexpr
+):
+    """Node ``node`` of a cell: the sum of its S + node incoming edges, from (P, C) planes, stored once."""
+    pixel = tl.program_id(0) * BP + tl.arange(0, BP)
+    lane = tl.program_id(1) * BC + tl.arange(0, BC)
+    live = lane < C
+    valid = (pixel < P)[:, None] & live[None, :]
+    row, col = pixel_place(pixel, H, W)
+    size = P.to(tl.int64) * C
+    first = node * S + node * (node - 1) // 2
+    total = tl.zeros((BP, BC), tl.float32)
+    for source in range(S):
+        edge = first + source
+        x_ptr = inputs_ptr + source * size
+        place = y_ptr + edge * 3 * size
+        coef = coef_ptr + edge * 10 * C
+        total += edge_value(x_ptr, place, coef, mix_ptr + edge * 6, pixel, row, col, lane, live, valid, P, H, W, C)
+    for earlier in range(node):
+        edge = first + S + earlier
+        x_ptr = nodes_ptr + earlier * size
+        place = y_ptr + edge * 3 * size
+        coef = coef_ptr + edge * 10 * C
+        total += edge_value(x_ptr, place, coef, mix_ptr + edge * 6, pixel, row, col, lane, live, valid, P, H, W, C)
+    out = nodes_ptr + node * size + pixel[:, None] * C + lane[None, :]
+    tl.store(out, total.to(nodes_ptr.dtype.element_ty), mask=valid)

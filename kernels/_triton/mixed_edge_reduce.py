@@ -1,0 +1,215 @@
+"""Triton kernels of a mixed edge's backward pass, up to the gradients of its operations' raw outputs.
+
+Letters and planes as in `mixed_edge_mix`; g is the gradient of a node, (P, C) planes one a node.
+With mu, var of a batch and r = 1 / sqrt(var + eps), the gradient of BN's input y is
+A * g + B * y + D, where A = mix * weight * r, B = -A * r^2 * sum(g (y - mu)) / P and D = -A * sum(g) / P - B * mu.
+"""
+
+import triton
+import triton.language as tl
+
+from .mixed_edge_mix import edge_number, pixel_place, pool_window
+
+
+@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "tiles"])
+def reduce_kernel(
+    x_ptr, y_ptr, g_ptr, mean_ptr, sums_ptr, P, H, W, C, S, source, tiles, BP: tl.constexpr, BC: tl.constexpr
+):
+    """Parts of the sums over pixels of g, g * (y_k - mu_k) for the five normalised operations, and g * x.
+
+    One program a (part of ``tiles`` tiles of BP pixels, edge of the source, block of channels); sums (T, slots, 7, C).
+    """
+    part = tl.program_id(0)
+    slot = tl.program_id(1)
+    lane = tl.program_id(2) * BC + tl.arange(0, BC)
+    live = lane < C
+    size = P.to(tl.int64) * C
+    edge = edge_number(source, slot, S)
+    g_ptr += (tl.maximum(source - S + 1, 0) + slot) * size
+    y_ptr += edge * 3 * size
+    mean_ptr += edge * 5 * C
+    mean1 = tl.load(mean_ptr + lane, mask=live, other=0.0)
+    mean3 = tl.load(mean_ptr + C + lane, mask=live, other=0.0)
+    mean5 = tl.load(mean_ptr + 2 * C + lane, mask=live, other=0.0)
+    mean_avg = tl.load(mean_ptr + 3 * C + lane, mask=live, other=0.0)
+    mean_max = tl.load(mean_ptr + 4 * C + lane, mask=live, other=0.0)
+    sum_g = tl.zeros((BP, BC), tl.float32)
+    sum1 = tl.zeros((BP, BC), tl.float32)
+    sum3 = tl.zeros((BP, BC), tl.float32)
+    sum5 = tl.zeros((BP, BC), tl.float32)
+    sum_avg = tl.zeros((BP, BC), tl.float32)
+    sum_max = tl.zeros((BP, BC), tl.float32)
+    sum_x = tl.zeros((BP, BC), tl.float32)
+    for tile in range(tiles):
+        pixel = (part * tiles + tile) * BP + tl.arange(0, BP)
+        valid = (pixel < P)[:, None] & live[None, :]
+        place = pixel[:, None] * C + lane[None, :]
+        row, col = pixel_place(pixel, H, W)
+        average, best, _, centre = pool_window(x_ptr, pixel, row, col, lane, valid, H, W, C)
+        g = tl.load(g_ptr + place, mask=valid, other=0.0).to(tl.float32)
+        sum_g += g
+        sum1 += g * (tl.load(y_ptr + place, mask=valid, other=0.0).to(tl.float32) - mean1[None, :])
+        sum3 += g * (tl.load(y_ptr + size + place, mask=valid, other=0.0).to(tl.float32) - mean3[None, :])
+        sum5 += g * (tl.load(y_ptr + 2 * size + place, mask=valid, other=0.0).to(tl.float32) - mean5[None, :])
+        sum_avg += g * tl.where(valid, average - mean_avg[None, :], 0.0)
+        sum_max += g * tl.where(valid, best - mean_max[None, :], 0.0)
+        sum_x += g * centre
+    sums_ptr += (part * tl.num_programs(1) + slot) * 7 * C
+    tl.store(sums_ptr + lane, tl.sum(sum_g, axis=0), mask=live)
+    tl.store(sums_ptr + C + lane, tl.sum(sum1, axis=0), mask=live)
+    tl.store(sums_ptr + 2 * C + lane, tl.sum(sum3, axis=0), mask=live)
+    tl.store(sums_ptr + 3 * C + lane, tl.sum(sum5, axis=0), mask=live)
+    tl.store(sums_ptr + 4 * C + lane, tl.sum(sum_avg, axis=0), mask=live)
+    tl.store(sums_ptr + 5 * C + lane, tl.sum(sum_max, axis=0), mask=live)
+    tl.store(sums_ptr + 6 * C + lane, tl.sum(sum_x, axis=0), mask=live)
+
+
+@triton.jit
+def sum_parts(ptr, stride, lane, live, parts, BT: tl.constexpr, BC: tl.constexpr):
+    """Sum over ``parts`` rows, ``stride`` apart, in float64."""
+    total = tl.zeros((BT, BC), tl.float64)
+    for start in range(0, parts, BT):
+        part = start + tl.arange(0, BT)
+        valid = (part < parts)[:, None] & live[None, :]
+        total += tl.load(ptr + part[:, None] * stride + lane[None, :], mask=valid, other=0.0).to(tl.float64)
+    return tl.sum(total, axis=0).to(tl.float32)
+
+
+@triton.jit(do_not_specialize=["P", "S", "source", "slots", "parts", "eps"])
+def coefficients_kernel(
+    sums_ptr, mean_ptr, var_ptr, mix_ptr, weight_ptr, bias_ptr, coef_ptr, dmix_ptr, dweight_ptr, dbias_ptr,
+    P, C, S, source, slots, parts, eps,
+    FIXED: tl.constexpr, AFFINE: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """Gradients of mix (E, 6) and of BN's affine parameters, and coef (slots, 5, 3, C) = A, B, D of the module's text.
+
+    One program an (edge of the source, operation). FIXED statistics carry no gradient: B = D = 0.
+    """
+    slot = tl.program_id(0)
+    op = tl.program_id(1)
+    edge = edge_number(source, slot, S)
+    sums_ptr += slot * 7 * C
+    mix = tl.load(mix_ptr + edge * 6 + op).to(tl.float32)
+    gradient = tl.zeros((BC,), tl.float32)
+    for block in range(0, C, BC):
+        lane = block + tl.arange(0, BC)
+        live = lane < C
+        sum_y = sum_parts(sums_ptr + (op + 1) * C, slots * 7 * C, lane, live, parts, BT, BC)
+        if op == 5:
+            gradient += sum_y
+        else:
+            sum_g = sum_parts(sums_ptr, slots * 7 * C, lane, live, parts, BT, BC)
+            entry = (edge * 5 + op) * C + lane
+            mean = tl.load(mean_ptr + entry, mask=live, other=0.0)
+            rstd = 1.0 / tl.sqrt(tl.load(var_ptr + entry, mask=live, other=1.0) + eps)
+            scale = rstd
+            if AFFINE:
+                weight = tl.load(weight_ptr + entry, mask=live, other=0.0).to(tl.float32)
+                bias = tl.load(bias_ptr + entry, mask=live, other=0.0).to(tl.float32)
+                tl.store(dweight_ptr + entry, mix * rstd * sum_y, mask=live)
+                tl.store(dbias_ptr + entry, mix * sum_g, mask=live)
+                scale = rstd * weight
+                gradient += scale * sum_y + bias * sum_g
+            else:
+                gradient += scale * sum_y
+            first = mix * scale
+            if FIXED:
+                second = tl.zeros((BC,), tl.float32)
+                third = tl.zeros((BC,), tl.float32)
+            else:
+                second = -first * rstd * rstd * sum_y / P
+                third = -first * sum_g / P - second * mean
+            place = coef_ptr + (slot * 5 + op) * 3 * C + lane
+            tl.store(place, first, mask=live)
+            tl.store(place + C, second, mask=live)
+            tl.store(place + 2 * C, third, mask=live)
+    tl.store(dmix_ptr + edge * 6 + op, tl.sum(gradient, axis=0))
+
+
+@triton.jit
+def raw_gradient(coef_ptr, op: tl.constexpr, g, y, lane, live, C):
+    """A * g + B * y + D of operation ``op``."""
+    first = tl.load(coef_ptr + op * 3 * C + lane, mask=live, other=0.0)
+    second = tl.load(coef_ptr + (op * 3 + 1) * C + lane, mask=live, other=0.0)
+    third = tl.load(coef_ptr + (op * 3 + 2) * C + lane, mask=live, other=0.0)
+    return first[None, :] * g + second[None, :] * y + third[None, :]
+
+
+@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots"])
+def spread_kernel(
+    x_ptr, y_ptr, g_ptr, coef_ptr, mix_ptr, dy_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr,
+    P, H, W, C, S, source, slots, stride_slot, stride_conv, stride_pixel, BP: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """Gradients of the raw outputs of every edge of one source.
+
+    dy, one (P, C) matrix an edge and convolution at the given strides (elements); summed over the edges: davg (already
+    divided by its window's pixels), dmax with the maximum's place in its window (uint8), and the identity's, dskip.
+    """
+    pixel = tl.program_id(0) * BP + tl.arange(0, BP)
+    lane = tl.program_id(1) * BC + tl.arange(0, BC)
+    live = lane < C
+    valid = (pixel < P)[:, None] & live[None, :]
+    at = pixel[:, None] * C + lane[None, :]
+    row, col = pixel_place(pixel, H, W)
+    size = P.to(tl.int64) * C
+    zero = size * 0
+    average, best, place, _ = pool_window(x_ptr, pixel, row, col, lane, valid, H, W, C)
+    g_ptr += tl.maximum(source - S + 1, 0) * size
+    davg = tl.zeros((BP, BC), tl.float32)
+    dmax = tl.zeros((BP, BC), tl.float32)
+    dskip = tl.zeros((BP, BC), tl.float32)
+    for slot in range(slots):
+        edge = edge_number(source, slot, S)
+        coef = coef_ptr + slot * 15 * C
+        g = tl.load(g_ptr + slot * size + at, mask=valid, other=0.0).to(tl.float32)
+        for k in tl.static_range(3):
+            y = tl.load(y_ptr + (edge * 3 + k) * size + at, mask=valid, other=0.0).to(tl.float32)
+            dy = raw_gradient(coef, k, g, y, lane, live, C).to(dy_ptr.dtype.element_ty)
+            out = dy_ptr + (zero + slot) * stride_slot + (zero + k) * stride_conv
+            tl.store(out + pixel.to(tl.int64)[:, None] * stride_pixel + lane[None, :], dy, mask=valid)
+        davg += raw_gradient(coef, 3, g, average, lane, live, C)
+        dmax += raw_gradient(coef, 4, g, best, lane, live, C)
+        dskip += tl.load(mix_ptr + edge * 6 + 5).to(tl.float32) * g
+    rows = tl.minimum(row + 2, H) - tl.maximum(row - 1, 0)
+    cols = tl.minimum(col + 2, W) - tl.maximum(col - 1, 0)
+    davg = davg / (rows * cols).to(tl.float32)[:, None]
+    tl.store(davg_ptr + at, davg.to(davg_ptr.dtype.element_ty), mask=valid)
+    tl.store(dmax_ptr + at, dmax.to(dmax_ptr.dtype.element_ty), mask=valid)
+    tl.store(dskip_ptr + at, dskip.to(dskip_ptr.dtype.element_ty), mask=valid)
+    tl.store(place_ptr + at, place.to(tl.uint8), mask=valid)
+
+
+@triton.jit(do_not_specialize=["P", "H", "W"])
+def gather_kernel(
+    x_ptr, first_ptr, second_ptr, third_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, base_ptr, dx_ptr, P, H, W, C,
+    CONVS: tl.constexpr, ADD: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """dx of one source (P, C): ReLU's mask on the sum of CONVS convolutions' gradients, both pools and the identity.
+
+    ADD adds to base (what the node received from outside its cell).
+    """
+    pixel = tl.program_id(0) * BP + tl.arange(0, BP)
+    lane = tl.program_id(1) * BC + tl.arange(0, BC)
+    valid = (pixel < P)[:, None] & (lane < C)[None, :]
+    at = pixel[:, None] * C + lane[None, :]
+    row, col = pixel_place(pixel, H, W)
+    total = tl.load(first_ptr + at, mask=valid, other=0.0).to(tl.float32)
+    if CONVS == 3:
+        total += tl.load(second_ptr + at, mask=valid, other=0.0).to(tl.float32)
+        total += tl.load(third_ptr + at, mask=valid, other=0.0).to(tl.float32)
+    x = tl.load(x_ptr + at, mask=valid, other=0.0).to(tl.float32)
+    total = tl.where(x <= 0.0, 0.0, total)
+    total += tl.load(dskip_ptr + at, mask=valid, other=0.0).to(tl.float32)
+    for tap in tl.static_range(9):
+        dh = tap // 3 - 1
+        dw = tap % 3 - 1
+        inside = (row + dh >= 0) & (row + dh < H) & (col + dw >= 0) & (col + dw < W)
+        mask = inside[:, None] & valid
+        near = (pixel + dh * W + dw)[:, None] * C + lane[None, :]
+        total += tl.load(davg_ptr + near, mask=mask, other=0.0).to(tl.float32)
+        place = tl.load(place_ptr + near, mask=mask, other=255)
+        dmax = tl.load(dmax_ptr + near, mask=mask, other=0.0).to(tl.float32)
+        total += tl.where(place == 8 - tap, dmax, 0.0)
+    if ADD:
+        total += tl.load(base_ptr + at, mask=valid, other=0.0).to(tl.float32)
+    tl.store(dx_ptr + at, total.to(dx_ptr.dtype.element_ty), mask=valid)

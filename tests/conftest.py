@@ -1,0 +1,9 @@
+"""Settings that must stand before any test imports Triton."""
+
+import os
+
+import torch
+
+if not torch.cuda.is_available():
+    # Triton decides at its import whether kernels run compiled or interpreted.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
