@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from tqdm import tqdm
 
 from autopose.errors import UserError
 
@@ -77,7 +78,7 @@ def start(device: str, folder: str | Path, threads: int = 0, deterministic: bool
         dist.init_process_group("nccl" if on_gpu else "gloo")
     if threads:
         torch.set_num_threads(threads)
-    folder = Path(folder)
+    folder = Path(_agree(str(folder)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -86,6 +87,15 @@ def start(device: str, folder: str | Path, threads: int = 0, deterministic: bool
     _set_determinism(deterministic, on_gpu)
     place = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
     return Runtime(place, rank, world_size, folder, StopRequest())
+
+
+def _agree(value: str) -> str:
+    """The first process's value, on every process."""
+    if not dist.is_initialized():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
 
 
 def _open_log(folder: Path, rank: int) -> None:
@@ -110,6 +120,12 @@ def _set_determinism(deterministic: bool, on_gpu: bool) -> None:
                 "deterministic=true: PyTorch's deterministic algorithms are on; an operation that has none warns by "
                 "name (nearest upsampling's and average pooling's backward may), and its last bits can differ"
             )
+
+
+def progress_bar(total: int, done: int, runtime: Runtime) -> tqdm:
+    """A bar on the first process; a line now and then where nobody watches a terminal."""
+    interval = 1.0 if sys.stderr.isatty() else 30.0
+    return tqdm(total=total, initial=done, unit="it", disable=not runtime.is_main, mininterval=interval, miniters=1)
 
 
 def finish() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import islice
 
 import torch
-from tqdm import tqdm
 
 from autopose import kernels
 from autopose.config import Config
@@ -25,7 +24,7 @@ from .health import epoch_health
 from .memory import explain_out_of_memory, report_memory
 from .record import MetricsLog
 from .reward import RewardScorer
-from .runtime import Interrupted, Runtime
+from .runtime import Interrupted, Runtime, progress_bar
 
 logger = logging.getLogger("autopose")
 MAY_CHANGE = (
@@ -96,7 +95,8 @@ class SearchRun:
         search, settings = self.search, self.settings
         self.log = MetricsLog(self.runtime.folder, search.position.epoch) if self.runtime.is_main else None
         total = settings.epochs * settings.iterations
-        self.bar = tqdm(total=total, initial=search.step, unit="it", disable=not self.runtime.is_main, mininterval=1.0)
+        self.bar = progress_bar(total, search.step, self.runtime)
+        self.batches = self._batches()
         try:
             with explain_out_of_memory("search"):
                 while search.position.epoch < settings.epochs:
@@ -110,8 +110,7 @@ class SearchRun:
         """One epoch: N_iter cell updates, then N_ctr controller updates, then records."""
         search, settings = self.search, self.settings
         started, before = time.monotonic(), search.position.iteration
-        batches = self._batches()
-        for weight_batch, alpha_batch in islice(batches, settings.iterations - before):
+        for weight_batch, alpha_batch in islice(self.batches, settings.iterations - before):
             for name, value in search.cell_update(weight_batch, alpha_batch).items():
                 self.sums.setdefault(name, []).append(value)
             self._after_iteration()
@@ -124,13 +123,13 @@ class SearchRun:
         self._finish_epoch(time.monotonic() - started, settings.iterations - before)
 
     def _batches(self) -> Iterator[tuple[dict, dict]]:
-        """Pairs of a batch for ω and a batch for α from the current step on, on the device."""
+        """Pairs of a batch for ω and a batch for α from the current step to the end, on the device."""
         config, runtime, device = self.config, self.runtime, self.runtime.device
-        loaders = []
+        loaders, remaining = [], self.settings.epochs * self.settings.iterations - self.search.step
         for dataset, purpose in ((self.weight_data, "weights"), (self.alpha_data, "alpha")):
             stream = BatchStream(
                 len(dataset), self.settings.batch_size, derive_seed(config.seed, "batches", purpose), self.search.step,
-                self.settings.iterations - self.search.position.iteration, runtime.rank, runtime.world_size,
+                remaining, runtime.rank, runtime.world_size,
             )  # fmt: skip
             loaders.append(make_loader(dataset, stream, config.data.workers, device.type == "cuda"))
 

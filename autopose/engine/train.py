@@ -2,11 +2,11 @@
 
 import logging
 import time
+from itertools import islice
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from autopose import kernels
 from autopose.config import Config
@@ -22,7 +22,7 @@ from .evaluation import evaluate, main_metric, write_json
 from .figures import draw_training_curves
 from .memory import GIB, explain_out_of_memory, predict_peak
 from .record import MetricsLog
-from .runtime import Interrupted, Runtime
+from .runtime import Interrupted, Runtime, progress_bar
 from .scoring import Score
 
 logger = logging.getLogger("autopose")
@@ -102,7 +102,8 @@ class TrainRun:
         self.log = MetricsLog(self.runtime.folder, self.epoch) if self.runtime.is_main else None
         total = self.settings.epochs * self.iterations
         done = self.epoch * self.iterations + self.iteration
-        self.bar = tqdm(total=total, initial=done, unit="it", disable=not self.runtime.is_main, mininterval=1.0)
+        self.bar = progress_bar(total, done, self.runtime)
+        self.batches = self._batches()
         scores: list[Score] = []
         try:
             with explain_out_of_memory("train"):
@@ -120,7 +121,7 @@ class TrainRun:
     def _epoch(self) -> list[Score]:
         started, before = time.monotonic(), self.iteration
         lr = self._set_lr(0)
-        for batch in self._batches():
+        for batch in islice(self.batches, self.iterations - before):
             lr = self._set_lr(self.epoch * self.iterations + self.iteration)
             self.losses.append(self._step(batch))
             self.iteration += 1
@@ -145,10 +146,10 @@ class TrainRun:
 
     def _batches(self):
         runtime, device = self.runtime, self.runtime.device
+        first = self.epoch * self.iterations + self.iteration
         stream = BatchStream(
             len(self.data), self.settings.batch_size, derive_seed(self.config.seed, "batches", "train"),
-            self.epoch * self.iterations + self.iteration, self.iterations - self.iteration,
-            runtime.rank, runtime.world_size,
+            first, self.settings.epochs * self.iterations - first, runtime.rank, runtime.world_size,
         )  # fmt: skip
         for batch in make_loader(self.data, stream, self.config.data.workers, device.type == "cuda"):
             images = batch["image"].to(device, non_blocking=True, memory_format=torch.channels_last)
