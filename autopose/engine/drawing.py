@@ -13,7 +13,7 @@ from matplotlib.path import Path as Outline
 
 from autopose.space import OPS, Architecture, Genotype
 
-DARK, GREY, PALE, SHADE = "#2b2f36", "#8d949e", "#c9ced6", "#f4f5f7"
+DARK, GREY, SHADE = "#2b2f36", "#8d949e", "#f4f5f7"
 # Fine scales light, coarse ones dark; apart from the operations' palette.
 BRANCH_COLOURS = ("#9bd3bf", "#5bb498", "#2c8f74", "#166a56", "#0a4336")
 # Okabe and Ito's palette and an indigo: convolutions from light to dark blue by size, pools warm, skip grey.
@@ -29,19 +29,21 @@ OP_NAMES = dict(
 CELL_NAMES = {"individual_1": "$C_{I1}$", "individual_2": "$C_{I2}$", "aggregation": "$C_M$"}
 
 MARGIN, ROW, BLOCK = 40, 74, 38
-TOP = 150
-SIDE = 150
+# Top of the branches' rows; room left (branch names, stem) and right (head, "heatmaps") of the modules.
+TOP, LEFT, RIGHT = 150, 195, 250
+NARROW, WIDE, MODULE_MIN, MODULE_WISH = 1200, 1600, 130, 210
 
 
 def architecture_figure(architecture: Architecture) -> Figure:
     """Draw modules as columns and branches as rows; under them a table of operations for every cell."""
     space = architecture.macro_space
-    width = max(1600, 2 * (MARGIN + SIDE) + 130 * space.num_modules)
-    groups = _cell_groups(architecture)
+    modules, groups = space.num_modules, _cell_groups(architecture)
+    width = min(max(LEFT + RIGHT + MODULE_WISH * modules, 370 * space.num_branches, NARROW), WIDE)
+    width = max(width, LEFT + RIGHT + MODULE_MIN * modules)
     square = _square(architecture, groups, (width - 2 * MARGIN) / space.num_branches)
-    cells_top = TOP + ROW * space.num_branches + 60
-    heights = [_nodes(architecture, names) * square + 62 for names in groups]
-    height = cells_top + 96 + sum(heights) + 20
+    cells_top = TOP + ROW * space.num_branches + 90
+    heights = [_nodes(architecture, names) * square + 66 for names in groups]
+    height = cells_top + 118 + sum(heights) - 36
     figure = Figure(figsize=(width / 100, height / 100), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
@@ -49,8 +51,8 @@ def architecture_figure(architecture: Architecture) -> Figure:
     _text(axes, MARGIN, 36, "Architecture", 17, weight="bold")
     _text(axes, MARGIN, 68, _origin(architecture.found_by), 11, colour=GREY)
     _draw_network(axes, architecture, width)
-    _draw_legend(axes, cells_top, width)
-    y = cells_top + 96
+    _draw_legend(axes, cells_top)
+    y = cells_top + 118
     for names, tall in zip(groups, heights, strict=True):
         _draw_cells(axes, architecture, names, y, square, width)
         y += tall
@@ -79,9 +81,8 @@ def _origin(found_by: dict) -> str:
 
 def _draw_network(axes: Axes, architecture: Architecture, width: float) -> None:
     space = architecture.macro_space
-    column = min((width - 2 * (MARGIN + SIDE)) / space.num_modules, 300)
-    left = (width - column * space.num_modules) / 2
-    right = left + column * space.num_modules
+    column = min((width - LEFT - RIGHT) / space.num_modules, 300)
+    left, right = LEFT, LEFT + column * space.num_modules
     rows = [TOP + ROW * (b + 0.5) for b in range(space.num_branches)]
     for b, y in enumerate(rows):
         _text(axes, left - 112, y - 8, f"{space.scales[b]}×", 13, weight="bold", ha="right")
@@ -89,13 +90,13 @@ def _draw_network(axes: Axes, architecture: Architecture, width: float) -> None:
     for x, name in ((left - 96, "stem"), (right + 40, "head")):
         _block(axes, x, rows[0] - 26, 56, rows[-1] - rows[0] + 52, "#5c6470", name, 12)
     for y in rows:
-        axes.plot([left - 40, left], [y, y], color=DARK, lw=1.4, zorder=2)
+        axes.plot([left - 40, left], [y, y], color=DARK, lw=1.6, zorder=2, solid_capstyle="butt")
         _arrow(axes, right, y, right + 40)
     _arrow(axes, right + 96, rows[0], right + 126)
     _text(axes, right + 132, rows[0], "heatmaps", 10)
     for module in range(space.num_modules):
         active = architecture.macro.beta[space.decision_of(module)]
-        _draw_module(axes, left + column * module, column, rows, active)
+        _draw_module(axes, left + column * module, column, rows, active, "M" if space.aggregation == "cell" else "cat")
     _draw_headers(axes, architecture, left, column, rows[-1])
 
 
@@ -111,29 +112,33 @@ def _draw_headers(axes: Axes, architecture: Architecture, left: float, column: f
         _text(axes, (x0 + x1) / 2, TOP - 44, name, 12, weight="bold", ha="center")
         axes.plot([x0 + 6, x1 - 6], [TOP - 26] * 2, color=DARK, lw=1.6)
     for module in range(space.num_modules):
-        name = f"module {module + 1}"
+        middle = left + column * (module + 0.5)
+        _text(axes, middle, bottom + ROW / 2 + 24, f"module {module + 1}", 9.5, GREY, ha="center")
         if space.beta_sharing == "module":
-            name += f"  β = {rows[module]}"
-        _text(axes, left + column * (module + 0.5), bottom + ROW / 2 + 14, name, 9.5, GREY, ha="center")
+            _text(axes, middle, bottom + ROW / 2 + 44, f"β = {rows[module]}", 10, ha="center")
 
 
-def _draw_module(axes: Axes, x: float, column: float, rows: Sequence[float], active: Sequence[bool]) -> None:
+def _draw_module(
+    axes: Axes, x: float, column: float, rows: Sequence[float], active: Sequence[bool], merger: str
+) -> None:
     """Two individual cells, the lines of the aggregation, and C_M on every active branch; a thin line elsewhere."""
-    block = min(BLOCK, 0.21 * column)
+    block = min(BLOCK, 0.18 * column)
     axes.add_patch(Rectangle((x + 4, TOP - 10), column - 8, ROW * len(rows) + 20, fc=SHADE, ec="none", zorder=0))
     first, second, merge = x + 12, x + 18 + block, x + column - 12 - block
     ready = second + block
     for target, on in enumerate(active):
         y = rows[target]
-        axes.plot([x, x + column], [y, y], color=DARK if on else GREY, lw=1.6 if on else 0.9, zorder=2)
+        axes.plot(
+            [x, x + column], [y, y], color=DARK if on else GREY, lw=1.6 if on else 0.9, zorder=2, solid_capstyle="butt"
+        )
         for source, start in enumerate(rows):
             if on and source != target:
                 _curve(axes, ready, start, merge, y, BRANCH_COLOURS[source])
     for b, (y, on) in enumerate(zip(rows, active, strict=True)):
         if on:
             _arrow(axes, merge - 8, y, merge)
-            for left, name in ((first, "I1"), (second, "I2"), (merge, "M")):
-                _block(axes, left, y - block / 2, block, block, BRANCH_COLOURS[b], name, 10 if block > 30 else 8)
+            for left, name in ((first, "I1"), (second, "I2"), (merge, merger)):
+                _block(axes, left, y - block / 2, block, block, BRANCH_COLOURS[b], name, 10 if block > 33 else 8)
 
 
 def _curve(axes: Axes, x0: float, y0: float, x1: float, y1: float, colour: str) -> None:
@@ -143,7 +148,7 @@ def _curve(axes: Axes, x0: float, y0: float, x1: float, y1: float, colour: str) 
 
 
 def _arrow(axes: Axes, x0: float, y: float, x1: float) -> None:
-    style = {"arrowstyle": "-|>", "color": DARK, "lw": 1.4, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 10}
+    style = {"arrowstyle": "-|>", "color": DARK, "lw": 1.6, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 10}
     axes.annotate("", (x1, y), (x0, y), arrowprops=style, zorder=2)
 
 
@@ -174,19 +179,17 @@ def _square(architecture: Architecture, groups: Sequence[Sequence[str]], room: f
     """Side of a table's square so that the widest table fits ``room``."""
     cells = [architecture.cells[0][names[0]] for names in groups]
     columns = max(cell.num_inputs + cell.num_nodes - 1 for cell in cells)
-    return max(min(38.0, (room - 70) / columns), 2.0)
+    return max(min(42.0, (room - 70) / columns), 2.0)
 
 
-def _draw_legend(axes: Axes, y: float, width: float) -> None:
+def _draw_legend(axes: Axes, y: float) -> None:
     _text(axes, MARGIN, y, "Cells", 14, weight="bold")
-    note = "row: a node, column: what it reads (input, branches, earlier nodes)"
+    note = "a row for each node n0, n1, …; a column for each tensor it reads: input or branches, then earlier nodes"
     _text(axes, MARGIN + 66, y + 2, note, 10, GREY)
-    step = (width - 2 * MARGIN) / len(OPS)
-    step = min(step, 190)
     for i, op in enumerate(OPS):
-        x = MARGIN + step * i
-        axes.add_patch(Rectangle((x, y + 24), 18, 18, fc=OP_COLOURS[op], ec="none"))
-        _text(axes, x + 26, y + 34, OP_NAMES[op], 10)
+        x = MARGIN + 190 * i
+        axes.add_patch(Rectangle((x, y + 26), 18, 18, fc=OP_COLOURS[op], ec="none"))
+        _text(axes, x + 26, y + 36, OP_NAMES[op], 10)
 
 
 def _draw_cells(
@@ -226,4 +229,4 @@ def _draw_table(
             if named:
                 ink = _ink(OP_COLOURS[op]) if strength == 1 else DARK
                 middle = (corner[0] + square / 2, top + square / 2)
-                _text(axes, *middle, OP_MARKS[op], 8.5, ink, ha="center", alpha=strength)
+                _text(axes, *middle, OP_MARKS[op], 9, ink, ha="center", alpha=1.0 if strength == 1 else 0.6)

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from autopose.errors import UserError
 from autopose.space import Architecture
@@ -22,7 +22,7 @@ from .drawing import BRANCH_COLOURS, DARK, GREY, architecture_figure
 
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 PEOPLE = ("#e69f00", "#56b4e9", "#f0e442", "#cc79a7", "#00c08b", "#d55e00", "#3d8bfd")
-HEADLINES = ("AP", "Mean", "PCK")
+HEADLINES = (("AP", "AR"), ("Mean", "Mean@0.1"), ("PCK",))
 MAX_PIXELS = 16000
 POSE_SIDE = 800
 
@@ -32,18 +32,19 @@ def draw_architecture(architecture: Architecture, path: str | os.PathLike) -> No
     _save(architecture_figure(architecture), path, 150)
 
 
-def draw_search_curves(rows: Sequence[dict], path: str | os.PathLike) -> None:
+def draw_search_curves(rows: Sequence[dict], path: str | os.PathLike, metric: str = "AP") -> None:
     """Fig. 6: entropies of α and of the policy, rewards and losses over the epochs of a search.
 
     Args:
         rows: of ``metrics.jsonl``; keys and values that are missing leave gaps.
         path: of the picture; its suffix names the format.
+        metric: what the reward measures, for the labels.
     """
     figure, axes = _panels(rows, 2, 2, "no epoch of the search is complete")
     if axes:
         _entropies(axes[0], rows)
         _policy(axes[1], rows)
-        _rewards(axes[2], rows)
+        _rewards(axes[2], rows, metric)
         _curve(axes[3], rows, lambda row: row.get("loss_train"), BLUE, "weights' half (ω steps)")
         _curve(axes[3], rows, lambda row: row.get("loss_val"), ORANGE, "architecture's half (α steps)")
         _finish(axes[3], "Losses of the supernet", "loss", log=True)
@@ -55,7 +56,7 @@ def draw_training_curves(rows: Sequence[dict], path: str | os.PathLike) -> None:
 
     Args:
         rows: of ``metrics.jsonl``: "epoch", "loss", "lr" and, in epochs that were validated, "metrics" with "AP"
-            (COCO), "Mean" (MPII) or "PCK".
+            and "AR" (COCO), "Mean" and "Mean@0.1" (MPII) or "PCK".
         path: of the picture.
     """
     figure, axes = _panels(rows, 1, 3, "no epoch of the training is complete")
@@ -63,10 +64,10 @@ def draw_training_curves(rows: Sequence[dict], path: str | os.PathLike) -> None:
         _curve(axes[0], rows, lambda row: row.get("loss"), BLUE, "training loss")
         _finish(axes[0], "Training loss", "loss", log=True)
         names = {name for row in rows for name in row.get("metrics") or ()}
-        shown = [name for name in HEADLINES if name in names]
-        for name, colour in zip(shown, (GREEN, ORANGE, BLUE), strict=False):
+        shown = [name for name in next((h for h in HEADLINES if h[0] in names), ()) if name in names]
+        for name, colour in zip(shown, (GREEN, ORANGE), strict=False):
             _curve(axes[1], rows, lambda row, name=name: _metric(row, name), colour, name)
-        _finish(axes[1], "Validation", " / ".join(shown))
+        _finish(axes[1], "Validation", shown[0] if shown else "metric")
         _curve(axes[2], rows, lambda row: row.get("lr"), DARK, "learning rate")
         _finish(axes[2], "Learning rate", "learning rate", log=True)
     _save(figure, path, 150)
@@ -98,7 +99,8 @@ def draw_poses(
         )
     height, width = image.shape[:2]
     zoom = max(POSE_SIDE // max(height, width), 1)
-    figure = Figure(figsize=(width * zoom / 100, height * zoom / 100), dpi=100)
+    # A hundredth of a pixel more, because the sizes in px are cut, not rounded.
+    figure = Figure(figsize=((width * zoom + 0.01) / 100, (height * zoom + 0.01) / 100), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(image, interpolation="nearest" if zoom == 1 else "bicubic", aspect="auto")
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
@@ -135,17 +137,21 @@ def _policy(axes: Axes, rows: Sequence[dict]) -> None:
     _finish(axes, "Entropy of the policy (branches)", "nats")
 
 
-def _rewards(axes: Axes, rows: Sequence[dict]) -> None:
+def _rewards(axes: Axes, rows: Sequence[dict], metric: str) -> None:
     _curve(axes, rows, lambda row: row.get("reward"), ORANGE, "reward (mean of sampled β)")
     epochs, values = _curve(
-        axes, rows, lambda row: row.get("supernet_reward"), BLUE, "supernet AP (reward subset), mode of the policy"
+        axes,
+        rows,
+        lambda row: row.get("supernet_reward"),
+        BLUE,
+        f"supernet {metric} (reward subset), mode of the policy",
     )
     noise = {row["epoch"]: row.get("reward_noise") for row in rows}
     band = np.array([noise[epoch] if _usable(noise[epoch]) else 0.0 for epoch in epochs])
     if band.any():
         axes.fill_between(epochs, values - band, values + band, color=BLUE, alpha=0.18, lw=0, label="its noise (±1 σ)")
     _mark_start(axes, rows)
-    _finish(axes, "Reward", "reward")
+    _finish(axes, "Reward", metric)
 
 
 def _mark_start(axes: Axes, rows: Sequence[dict]) -> None:
@@ -180,6 +186,7 @@ def _curve(
 def _panels(rows: Sequence[dict], height: int, width: int, empty: str) -> tuple[Figure, list[Axes]]:
     """A grid of panels, or a figure that says why there is none."""
     figure = Figure(figsize=(5.4 * width, 3.6 * height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
     if not rows:
         figure.text(0.5, 0.5, f"Nothing to draw yet: {empty}.", ha="center", va="center", fontsize=13, color=DARK)
         return figure, []
@@ -194,14 +201,26 @@ def _finish(axes: Axes, title: str, unit: str, log: bool = False) -> None:
     axes.grid(color="#e4e6e9", lw=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
     if not axes.lines:
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=GREY)
         return
-    if log and any((line.get_ydata() > 0).any() for line in axes.lines):
-        axes.set_yscale("log", nonpositive="mask")
+    if log:
+        _logarithmic(axes)
     if len(axes.get_legend_handles_labels()[1]) > 1:
         axes.legend(fontsize=8.5, frameon=False)
+
+
+def _logarithmic(axes: Axes) -> None:
+    """Log scale where the values span enough of it to be read there: a factor of two."""
+    values = np.concatenate([line.get_ydata() for line in axes.lines])
+    values = values[values > 0]
+    if len(values) and values.max() >= 2 * values.min():
+        axes.set_yscale("log", nonpositive="mask")
+        few = values.max() < 30 * values.min()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if few else (1,)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _save(figure: Figure, path: str | os.PathLike, dpi: int) -> None:
