@@ -13,7 +13,7 @@ from .oks import COCO_SIGMAS, pose_similarity
 
 THRESHOLD = 0.9
 MAX_DETECTIONS = 20
-NMS_METHODS = ("oks", "soft_oks", "none")
+NMS_METHODS = ("oks", "soft", "none")
 
 
 def scaled_box_area(scale: np.ndarray, pixel_std: float = 200) -> np.ndarray:

@@ -90,8 +90,8 @@ def test_by_image():
     poses, areas = at(0, 0, 0.1, 5, 5)
     scores = [0.2, 0.5, 0.9, 0.3, 0.4]
     assert nms_by_image([7, 3, 7, 3, 3], poses, scores, areas, SIGMAS) == [2, 1, 4]
-    assert nms_by_image([7, 3, 7, 3, 3], poses, scores, areas, SIGMAS, method="soft_oks") == [2, 0, 1, 4, 3]
+    assert nms_by_image([7, 3, 7, 3, 3], poses, scores, areas, SIGMAS, method="soft") == [2, 0, 1, 4, 3]
     assert nms_by_image([7, 3, 7, 3, 3], poses, scores, areas, SIGMAS, method="none") == [0, 1, 2, 3, 4]
     assert nms_by_image([], poses[:0], [], areas[:0], SIGMAS) == []
-    with pytest.raises(ValueError, match="oks, soft_oks, none, got 'box'"):
+    with pytest.raises(ValueError, match="oks, soft, none, got 'box'"):
         nms_by_image([1], poses[:1], [1.0], areas[:1], SIGMAS, method="box")
