@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autopose.data.checks import integer, number, read_json, records
+from autopose.data.checks import integer, number, numbers, read_json, records
 from autopose.data.records import PoseAnnotations
 from autopose.data.schema import COCO, KeypointSchema, schema_from_category
 from autopose.engine.results_file import check_results, poses_of_people, read_mpii_predictions, read_results
@@ -109,11 +109,10 @@ def score_keypoint_results(
     Raises:
         UserError: files that cannot be read, results that do not fit the annotations.
     """
-    dataset, category, known = _checked_truth(ground_truth)
-    if schema is None:
-        schema = COCO if category.get("keypoints") == list(COCO.joints) else schema_from_category(category)
+    dataset, category_id, schema = _checked_truth(ground_truth, schema)
+    known = [image["id"] for image in dataset["images"]]
     rows, source = read_results(results)
-    check_results(rows, source, schema.num_joints, known, category["id"])
+    check_results(rows, source, schema.num_joints, known, category_id)
     counted = set(known if image_ids is None else image_ids)
     metrics = coco_ap(dataset, rows, schema.sigmas, image_ids)
     people = [
@@ -139,8 +138,8 @@ def score_keypoint_results(
     )
 
 
-def _checked_truth(ground_truth: dict | str | Path) -> tuple[dict, dict, list[int]]:
-    """The annotations, their keypoint category and their image ids; UserError where pycocotools would fail."""
+def _checked_truth(ground_truth: dict | str | Path, schema: KeypointSchema | None) -> tuple[dict, int, KeypointSchema]:
+    """The annotations, the id of their keypoint category and their joints; UserError where pycocotools would fail."""
     named = isinstance(ground_truth, str | Path)
     name = f"'{ground_truth}'" if named else "the annotations"
     dataset = read_json(ground_truth, "annotation file") if named else ground_truth
@@ -148,18 +147,23 @@ def _checked_truth(ground_truth: dict | str | Path) -> tuple[dict, dict, list[in
     if not categories or not images:
         raise UserError(f"{name}: expected at least one category and one image.")
     category = next((c for c in categories if c.get("keypoints")), categories[0])
-    integer(category, "id", f"{name}, keypoint category")
-    known = [integer(image, "id", f"{name}, an image") for image in images]
+    if schema is None:
+        schema = COCO if category.get("keypoints") == list(COCO.joints) else schema_from_category(category)
+    for image in images:
+        integer(image, "id", f"{name}, an image")
     ids = set()
     for annotation in records(dataset, "annotations", name):
         where = f"{name}, annotation {annotation.get('id')!r:.30}"
         for key in ("id", "image_id", "category_id"):
             integer(annotation, key, where)
         number(annotation, "area", where)
+        for key, count in (("keypoints", 3 * schema.num_joints), ("bbox", 4)):
+            if key in annotation:
+                numbers(annotation, key, count, where)
         ids.add(annotation["id"])
     if len(ids) != len(dataset["annotations"]):
         raise UserError(f"{name}: two annotations have the same id.")
-    return dataset, category, known
+    return dataset, integer(category, "id", f"{name}, keypoint category"), schema
 
 
 def score_poses(

@@ -146,6 +146,10 @@ def test_annotations_that_are_refused(case):
     for key, value in [("images", []), ("categories", []), ("annotations", [{"id": 1}]), ("annotations", None)]:
         with pytest.raises(UserError):
             score_keypoint_results({**dataset, key: value}, results)
+    for key, value in [("keypoints", None), ("keypoints", [1, 2]), ("bbox", "wide"), ("area", None), ("id", 1.5)]:
+        broken = {**dataset["annotations"][0], key: value}
+        with pytest.raises(UserError, match=f"annotation .*'{key}'"):
+            score_keypoint_results({**dataset, "annotations": [broken]}, results)
     twice = {**dataset, "annotations": [dataset["annotations"][0]] * 2}
     with pytest.raises(UserError, match="same id"):
         score_keypoint_results(twice, [])
