@@ -44,13 +44,16 @@ class Figure:
         joints: (17, 3) in COCO's order, unit of the figure's height, around the pelvis.
         points: further places by name, each (3,): neck, pelvis, head, and hands and feet by side.
         head_axes: (3, 3), columns: the head's left, down and forward direction.
+        chest_seen: whether the chest, not the back, is towards the viewer.
         girth: factor of all thicknesses.
+        head_radius: unit of the figure's height.
         seen_face: (5,) bool, whether nose, eyes and ears are on the head's side towards the viewer.
     """
 
     joints: np.ndarray
     points: dict[str, np.ndarray]
     head_axes: np.ndarray
+    chest_seen: bool
     girth: float
     head_radius: float
     seen_face: np.ndarray
@@ -77,7 +80,7 @@ def draw_figure(rng: np.random.Generator) -> Figure:
         place |= {f"{side}_hip": hip, f"{side}_knee": knee, f"{side}_ankle": ankle}
     face, seen = _face(head, points["head"], size["head"])
     joints = np.stack([(face | place)[name] for name in COCO.joints])
-    return Figure(joints, points, head, size["girth"], size["head"], seen)
+    return Figure(joints, points, head, bool(trunk[2, 2] > 0), size["girth"], size["head"], seen)
 
 
 def _proportions(rng: np.random.Generator) -> dict[str, float]:

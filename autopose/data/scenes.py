@@ -12,8 +12,16 @@ from autopose.data.figures import Figure, draw_figure
 from autopose.data.schema import COCO
 
 _OBJECT = 255
-_LIMBS = ("upper_arm", "forearm", "hand", "thigh", "shank", "foot")
-_PARTS = ("torso", "head") + tuple(f"{side}_{limb}" for side in ("left", "right") for limb in _LIMBS)
+# Limb, the joints at its ends, its radii there in figure heights, and how much nearer than its middle it is painted.
+_SHAPES = (
+    ("upper_arm", "shoulder", "elbow", 0.034, 0.026, 0.02),
+    ("forearm", "elbow", "wrist", 0.026, 0.018, 0.0),
+    ("hand", "wrist", "hand", 0.018, 0.02, 0.02),
+    ("thigh", "hip", "knee", 0.05, 0.036, 0.0),
+    ("shank", "knee", "ankle", 0.036, 0.022, 0.0),
+    ("foot", "ankle", "foot", 0.024, 0.018, 0.0),
+)
+_PARTS = ("torso", "head") + tuple(f"{side}_{shape[0]}" for side in ("left", "right") for shape in _SHAPES)
 _SHOWS_ON = {
     "shoulder": ("upper_arm", "torso"),
     "elbow": ("upper_arm", "forearm"),
@@ -111,29 +119,23 @@ def _paint_figure(
     flat = {name: place[:2] * zoom + shift for name, place in joints.items()}
     dress = _outfit(rng)
     thick = zoom * figure.girth
-    jobs = []
+    depths = {"torso": joints["neck"][2] / 2, "head": joints["head"][2] + 0.03}
+    limbs = {}
     for side in ("left", "right"):
-        for limb, start, end, r0, r1 in (
-            ("upper_arm", "shoulder", "elbow", 0.034, 0.026),
-            ("forearm", "elbow", "wrist", 0.026, 0.018),
-            ("hand", "wrist", "hand", 0.018, 0.02),
-            ("thigh", "hip", "knee", 0.05, 0.036),
-            ("shank", "knee", "ankle", 0.036, 0.022),
-            ("foot", "ankle", "foot", 0.024, 0.018),
-        ):
-            a, b = f"{side}_{start}", f"{side}_{end}"
-            depth = (joints[a][2] + joints[b][2]) / 2 + (0.02 if limb in ("hand", "upper_arm") else 0)
-            jobs.append((depth, f"{side}_{limb}", dress[limb], flat[a], flat[b], thick * r0, thick * r1))
-    jobs.append((0.0 + (joints["neck"][2] / 2), "torso", dress["torso"], None, None, 0, 0))
-    jobs.append((joints["head"][2] + 0.03, "head", dress["skin"], None, None, 0, 0))
-    for _, part, texture, start, end, r0, r1 in sorted(jobs, key=lambda job: job[0]):
+        for limb, start, end, start_radius, end_radius, nearer in _SHAPES:
+            ends = f"{side}_{start}", f"{side}_{end}"
+            depths[f"{side}_{limb}"] = (joints[ends[0]][2] + joints[ends[1]][2]) / 2 + nearer
+            limbs[f"{side}_{limb}"] = dress[limb], *(flat[e] for e in ends), thick * start_radius, thick * end_radius
+    for part in sorted(depths, key=depths.get):
         label = 1 + 16 * person + _PARTS.index(part)
         if part == "torso":
             _paint_torso(canvas, flat, figure, dress, thick, label)
         elif part == "head":
-            _paint_head(canvas, flat, figure, dress, zoom, shift, label)
+            _paint_head(canvas, flat, figure, dress, zoom, label)
         else:
-            canvas.paint(capsule(start, end, r0, r1), texture, label, across(start, end, max(r0, r1)))
+            cloth, start, end, start_radius, end_radius = limbs[part]
+            shade = across(start, end, max(start_radius, end_radius))
+            canvas.paint(capsule(start, end, start_radius, end_radius), cloth, label, shade)
 
 
 def _paint_torso(canvas: Canvas, flat: dict, figure: Figure, dress: dict, thick: float, label: int) -> None:
@@ -141,35 +143,31 @@ def _paint_torso(canvas: Canvas, flat: dict, figure: Figure, dress: dict, thick:
     radii = (0.036, 0.036, 0.048, 0.048)
     circles = [capsule(flat[c], flat[c], thick * r, thick * r) for c, r in zip(corners, radii, strict=True)]
     hull = cv2.convexHull(np.concatenate(circles).astype(np.float32))[:, 0]
-    half = max(0.5 * float(np.linalg.norm(flat["left_shoulder"] - flat["right_shoulder"])), 0) + thick * 0.05
+    half = 0.5 * np.linalg.norm(flat["left_shoulder"] - flat["right_shoulder"]) + thick * 0.05
     canvas.paint(hull, dress["torso"], label, across(flat["neck"], flat["pelvis"], half))
     waist = [capsule(flat[c], flat[c], thick * 0.05, thick * 0.05) for c in corners[2:]]
     hips = cv2.convexHull(np.concatenate(waist).astype(np.float32))[:, 0]
     canvas.paint(hips, dress["thigh"], label, across(flat["neck"], flat["pelvis"], half))
     canvas.paint(capsule(flat["neck"], flat["head"], thick * 0.028, thick * 0.028), dress["skin"], label, 0.8)
-    if figure.head_axes[2, 2] > 0 and dress["neckline"] > 0:
+    if figure.chest_seen and dress["neckline"] > 0:
         # A neckline on the chest: one of the things that tell front from back.
         left, right = (flat["neck"] + 0.35 * (flat[f"{s}_shoulder"] - flat["neck"]) for s in ("left", "right"))
         tip = flat["neck"] + dress["neckline"] * (flat["pelvis"] - flat["neck"])
         canvas.paint(np.stack([left, right, tip]), dress["skin"], None, 0.92)
 
 
-def _paint_head(
-    canvas: Canvas, flat: dict, figure: Figure, dress: dict, zoom: float, shift: np.ndarray, label: int
-) -> None:
+def _paint_head(canvas: Canvas, flat: dict, figure: Figure, dress: dict, zoom: float, label: int) -> None:
     """Head and hair as ellipses; the face shows eyes, nose and mouth where they are towards the viewer."""
     left, down, forward = figure.head_axes.T
     radius = figure.head_radius * zoom
     center = flat["head"]
-    up = -down[:2]
-    skull = ellipse(center, radius, radius * 1.18, down)
     towards = forward[2]
+    skull = ellipse(center, radius, radius * 1.18, down)
     canvas.paint(skull, dress["hair"], label, across(center, center + down[:2], radius))
     if towards > -0.25:
-        middle = center + radius * (0.5 * forward[:2] - 0.14 * up)
-        canvas.paint(
-            ellipse(middle, radius * (0.52 + 0.36 * max(towards, 0)), radius * 0.98, down), dress["skin"], label
-        )
+        middle = center + radius * (0.5 * forward + 0.14 * down)[:2]
+        face = ellipse(middle, radius * (0.52 + 0.36 * max(towards, 0)), radius * 0.98, down)
+        canvas.paint(face, dress["skin"], label)
     for k, name in enumerate(COCO.joints[:5]):
         if not figure.seen_face[k]:
             continue
@@ -241,8 +239,8 @@ def _stray_limb(rng: np.random.Generator, canvas: Canvas) -> None:
     end = start + length * np.array([np.cos(angle), np.sin(angle)])
     radius = rng.uniform(0.012, 0.035) * height
     skin = rng.random() < 0.5
-    texture = Cloth(_SKIN[rng.integers(len(_SKIN))]) if skin else draw_cloth(rng)
-    canvas.paint(capsule(start, end, radius, radius * rng.uniform(0.6, 1)), texture, 0, across(start, end, radius))
+    cloth = Cloth(_SKIN[rng.integers(len(_SKIN))]) if skin else draw_cloth(rng)
+    canvas.paint(capsule(start, end, radius, radius * rng.uniform(0.6, 1)), cloth, 0, across(start, end, radius))
 
 
 def _develop(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
