@@ -51,7 +51,7 @@ def architecture_figure(architecture: Architecture) -> Figure:
     _text(axes, MARGIN, 36, "Architecture", 17, weight="bold")
     _text(axes, MARGIN, 68, _origin(architecture.found_by), 11, colour=GREY)
     _draw_network(axes, architecture, width)
-    _draw_legend(axes, cells_top)
+    _draw_legend(axes, cells_top, space.aggregation == "concat")
     y = cells_top + 118
     for names, tall in zip(groups, heights, strict=True):
         _draw_cells(axes, architecture, names, y, square, width)
@@ -182,9 +182,10 @@ def _square(architecture: Architecture, groups: Sequence[Sequence[str]], room: f
     return max(min(42.0, (room - 70) / columns), 2.0)
 
 
-def _draw_legend(axes: Axes, y: float) -> None:
+def _draw_legend(axes: Axes, y: float, concat: bool) -> None:
     _text(axes, MARGIN, y, "Cells", 14, weight="bold")
     note = "a row for each node n0, n1, …; a column for each tensor it reads: input or branches, then earlier nodes"
+    note += "; cat: concatenation and 1×1 convolution" if concat else ""
     _text(axes, MARGIN + 66, y + 2, note, 10, GREY)
     for i, op in enumerate(OPS):
         x = MARGIN + 190 * i

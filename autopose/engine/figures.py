@@ -67,7 +67,7 @@ def draw_training_curves(rows: Sequence[dict], path: str | os.PathLike) -> None:
         shown = [name for name in next((h for h in HEADLINES if h[0] in names), ()) if name in names]
         for name, colour in zip(shown, (GREEN, ORANGE), strict=False):
             _curve(axes[1], rows, lambda row, name=name: _metric(row, name), colour, name)
-        _finish(axes[1], "Validation", shown[0] if shown else "metric")
+        _finish(axes[1], "Validation", " / ".join(shown) or "metric")
         _curve(axes[2], rows, lambda row: row.get("lr"), DARK, "learning rate")
         _finish(axes[2], "Learning rate", "learning rate", log=True)
     _save(figure, path, 150)
@@ -204,6 +204,7 @@ def _finish(axes: Axes, title: str, unit: str, log: bool = False) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
     if not axes.lines:
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=GREY)
+        axes.set(xticks=[], yticks=[])
         return
     if log:
         _logarithmic(axes)
