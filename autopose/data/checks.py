@@ -96,11 +96,18 @@ def read_image(path: str | Path) -> np.ndarray:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise UserError(f"The image '{path}' cannot be read: {error.strerror or error}.") from None
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(data, flags) if data.size else None
+    image = _decoded(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise UserError(f"The image '{path}' is corrupt or no image: get it again or leave it out of the annotation.")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _decoded(data: np.ndarray, flags: int) -> np.ndarray | None:
+    """The picture, or None where OpenCV finds none; it raises only for a header that claims an absurd size."""
+    try:
+        return cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:
+        return None
 
 
 def image_problem(path: str | Path) -> str | None:
@@ -122,7 +129,7 @@ def image_problem(path: str | Path) -> str | None:
     if data.startswith(b"\x89PNG") and b"IEND" not in data[-4096:]:
         return "truncated PNG"
     # A reduced picture reads every coded byte as well and costs half the time.
-    if cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) is None:
+    if _decoded(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) is None:
         return "not decodable"
     return None
 

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -41,6 +43,17 @@ def test_truncated_image(picture, name, share):
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     assert image_problem(path) is not None
+
+
+def test_header_of_an_absurd_size(picture):
+    path = picture("a.png")
+    data = bytearray(path.read_bytes())
+    data[16:24] = struct.pack(">II", 90_000, 90_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path.write_bytes(data)
+    assert image_problem(path) == "not decodable"
+    with pytest.raises(UserError, match="a.png"):
+        read_image(path)
 
 
 def test_message_names_the_first_few(picture, tmp_path):
