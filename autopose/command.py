@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 
 import hydra
@@ -19,22 +18,23 @@ def main(task: str, run: Callable[[Config, Runtime], None]) -> None:
     """Run ``run`` under the configuration of the command line. Exit codes: 2 a user's mistake, 3 a diverged run,
     128 + n after signal n."""
     if int(os.environ.get("RANK", 0)) > 0:
-        # Hydra makes a folder for every process; only the first one's is used.
-        sys.argv.append(f"hydra.run.dir={tempfile.gettempdir()}/autopose-rank-{os.environ['RANK']}")
+        # Hydra makes a folder for every process; the first one's is used by all.
+        sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]
 
     @hydra.main(version_base="1.3", config_path="pkg://autopose.configs", config_name=task)
     def job(composed: DictConfig) -> None:
-        code = _execute(run, composed)
+        code = execute(run, composed, HydraConfig.get().runtime.output_dir)
         if code:
             sys.exit(code)
 
     job()
 
 
-def _execute(run: Callable[[Config, Runtime], None], composed: DictConfig) -> int:
+def execute(run: Callable[[Config, Runtime], None], composed: DictConfig, folder: str) -> int:
+    """Run ``run`` in ``folder``; returns the exit code, a user's mistake being one sentence on stderr."""
     try:
         config = from_hydra(composed)
-        runtime = start(config.device, HydraConfig.get().runtime.output_dir, config.threads, config.deterministic)
+        runtime = start(config.device, folder, config.threads, config.deterministic)
         run(config, runtime)
     except (UserError, Diverged) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -42,6 +42,9 @@ def _execute(run: Callable[[Config, Runtime], None], composed: DictConfig) -> in
     except Interrupted as interrupted:
         print(f"stopped by {interrupted}: the state is saved; resume=auto with the same hydra.run.dir continues")
         return interrupted.exit_code
+    except KeyboardInterrupt:
+        print("stopped at once: resume=auto with the same hydra.run.dir continues from the last checkpoint")
+        return 130
     finally:
         finish()
     return 0

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -334,3 +335,7 @@ def from_hydra(config: DictConfig) -> Config:
         raise
     except ValueError as error:
         raise UserError(f"the configuration cannot be used: {error}") from None
+
+
+# Below every YAML file, so that each key can be given on the command line without a plus, and a mistyped one is refused.
+ConfigStore.instance().store(name="typed_defaults", node=OmegaConf.create(Config().to_dict()))

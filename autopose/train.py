@@ -15,8 +15,6 @@ logger = logging.getLogger("autopose")
 def run(config: Config, runtime: Runtime) -> None:
     """Train, evaluate, and print the scores and where the files are."""
     architecture = resolve_architecture(config)
-    if runtime.is_main:
-        architecture.save(runtime.folder / "architecture.json")
     scores = TrainRun(config, runtime, architecture).run()
     if not runtime.is_main:
         return

@@ -4,10 +4,15 @@ import io
 import logging
 import os
 import pickle
+import struct
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 from autopose.errors import UserError
 
@@ -15,6 +20,15 @@ logger = logging.getLogger("autopose")
 FORMAT = "autopose-checkpoint"
 VERSION = 1
 KINDS = ("search", "train")
+# What zipfile, pickle and torch raise on bytes that are no checkpoint.
+DAMAGE = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, pickle.UnpicklingError, RuntimeError, EOFError,
+    LookupError, ValueError, AttributeError, TypeError, AssertionError, ImportError, ArithmeticError, MemoryError,
+)  # fmt: skip
+
+
+class DamagedCheckpoint(UserError):
+    """A file that is torn or corrupt; an older one may be used instead."""
 
 
 def write_checkpoint(path: Path, content: dict) -> None:
@@ -49,27 +63,25 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict:
     """Load and verify a checkpoint onto the CPU; no code in the file can run.
 
     Raises:
-        UserError: missing, truncated, corrupt (every record's checksum is verified), of another format, version or
-            kind.
+        DamagedCheckpoint: truncated or corrupt (every record's checksum is verified).
+        UserError: missing, of another format, version or kind.
     """
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:
-            raise UserError(f"the checkpoint {path} is corrupt: record {damaged} fails its checksum")
+            raise DamagedCheckpoint(f"the checkpoint {path} is corrupt: record {damaged} fails its checksum")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
-    except UserError:
+    except OSError as error:
+        raise DamagedCheckpoint(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
+    except DamagedCheckpoint:
         raise
-    except (
-        zipfile.BadZipFile, zipfile.LargeZipFile, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError,
-        NotImplementedError, AttributeError, IndexError, TypeError, AssertionError, UnicodeError, ImportError,
-        OverflowError, MemoryError,
-    ) as error:  # fmt: skip
+    except DAMAGE as error:
         reason = (str(error).splitlines() or [""])[0][:120]
-        raise UserError(
+        raise DamagedCheckpoint(
             f"the checkpoint {path} is damaged or no checkpoint: {reason or type(error).__name__}"
         ) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -96,13 +108,13 @@ class CheckpointStore:
     def save(self, step: int, state: dict, architecture: dict | None = None, best: bool = False) -> bool:
         """Write ``step_STEP.pt``; a full disk is logged, and the run goes on with the last good file."""
         content = {**self.header, "step": step, "architecture": architecture, "state": state}
-        path = self.folder / f"step_{step:09d}.pt"
+        path = self.folder / f"step_{step:012d}.pt"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_checkpoint(path, content)
             self._link(path, "last.pt")
             if best:
-                write_checkpoint(self.folder / "best.pt", content)
+                self._link(path, "best.pt")
         except OSError as error:
             self.failures += 1
             logger.warning(
@@ -110,9 +122,19 @@ class CheckpointStore:
                 step, error.strerror or error,
             )  # fmt: skip
             return False
-        for old in self._files()[self.keep :]:
+        # Files that claim a later step are damaged ones, which the resume passed over.
+        files = self._files()
+        for old in {*files[files.index(path) + self.keep :], *files[: files.index(path)]}:
             old.unlink(missing_ok=True)
         return True
+
+    def refuse_existing(self) -> None:
+        """UserError where a run that is not resumed would mix its files with an earlier run's."""
+        if self._files():
+            raise UserError(
+                f"{self.folder} holds checkpoints of an earlier run: resume=auto continues it, or give another "
+                "hydra.run.dir"
+            )
 
     def _link(self, path: Path, name: str) -> None:
         """Let ``name`` stand for ``path``: a hard link where the file system has them, else a copy."""
@@ -129,18 +151,52 @@ class CheckpointStore:
         return sorted(self.folder.glob("step_*.pt"), reverse=True)
 
     def newest(self) -> dict | None:
-        """The newest valid checkpoint, None where there is none; torn or corrupt files are passed over, and said so."""
+        """The newest valid checkpoint, None where there is none; torn or corrupt files are passed over, and said so.
+
+        UserError for one of another kind or version: it is no remainder of a crash.
+        """
         for path in [*self._files(), self.folder / "last.pt"]:
             if not path.exists():
                 continue
             try:
                 content = read_checkpoint(path, self.header["kind"])
-            except UserError as error:
+            except DamagedCheckpoint as error:
                 logger.warning("passed over: %s", error)
                 continue
             logger.info("resuming from %s", path)
             return content
+        logger.info("nothing to resume in %s: starting afresh", self.folder)
         return None
+
+    def resume(self, may_change: tuple[str, ...]) -> dict | None:
+        """The content to continue from, None to start afresh; every process finds the same.
+
+        UserError where configuration (beyond ``may_change``), version, kind or number of processes differ.
+        """
+        content = self.newest()
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            steps: list = [None] * dist.get_world_size()
+            dist.all_gather_object(steps, None if content is None else content.get("step"))
+            if len(set(steps)) > 1:
+                raise UserError(
+                    f"the processes found different checkpoints in {self.folder}: put hydra.run.dir on a file system "
+                    "that all of them share"
+                )
+        if content is not None:
+            check_resumable(content, self.header["config"], self.header["world_size"], may_change)
+        return content
+
+
+@contextmanager
+def fitting(what: str) -> Iterator[None]:
+    """Turn errors of restoring a checkpoint's state into a UserError: another network wrote it, or it was edited."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [""])[0][:120]
+        raise UserError(f"the state in {what} does not fit this run: {reason or type(error).__name__}") from None
 
 
 def check_resumable(content: dict, config: dict, world_size: int, may_change: tuple[str, ...]) -> None:

@@ -1,64 +1,70 @@
 """What a run writes down: ``metrics.jsonl`` and TensorBoard scalars."""
 
 import json
+import logging
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from autopose.errors import UserError
+logger = logging.getLogger("autopose")
 
 
 class MetricsLog:
     """One JSON object an epoch in ``metrics.jsonl``, and the same numbers in ``tb/``.
 
-    Opening it at epoch e drops a half-written last line and the rows of epochs e and later, so a resumed run repeats
-    none. Only values that a resumed run reproduces belong in here; times go to the log.
+    Only values that a resumed run reproduces belong in here; times go to the log. The file is replaced whole: a full
+    disk leaves the last good one, and rows that found no room are written with the next.
+
+    Args:
+        folder: of the run.
+        rows: of the epochs that a resumed run has behind it, as its checkpoint remembers them; whatever the file held
+            beyond them (a half-written line, rows of epochs that are to be repeated) goes.
     """
 
-    def __init__(self, folder: Path, epoch: int = 0):
-        self.path = folder / "metrics.jsonl"
-        self.rows = [row for row in read_metrics(self.path) if row["epoch"] < epoch]
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        os.replace(partial, self.path)
+    def __init__(self, folder: Path, rows: Sequence[dict] = ()):
+        self.path, self.rows = folder / "metrics.jsonl", list(rows)
+        self._write()
         from torch.utils.tensorboard import SummaryWriter
 
-        self._board = SummaryWriter(str(folder / "tb"), purge_step=epoch if epoch else None)
+        self._board: SummaryWriter | None = None
+        with self._tolerating("TensorBoard's file"):
+            self._board = SummaryWriter(str(folder / "tb"), purge_step=len(self.rows) or None)
 
     def write(self, row: dict) -> None:
         """Append a row; it must have "epoch"."""
         self.rows.append(row)
-        try:
-            with open(self.path, "a") as file:
-                file.write(json.dumps(row) + "\n")
+        self._write()
+        with self._tolerating("TensorBoard's file"):
+            self.scalars(row, row["epoch"])
+
+    def _write(self) -> None:
+        partial = self.path.with_suffix(".partial")
+        with self._tolerating(str(self.path)):
+            with open(partial, "w") as file:
+                file.write("".join(json.dumps(row) + "\n" for row in self.rows))
                 file.flush()
                 os.fsync(file.fileno())
+            os.replace(partial, self.path)
+
+    @contextmanager
+    def _tolerating(self, what: str) -> Iterator[None]:
+        """A disk that is full stops no run: it is said, and what was to be written follows with the next epoch."""
+        try:
+            yield
         except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror or error}") from None
-        self.scalars(row, row["epoch"])
+            logger.warning("%s was not written (%s); the run goes on", what, error.strerror or error)
 
     def scalars(self, values: dict, step: int) -> None:
         """Numbers, also in nested dicts, as TensorBoard scalars."""
         for name, value in values.items():
             if isinstance(value, dict):
                 self.scalars({f"{name}/{k}": v for k, v in value.items()}, step)
-            elif isinstance(value, int | float) and name != "epoch":
+            elif isinstance(value, int | float) and name != "epoch" and self._board is not None:
                 self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flush TensorBoard's file."""
-        self._board.close()
-
-
-def read_metrics(path: Path) -> list[dict]:
-    """Rows of a ``metrics.jsonl``; lines that are no row (half written) are left out."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and isinstance(row.get("epoch"), int):
-            rows.append(row)
-    return rows
+        if self._board is not None:
+            with self._tolerating("TensorBoard's file"):
+                self._board.close()

@@ -1,6 +1,7 @@
 """The controller's reward (§3.2.1, §4.2): average precision of the supernet under β, with shared weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -49,6 +50,7 @@ class RewardScorer:
         self._samples = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
         self._cache: dict[MacroArchitecture, float] = {}
         self.calibration: Sequence[dict] = ()
+        self.before_score: Callable[[], None] = lambda: None
 
     def clear(self) -> None:
         """Forget scores: the weights have moved."""
@@ -67,21 +69,31 @@ class RewardScorer:
         self, beta: MacroArchitecture, ops: dict[str, list[int]] | None = None, shuffle: int | None = None
     ) -> float:
         """Reward of β, of given operations instead of α's, or over batches composed anew by the seed ``shuffle``."""
+        self.before_score()
         if ops is not None:
             mixtures = self.alphas.fixed(ops)
         else:
             mixtures = self.alphas.argmax() if self.settings.ops == "argmax" else self.alphas.mean()
-        before = self.network.state.mode
-        try:
+        with self._own_statistics():
             self._normalise(beta, mixtures)
             return self._measure(beta, mixtures, shuffle) - self._flops_penalty(beta, ops)
-        finally:
-            self.network.set_norm(before)
 
     def loss(self, beta: MacroArchitecture, relaxed: bool) -> float:
         """Mean heatmap loss on the subset under the relaxed or the argmax operations, with batch statistics."""
-        with torch.no_grad():
+        with torch.no_grad(), self._own_statistics():
+            self.network.set_norm("batch")
             return self._loss(beta, self.alphas.mean() if relaxed else self.alphas.argmax(), None)
+
+    @contextmanager
+    def _own_statistics(self) -> Iterator[None]:
+        """Statistics of each process's own batches, which are not the others'; then training's normalisation again."""
+        state = self.network.state
+        mode, synchronised = state.mode, state.synchronised
+        state.synchronised = False
+        try:
+            yield
+        finally:
+            state.mode, state.synchronised = mode, synchronised
 
     def _normalise(self, beta: MacroArchitecture, mixtures: list) -> None:
         mode = self.settings.batch_norm

@@ -1,5 +1,6 @@
 """A whole search: data, Algorithm 1, records, checkpoints, derivation."""
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from autopose.nas.baselines import evolution, random_search
 from autopose.nas.randomness import derive_seed
 from autopose.space import Architecture
 
-from .checkpoint import CheckpointStore, check_resumable
+from .checkpoint import CheckpointStore, fitting
 from .datasets import load_annotations, pose_dataset
 from .figures import draw_architecture, draw_search_curves
 from .health import epoch_health
@@ -46,6 +47,7 @@ class SearchRun:
         self._build(space, split)
         self.sums: dict[str, list[float]] = {}
         self.rewards: list[dict] = []
+        self.rows: list[dict] = []
         self.store = CheckpointStore(
             runtime.folder, "search", config.to_dict(), self.settings.keep_checkpoints, runtime.world_size
         )
@@ -92,8 +94,12 @@ class SearchRun:
         """Algorithm 1, then derivation (§3.3); resumes where asked."""
         if self.config.resume == "auto":
             self._resume()
+        else:
+            self.store.refuse_existing()
         search, settings = self.search, self.settings
-        self.log = MetricsLog(self.runtime.folder, search.position.epoch) if self.runtime.is_main else None
+        # Scoring takes minutes on a large subset, and no state moves while it lasts.
+        self.reward.before_score = self._stop_if_asked
+        self.log = MetricsLog(self.runtime.folder, self.rows) if self.runtime.is_main else None
         total = settings.epochs * settings.iterations
         self.bar = progress_bar(total, search.step, self.runtime)
         self.batches = self._batches()
@@ -194,24 +200,23 @@ class SearchRun:
     def _save(self) -> None:
         if self.runtime.is_main:
             state = {"search": self.search.state_dict(), "sums": self.sums, "rewards": self.rewards}
+            state["rows"] = json.dumps(self.log.rows)
             position = self.search.position
             # Rises with iterations, controller updates and the step to the next epoch, which moves neither.
             order = (self.search.step + position.epoch) * 1000 + position.controller_update
             self.store.save(order, state)
 
     def _resume(self) -> None:
-        content = self.store.newest()
-        if content is None:
-            logger.info("nothing to resume in %s: starting afresh", self.store.folder)
-            return
-        check_resumable(content, self.config.to_dict(), self.runtime.world_size, MAY_CHANGE)
-        self.load(content)
+        content = self.store.resume(MAY_CHANGE)
+        if content is not None:
+            self.load(content)
 
     def load(self, content: dict) -> None:
         """Continue from a checkpoint's content."""
-        state = content["state"]
-        self.search.load_state_dict(state["search"])
-        self.sums, self.rewards = state["sums"], state["rewards"]
+        with fitting("the search checkpoint"):
+            state = content["state"]
+            self.search.load_state_dict(state["search"])
+            self.sums, self.rewards, self.rows = state["sums"], state["rewards"], json.loads(state["rows"])
 
     def derive(self) -> Architecture:
         """Derivation (§3.3) from the current state."""

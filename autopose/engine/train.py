@@ -1,22 +1,26 @@
 """Training a network from scratch (§4.2)."""
 
+import json
 import logging
 import time
+from dataclasses import fields
 from itertools import islice
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from autopose import kernels
 from autopose.config import Config
 from autopose.data.stream import BatchStream, make_loader
+from autopose.errors import UserError
 from autopose.models import PoseNetwork, joints_mse_loss
 from autopose.nas.bilevel import average
 from autopose.nas.randomness import derive_seed
-from autopose.space import Architecture
+from autopose.space import Architecture, MacroSpace
 
-from .checkpoint import CheckpointStore, check_resumable
+from .checkpoint import CheckpointStore, fitting
 from .datasets import load_annotations, pose_dataset
 from .evaluation import evaluate, main_metric, write_json
 from .figures import draw_training_curves
@@ -29,7 +33,9 @@ logger = logging.getLogger("autopose")
 MAY_CHANGE = (
     "task", "name", "resume", "device", "threads", "kernels", "evaluate", "search", "architecture", "checkpoint",
     "results", "images", "data.workers", "data.cache", "data.check_images", "data.root", "train.checkpoint_every",
-    "train.keep_checkpoints", "train.evaluate_every", "space",
+    "train.keep_checkpoints", "train.evaluate_every",
+    # The architecture brings its own space.
+    *(f"space.{field.name}" for field in fields(MacroSpace)), "space.alpha_sharing", "space.supernet_affine",
 )  # fmt: skip
 
 
@@ -60,8 +66,10 @@ class TrainRun:
             weight_decay=config.train.weight_decay,
         )
         self.epoch = self.iteration = self.bad_steps = self.bad_in_a_row = 0
+        self.kept_buffers = [torch.empty_like(buffer) for buffer in self.network.buffers()]
         self.best = float("-inf")
         self.losses: list[float] = []
+        self.rows: list[dict] = []
         self.store = CheckpointStore(
             runtime.folder, "train", config.to_dict(), config.train.keep_checkpoints, runtime.world_size
         )
@@ -99,7 +107,11 @@ class TrainRun:
         """Train all epochs and score the final (averaged, where ``ema``) network; resumes where asked."""
         if self.config.resume == "auto":
             self._resume()
-        self.log = MetricsLog(self.runtime.folder, self.epoch) if self.runtime.is_main else None
+        else:
+            self.store.refuse_existing()
+        if self.runtime.is_main:
+            self.architecture.save(self.runtime.folder / "architecture.json")
+        self.log = MetricsLog(self.runtime.folder, self.rows) if self.runtime.is_main else None
         total = self.settings.epochs * self.iterations
         done = self.epoch * self.iterations + self.iteration
         self.bar = progress_bar(total, done, self.runtime)
@@ -120,7 +132,7 @@ class TrainRun:
 
     def _epoch(self) -> list[Score]:
         started, before = time.monotonic(), self.iteration
-        lr = self._set_lr(0)
+        lr = self._set_lr(self.epoch * self.iterations + max(before - 1, 0))
         for batch in islice(self.batches, self.iterations - before):
             lr = self._set_lr(self.epoch * self.iterations + self.iteration)
             self.losses.append(self._step(batch))
@@ -168,6 +180,8 @@ class TrainRun:
         """One optimizer step over ``accumulate`` micro-batches; a step that is not finite is skipped and counted."""
         settings, parts, total = self.settings, self.settings.accumulate, 0.0
         self.optimizer.zero_grad()
+        buffers = list(self.network.buffers())
+        torch._foreach_copy_(self.kept_buffers, buffers)
         for index in range(parts):
             micro = {k: v.chunk(parts)[index] for k, v in batch.items()} if parts > 1 else batch
             with torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=settings.autocast):
@@ -183,6 +197,7 @@ class TrainRun:
             if self.averaged is not None:
                 self.averaged.update_parameters(self.network)
         else:
+            torch._foreach_copy_(buffers, self.kept_buffers)
             self._count_bad_step()
         return average(total)
 
@@ -195,6 +210,10 @@ class TrainRun:
             raise Diverged(f"{self.bad_in_a_row} steps in a row had a gradient that is not finite")
 
     def _evaluate(self) -> list[Score]:
+        """Scores of the network; every process evaluates with the first one's running statistics, which are saved."""
+        if self.runtime.world_size > 1:
+            for buffer in (*self.network.buffers(), *(self.averaged.buffers() if self.averaged is not None else ())):
+                dist.broadcast(buffer, src=0)
         network = self.network if self.averaged is None else self.averaged.module
         scores, results = evaluate(network, self.validation, self.config.data, self.config.evaluate, self.runtime)
         if self.runtime.is_main:
@@ -230,22 +249,28 @@ class TrainRun:
             "bad_steps": [self.bad_steps, self.bad_in_a_row],
             "best": self.best,
             "losses": self.losses,
+            "rows": json.dumps(self.log.rows),
             "num_joints": self.network.num_joints,
         }
         order = (self.epoch * (self.iterations + 1)) + self.iteration
         self.store.save(order, state, self.architecture.to_json(), best)
 
     def _resume(self) -> None:
-        content = self.store.newest()
+        content = self.store.resume(MAY_CHANGE)
         if content is None:
-            logger.info("nothing to resume in %s: starting afresh", self.store.folder)
             return
-        check_resumable(content, self.config.to_dict(), self.runtime.world_size, MAY_CHANGE)
-        state = content["state"]
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.averaged is not None:
-            self.averaged.load_state_dict(state["averaged"])
-        self.epoch, self.iteration = state["position"]
-        self.bad_steps, self.bad_in_a_row = state["bad_steps"]
-        self.best, self.losses = state["best"], state["losses"]
+        with fitting("the training checkpoint"):
+            known, given = content["architecture"], self.architecture.to_json()
+            if any(known[key] != given[key] for key in ("space", "beta", "cells")):
+                raise UserError(
+                    "this run was started with another architecture: give that one, or start a new run in another "
+                    "hydra.run.dir"
+                )
+            state = content["state"]
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.averaged is not None:
+                self.averaged.load_state_dict(state["averaged"])
+            self.epoch, self.iteration = state["position"]
+            self.bad_steps, self.bad_in_a_row = state["bad_steps"]
+            self.best, self.losses, self.rows = state["best"], state["losses"], json.loads(state["rows"])

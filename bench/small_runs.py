@@ -1,0 +1,157 @@
+"""Small searches and trainings in forked processes, for what kills, resumes and compares them.
+
+A process forked from one that has everything imported starts in milliseconds instead of seconds, and runs what the
+command line would run: ``autopose.command.execute`` on a composed configuration.
+"""
+
+import hashlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+SIZE = [
+    "space.channels=[4,8]", "space.num_stages=2", "space.modules_per_stage=1", "space.nodes_individual=1",
+    "space.nodes_aggregation=1", "space.stem_channels=4", "data.num_train=24", "data.num_val=6",
+    "data.synthetic_size=[64,64]", "data.image_size=[32,32]", "data.workers=0", "threads=1", "device=cpu",
+]  # fmt: skip
+SEARCH = [
+    "search.epochs=2", "search.iterations=6", "search.batch_size=4", "search.controller.start_epoch=1",
+    "search.controller.updates=2", "search.reward.metric=negative_loss", "search.reward.images=8", "search.derive_samples=3", "search.checkpoint_every=1",
+]  # fmt: skip
+TRAIN = [
+    "architecture=random", "train.epochs=3", "train.batch_size=4", "train.evaluate_every=2",
+    "train.checkpoint_every=1", "train.width=1", "train.ema=0.9", "train.warmup_steps=4",
+]  # fmt: skip
+OVERRIDES = {"search": SIZE + SEARCH, "train": SIZE + TRAIN}
+LIMIT_S = 240
+
+
+def composed(task: str, data: Path, *overrides: str):
+    """The configuration of ``task`` at its smallest, on the synthetic set in ``data``."""
+    from hydra import compose, initialize_config_module
+
+    with initialize_config_module("autopose.configs", version_base="1.3"):
+        return compose(task, [*OVERRIDES[task], f"data.root={data}", *overrides])
+
+
+def preload() -> None:
+    """Import all that a run imports on its way, so that a fork does not."""
+    import matplotlib.figure  # noqa: F401
+    from torch.utils.tensorboard import SummaryWriter  # noqa: F401
+
+    import autopose.search  # noqa: F401
+    import autopose.train  # noqa: F401
+
+    torch.set_num_threads(1)
+
+
+def start(task: str, config, folder: Path, prepare: Callable[[], None] = lambda: None) -> int:
+    """Fork a process that runs ``task`` in ``folder``, its output appended to ``folder``.txt; returns its id."""
+    preload()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    process = os.fork()
+    if process:
+        return process
+    code = 70
+    try:
+        output = os.open(folder.with_suffix(".txt"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        sys.stdout = sys.stderr = open(1, "w", buffering=1, closefd=False)
+        prepare()
+        code = _execute(task, config, folder)
+        sys.stdout.flush()
+    except BaseException:
+        import traceback
+
+        traceback.print_exc(file=sys.stdout)
+    finally:
+        os._exit(code)
+
+
+def _execute(task: str, config, folder: Path) -> int:
+    import autopose.search
+    import autopose.train
+    from autopose.command import execute
+
+    run = autopose.search.run if task == "search" else autopose.train.run
+    return execute(run, config, str(folder))
+
+
+def wait(process: int, limit: float = LIMIT_S) -> int:
+    """Exit code, negative where a signal ended it; a process that takes longer than ``limit`` seconds is killed."""
+    deadline = time.monotonic() + limit
+    while True:
+        done, status = os.waitpid(process, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            kill(process)
+            raise TimeoutError(f"the run took longer than {limit} s")
+        time.sleep(0.002)
+
+
+def kill(process: int) -> None:
+    """SIGKILL, and the process is gone."""
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+
+
+def run(task: str, config, folder: Path, **options) -> int:
+    """Run ``task`` to its end; returns the exit code."""
+    return wait(start(task, config, folder, **options))
+
+
+def log_of(folder: Path) -> str:
+    """All that the runs in ``folder`` printed."""
+    return folder.with_suffix(".txt").read_text()
+
+
+def outcome(folder: Path) -> dict[str, str]:
+    """Digests of what a finished run leaves behind: every tensor and number of the last checkpoint, and its files."""
+    from autopose.engine.checkpoint import read_checkpoint
+
+    content = read_checkpoint(folder / "checkpoints" / "last.pt")
+    found = {f"state/{name}": digest for name, digest in _digests(content["state"])}
+    names = ("architecture.json", "metrics.jsonl", "metrics.json", *results(folder))
+    found |= {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in names if (folder / n).exists()}
+    return found
+
+
+def results(folder: Path) -> list[str]:
+    """Result files of a run, relative to its folder."""
+    return sorted(str(path.relative_to(folder)) for path in (folder / "results").glob("*.json"))
+
+
+def _digests(node, prefix: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _digests(value, f"{prefix}/{key}" if prefix else str(key))
+    elif isinstance(node, list | tuple):
+        for key, value in enumerate(node):
+            yield from _digests(value, f"{prefix}/{key}")
+    elif isinstance(node, torch.Tensor):
+        yield prefix, hashlib.sha256(node.contiguous().numpy().tobytes()).hexdigest()
+    else:
+        yield prefix, repr(node)
+
+
+def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    """Names whose digests differ or are missing on one side."""
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+@contextmanager
+def seeded_set(folder: Path) -> Iterator[Path]:
+    """The synthetic set of the small runs, drawn before any process races for it."""
+    from autopose.data.synthetic import synthetic_dataset
+
+    yield synthetic_dataset(folder, 0, 24, 6, (64, 64))
