@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -292,6 +293,10 @@ class Config:
         return dataclasses.asdict(self)
 
 
+# Every key stands in the composed configuration with its default, so that any of them can be overridden.
+ConfigStore.instance().store(name="schema", node=OmegaConf.to_container(OmegaConf.structured(Config)))
+
+
 def from_checkpoint(embedded: dict, composed: Config, overrides: list[str]) -> Config:
     """The configuration that a checkpoint embeds, changed by what the command line says.
 
@@ -303,13 +308,13 @@ def from_checkpoint(embedded: dict, composed: Config, overrides: list[str]) -> C
     merged = OmegaConf.create({**embedded, **{k: getattr(composed, k) for k in ("task", "checkpoint", "results")}})
     keys = [item.split("=")[0].lstrip("+~") for item in overrides]
     if "data" in keys or "experiment" in keys:
-        merged.data = OmegaConf.structured(composed.data)
+        merged.data = OmegaConf.create(dataclasses.asdict(composed.data))
     for group in ("kernels", "search", "space", "train"):
         if group in keys:
-            merged[group] = OmegaConf.structured(getattr(composed, group))
+            merged[group] = OmegaConf.create(dataclasses.asdict(getattr(composed, group)))
     for key in keys:
         if key.split(".")[0] in embedded and (("." in key) or key in ("seed", "device", "threads", "name", "resume")):
-            OmegaConf.update(merged, key, OmegaConf.select(OmegaConf.structured(composed), key), force_add=True)
+            OmegaConf.update(merged, key, OmegaConf.select(OmegaConf.create(composed.to_dict()), key), force_add=True)
     return from_hydra(merged)
 
 

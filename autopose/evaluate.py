@@ -1,6 +1,7 @@
 """Score a checkpoint or a result file: ``python -m autopose.evaluate checkpoint=PATH`` or ``results=FILE.json``."""
 
 import logging
+from dataclasses import replace
 
 from autopose.command import main, overrides
 from autopose.config import Config, from_checkpoint
@@ -28,7 +29,8 @@ def run(config: Config, runtime: Runtime) -> None:
 
 
 def _score_results(config: Config) -> list[Score]:
-    annotations = load_annotations(config.data, "val", config.seed, need_images=False)
+    truth = replace(config.data, box_source="gt")
+    annotations = load_annotations(truth, "val", config.seed, need_images=False)
     return [score_results(annotations, config.results, pck_alpha=config.evaluate.pck_alpha)]
 
 

@@ -77,11 +77,16 @@ def coco_results(
     nms_threshold: float = 0.9,
     keypoint_threshold: float = 0.2,
 ) -> list[dict]:
-    """COCO keypoint results: rescored (box score x mean keypoint score), overlapping poses suppressed by image."""
+    """COCO keypoint results: rescored (box score x mean keypoint score), overlapping poses suppressed by image.
+
+    Where a set is scored by PCK or PCKh, every person's pose is kept and carries the person's "annotation_id".
+    """
     persons = [annotations.persons[i] for i in poses.index]
     scores = rescore(np.array([p.score for p in persons]), poses.scores, keypoint_threshold)
     image_ids = [p.image_id for p in persons]
     areas = scaled_box_area(np.array([p.scale for p in persons]).reshape(-1, 2))
+    by_person = annotations.metric != "oks"
+    nms = "none" if by_person else nms
     kept = nms_by_image(image_ids, poses.joints, scores, areas, annotations.schema.sigmas, nms, nms_threshold)
     category = annotations.coco_gt["categories"][0]["id"] if annotations.coco_gt else 1
     keypoints = np.concatenate([poses.joints, poses.scores[..., None]], -1).reshape(len(persons), -1)
@@ -91,6 +96,7 @@ def coco_results(
             "category_id": category,
             "keypoints": keypoints[i].tolist(),
             "score": float(scores[i]),
+            **({"annotation_id": int(persons[i].annotation_id)} if by_person else {}),
         }
         for i in kept
     ]

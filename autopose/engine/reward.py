@@ -12,6 +12,7 @@ from autopose.data.dataset import PoseDataset
 from autopose.data.stream import make_loader
 from autopose.metrics.fast_ap import fast_ap, index_truth
 from autopose.metrics.pck import box_sizes, pck, torso_sizes, weighted_mean
+from autopose.metrics.rescore import rescore
 from autopose.models import PoseNetwork, joints_mse_loss
 from autopose.nas import ArchitectureParameters, cells_of, derive_cells
 from autopose.nas.bilevel import average
@@ -124,7 +125,7 @@ class RewardScorer:
     def _ap(self, poses: Poses) -> float:
         persons = [self.dataset.annotations.persons[i] for i in poses.index]
         ids = np.array([p.image_id for p in persons])
-        return max(fast_ap(self._truth, ids, poses.joints, poses.scores.mean(1))["AP"], 0.0)
+        return max(fast_ap(self._truth, ids, poses.joints, rescore(np.ones(len(ids)), poses.scores))["AP"], 0.0)
 
     def _pck(self, poses: Poses) -> float:
         persons = [self.dataset.annotations.persons[i] for i in poses.index]
