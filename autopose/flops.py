@@ -1,0 +1,57 @@
+"""Count multiply-adds and parameters: ``python -m autopose.flops architecture=PATH|all_on_conv3|single_scale|random``.
+
+Without an architecture: the supernet with all branches on.
+"""
+
+import logging
+
+from autopose.command import main
+from autopose.config import Config
+from autopose.data.schema import COCO, MPII
+from autopose.engine.datasets import load_annotations
+from autopose.engine.flops import count, format_table
+from autopose.engine.runtime import Runtime
+from autopose.engine.summary import resolve_architecture
+from autopose.models import PoseNetwork
+from autopose.space.macs import count_macs
+
+logger = logging.getLogger("autopose")
+
+
+def run(config: Config, runtime: Runtime) -> None:
+    """Count by fvcore, check against the count by hand, print both conventions and the tables."""
+    joints, size = _num_joints(config), config.data.image_size
+    if config.architecture:
+        architecture, width = resolve_architecture(config), config.train.width
+        space, beta, cells = architecture.space(width), architecture.macro, architecture.cells
+        affine, label = config.space.derived_affine, f"{config.architecture}, width x{width}, beta {beta}"
+    else:
+        space = config.space.search_space()
+        beta, cells, affine, label = space.macro.all_on(), None, config.space.supernet_affine, "supernet, all branches"
+    space.macro.check_image_size(size)
+    found = count(PoseNetwork(space, joints, affine, config.kernels), size, beta)
+    macs, by_hand = found.macs[""], count_macs(space.macro, beta, cells, size, joints)
+    if macs != by_hand:
+        raise RuntimeError(f"fvcore counts {macs} multiply-adds, the count by hand gives {by_hand}")
+    logger.info("network    %s; %dx%d (width x height), %d joints", label, *size, joints)
+    logger.info("space      10^%.2f architectures", config.space.search_space().log10_size())
+    logger.info(
+        "size       %.3f GMACs (10^9), %.3f GFLOPs as HRNet's papers print them (2^30)", macs / 1e9, macs / 2**30
+    )
+    logger.info("parameters %.3f M", found.parameters[""] / 1e6)
+    logger.info("check      fvcore and the count by hand agree: %d multiply-adds of convolutions", macs)
+    logger.info("\n%s", format_table(space.macro, found.macs, 1e9, "GMACs"))
+    logger.info("\n%s", format_table(space.macro, found.parameters, 1e6, "parameters M"))
+
+
+def _num_joints(config: Config) -> int:
+    """Joints of the configured data; only other people's annotations have to be read for it."""
+    if config.data.joints:
+        return len(config.data.joints)
+    if config.data.kind == "coco":
+        return load_annotations(config.data, "val", config.seed, need_images=False).schema.num_joints
+    return (MPII if config.data.kind == "mpii" else COCO).num_joints
+
+
+if __name__ == "__main__":
+    main("flops", run)
