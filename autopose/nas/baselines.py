@@ -1,0 +1,80 @@
+"""Search baselines under the budget of Algorithm 1: random search and regularised evolution on shared weights."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from autopose.space import OPS, MacroArchitecture, MacroSpace
+
+from .alpha import ArchitectureParameters
+from .controller import uniform_beta
+from .randomness import generator
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """β and operation indices, a list of E for every name of α."""
+
+    beta: MacroArchitecture
+    ops: dict[str, list[int]]
+
+
+Score = Callable[[Candidate], float]
+
+
+def random_candidate(macro: MacroSpace, alphas: ArchitectureParameters, draws: torch.Generator) -> Candidate:
+    """A point drawn uniformly."""
+    ops = {n: torch.randint(len(OPS), (len(a),), generator=draws).tolist() for n, a in alphas.alphas.items()}
+    return Candidate(uniform_beta(macro, draws), ops)
+
+
+def random_search(macro: MacroSpace, alphas: ArchitectureParameters, score: Score, budget: int, seed: int):
+    """The best of ``budget`` uniform candidates. Returns it and all scores in order."""
+    draws = generator(seed, "random search")
+    candidates = [random_candidate(macro, alphas, draws) for _ in range(budget)]
+    scores = [score(candidate) for candidate in candidates]
+    return candidates[max(range(budget), key=scores.__getitem__)], scores
+
+
+def evolution(
+    macro: MacroSpace,
+    alphas: ArchitectureParameters,
+    score: Score,
+    budget: int,
+    seed: int,
+    population: int = 20,
+    tournament: int = 5,
+):
+    """Regularised evolution (Real et al., AAAI 2019; reference [33]): the best of ``budget`` scored candidates.
+
+    Each child mutates one β row or one edge's operation of a tournament's winner, and the oldest leaves. Returns the
+    best candidate and all scores in order.
+    """
+    draws = generator(seed, "evolution")
+    history: list[tuple[float, Candidate]] = []
+    for _ in range(min(population, budget)):
+        candidate = random_candidate(macro, alphas, draws)
+        history.append((score(candidate), candidate))
+    while len(history) < budget:
+        alive = history[-population:]
+        picked = torch.randint(len(alive), (tournament,), generator=draws).tolist()
+        parent = max((alive[i] for i in picked), key=lambda entry: entry[0])[1]
+        child = mutate(parent, macro, draws)
+        history.append((score(child), child))
+    best = max(history, key=lambda entry: entry[0])[1]
+    return best, [value for value, _ in history]
+
+
+def mutate(parent: Candidate, macro: MacroSpace, draws: torch.Generator) -> Candidate:
+    """A copy with one β row (probability 1/2) or one operation drawn anew."""
+    if torch.rand((), generator=draws) < 0.5:
+        rows = list(parent.beta.beta)
+        row = int(torch.randint(len(rows), (), generator=draws))
+        rows[row] = uniform_beta(macro, draws).beta[0]
+        return Candidate(MacroArchitecture(tuple(rows)), parent.ops)
+    ops = {name: list(values) for name, values in parent.ops.items()}
+    edges = [(name, e) for name, values in ops.items() for e in range(len(values))]
+    name, edge = edges[int(torch.randint(len(edges), (), generator=draws))]
+    ops[name][edge] = int(torch.randint(len(OPS), (), generator=draws))
+    return Candidate(parent.beta, ops)
