@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -293,10 +292,6 @@ class Config:
         return dataclasses.asdict(self)
 
 
-# Every key stands in the composed configuration with its default, so that any of them can be overridden.
-ConfigStore.instance().store(name="schema", node=OmegaConf.to_container(OmegaConf.structured(Config)))
-
-
 def from_checkpoint(embedded: dict, composed: Config, overrides: list[str]) -> Config:
     """The configuration that a checkpoint embeds, changed by what the command line says.
 
@@ -342,5 +337,5 @@ def from_hydra(config: DictConfig) -> Config:
         raise UserError(f"the configuration cannot be used: {error}") from None
 
 
-# Below every YAML file, so that each key can be given on the command line without a plus, and a mistyped one is refused.
+# Under every YAML file, so that any key can be given on the command line, and a mistyped one is refused.
 ConfigStore.instance().store(name="typed_defaults", node=OmegaConf.create(Config().to_dict()))

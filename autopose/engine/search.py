@@ -28,6 +28,7 @@ from .reward import RewardScorer
 from .runtime import Interrupted, Runtime, progress_bar
 
 logger = logging.getLogger("autopose")
+METRIC_NAMES = {"oks_ap": "AP", "pck": "PCK", "negative_loss": "negative loss"}
 MAY_CHANGE = (
     "task", "name", "resume", "device", "threads", "kernels", "evaluate", "train", "architecture", "checkpoint",
     "results", "images", "data.workers", "data.cache", "data.check_images", "data.root", "search.checkpoint_every",
@@ -233,7 +234,7 @@ class SearchRun:
             folder = self.runtime.folder
             architecture.save(folder / "architecture.json")
             draw_architecture(architecture, folder / "architecture.png")
-            draw_search_curves(self.log.rows, folder / "search_curves.png")
+            draw_search_curves(self.log.rows, folder / "search_curves.png", METRIC_NAMES[self.settings.reward.metric])
             self.log.close()
         return architecture
 
