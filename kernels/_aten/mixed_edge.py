@@ -38,7 +38,7 @@ def mixed_edges(
     return nodes[:num_nodes], nodes[num_nodes], nodes[num_nodes + 1]
 
 
-@torch.library.custom_op("autopose::mixed_cell", mutates_args=())
+@torch.library.custom_op("autopose::aten_mixed_cell", mutates_args=())
 def _forward(
     inputs: list[Tensor], num_nodes: int, conv1: Tensor, conv3: Tensor, conv5: Tensor, mix: Tensor,
     norm_weight: Tensor | None, norm_bias: Tensor | None, mean: Tensor | None, var: Tensor | None,
@@ -67,7 +67,7 @@ def _(inputs, num_nodes, conv1, conv3, conv5, mix, norm_weight, norm_bias, mean,
     return [*nodes, *tables, *saved]
 
 
-@torch.library.custom_op("autopose::mixed_cell_backward", mutates_args=())
+@torch.library.custom_op("autopose::aten_mixed_cell_backward", mutates_args=())
 def _backward(
     grads: list[Tensor | None], states: list[Tensor], convs: list[Tensor], mix: Tensor,
     norm_weight: Tensor | None, norm_bias: Tensor | None, mean: Tensor, var: Tensor, saved: list[Tensor],
