@@ -97,6 +97,12 @@ def effective_dtype(x: torch.Tensor) -> torch.dtype:
     return x.dtype
 
 
+def memory_format(x: torch.Tensor) -> torch.memory_format:
+    """The memory format of x (N, C, H, W): channels_last, or contiguous where it has neither or both."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
 def interpreting() -> bool:
     """Whether Triton kernels run in the interpreter, on the CPU."""
     return os.environ.get("TRITON_INTERPRET", "0") == "1"

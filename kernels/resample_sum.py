@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from . import reference
 from .checks import check_finite_weights, check_states, check_table
-from .dispatch import effective_dtype, resolve
+from .dispatch import effective_dtype, memory_format, resolve
+
+MAX_SOURCES = 8
 
 
 def resample_sum(
@@ -41,11 +44,75 @@ def resample_sum(
         check_finite_weights(name, "weights", weights)
     if chosen == "reference":
         return reference.resample_sum(inputs, weights, size)
-    if chosen == "triton":
-        from ._triton.resample_sum import resample_sum as fused
+    total = None
+    for start in range(0, len(inputs), MAX_SOURCES):
+        part = slice(start, start + MAX_SOURCES)
+        chunk = [source.to(dtype) for source in inputs[part]]
+        out = _forward(chunk, None if weights is None else weights[part], list(size), chosen == "triton")
+        total = out if total is None else total + out
+    return total
+
+
+@torch.library.custom_op("autopose::resample_sum", mutates_args=())
+def _forward(inputs: list[Tensor], weights: Tensor | None, size: list[int], triton: bool) -> Tensor:
+    """At most `MAX_SOURCES` sources, summed by Triton's kernel or by ATen calls."""
+    return _kernels(triton).forward(_alike(inputs, inputs[0]), _dense(weights), tuple(size))
+
+
+@_forward.register_fake
+def _(inputs, weights, size, triton):
+    n, c = inputs[0].shape[:2]
+    like = inputs[0].new_empty(n, c, *size)
+    return torch.empty_like(like, memory_format=memory_format(inputs[0]))
+
+
+@torch.library.custom_op("autopose::resample_sum_backward", mutates_args=())
+def _backward(
+    grad: Tensor, inputs: list[Tensor], weights: Tensor | None, triton: bool, need_weights: bool
+) -> list[Tensor]:
+    """Gradients of the sources and, if needed, of the weights."""
+    alike = _alike(inputs, inputs[0])
+    grad = grad.contiguous(memory_format=memory_format(inputs[0]))
+    gradients, weights_gradient = _kernels(triton).backward(grad, alike, _dense(weights), need_weights)
+    return [*gradients, weights_gradient.to(weights.dtype)] if need_weights else gradients
+
+
+@_backward.register_fake
+def _(grad, inputs, weights, triton, need_weights):
+    gradients = [torch.empty_like(x, memory_format=memory_format(inputs[0])) for x in inputs]
+    return [*gradients, torch.empty_like(weights)] if need_weights else gradients
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    sources, weights, _, ctx.triton = inputs
+    ctx.count = len(sources)
+    ctx.save_for_backward(*sources, *(() if weights is None else (weights,)))
+
+
+def _backward_through(ctx, grad):
+    sources, weights = list(ctx.saved_tensors[: ctx.count]), ctx.saved_tensors[ctx.count :]
+    need_weights = bool(weights) and ctx.needs_input_grad[1]
+    found = _backward(grad, sources, weights[0] if weights else None, ctx.triton, need_weights)
+    return found[: ctx.count], found[-1] if need_weights else None, None, None
+
+
+_forward.register_autograd(_backward_through, setup_context=_setup_context)
+
+
+def _kernels(triton: bool):
+    if triton:
+        from ._triton import resample_sum as module
     else:
-        from ._aten.resample_sum import resample_sum as fused
-    return fused([t.to(dtype) for t in inputs], weights, size)
+        from ._aten import resample_sum as module
+    return module
+
+
+def _alike(tensors: Sequence[Tensor], like: Tensor) -> list[Tensor]:
+    return [t.contiguous(memory_format=memory_format(like)) for t in tensors]
+
+
+def _dense(weights: Tensor | None) -> Tensor | None:
+    return None if weights is None else weights.contiguous()
 
 
 def check_scale(name: str, index: int, source: tuple[int, int], size: tuple[int, int]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..dispatch import memory_format
 from .cell import Source, accumulator, backward, forward
 from .convolution import CHANNELS_LAST, empty_gradient
 from .tables import Layout, Tables
@@ -49,7 +50,7 @@ def _forward(
     tables = Tables(layout, accumulator(like), mix, norm_weight, norm_bias, mean, var, eps, group)
     with torch.autocast(like.device.type, enabled=False):
         nodes, mean, var, sources = forward(inputs, layout, [conv1, conv3, conv5], tables)
-    nodes = [node.contiguous(memory_format=_format(like)) for node in nodes]
+    nodes = [node.contiguous(memory_format=memory_format(like)) for node in nodes]
     return [*nodes, tables.unsort(mean), tables.unsort(var), *(t for source in sources for t in source.tensors())]
 
 
@@ -59,7 +60,7 @@ def _(inputs, num_nodes, conv1, conv3, conv5, mix, norm_weight, norm_bias, mean,
     n, c, h, w = like.shape
     layout, p = Layout(len(inputs), num_nodes), n * h * w
     tables = [like.new_empty(mix.shape[0], 5, c, dtype=accumulator(like)) for _ in range(2)]
-    nodes = [torch.empty_like(like, memory_format=_format(like)) for _ in range(num_nodes)]
+    nodes = [torch.empty_like(like, memory_format=memory_format(like)) for _ in range(num_nodes)]
     saved = []
     for edges in layout.sizes:
         saved += [like.new_empty(p, edges * c) for _ in range(3)] + [like.new_empty(p, 3 * c)]
@@ -130,12 +131,6 @@ def _backward_through(ctx, grads):
 
 def _flags(needed, count: int) -> list[bool]:
     return list(needed) if isinstance(needed, list | tuple) else [bool(needed)] * count
-
-
-def _format(x: Tensor) -> torch.memory_format:
-    """The memory format of x, contiguous where it has neither."""
-    dense = x.is_contiguous(memory_format=CHANNELS_LAST) and not x.is_contiguous()
-    return CHANNELS_LAST if dense else torch.contiguous_format
 
 
 _forward.register_autograd(_backward_through, setup_context=_setup_context)
