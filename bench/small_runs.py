@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -22,7 +21,8 @@ SIZE = [
 ]  # fmt: skip
 SEARCH = [
     "search.epochs=2", "search.iterations=6", "search.batch_size=4", "search.controller.start_epoch=1",
-    "search.controller.updates=2", "search.reward.metric=negative_loss", "search.reward.images=8", "search.derive_samples=3", "search.checkpoint_every=1",
+    "search.controller.updates=2", "search.reward.metric=negative_loss", "search.reward.images=8",
+    "search.derive_samples=3", "search.checkpoint_every=1",
 ]  # fmt: skip
 TRAIN = [
     "architecture=random", "train.epochs=3", "train.batch_size=4", "train.evaluate_every=2",
@@ -35,6 +35,8 @@ LIMIT_S = 240
 def composed(task: str, data: Path, *overrides: str):
     """The configuration of ``task`` at its smallest, on the synthetic set in ``data``."""
     from hydra import compose, initialize_config_module
+
+    import autopose.config  # noqa: F401
 
     with initialize_config_module("autopose.configs", version_base="1.3"):
         return compose(task, [*OVERRIDES[task], f"data.root={data}", *overrides])
@@ -65,7 +67,7 @@ def start(task: str, config, folder: Path, prepare: Callable[[], None] = lambda:
         output = os.open(folder.with_suffix(".txt"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        sys.stdout = sys.stderr = open(1, "w", buffering=1, closefd=False)
+        sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, closefd=False)
         prepare()
         code = _execute(task, config, folder)
         sys.stdout.flush()
@@ -149,9 +151,8 @@ def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
-@contextmanager
-def seeded_set(folder: Path) -> Iterator[Path]:
-    """The synthetic set of the small runs, drawn before any process races for it."""
+def draw_set(folder: Path) -> Path:
+    """The synthetic set of the small runs, drawn before any process asks for it."""
     from autopose.data.synthetic import synthetic_dataset
 
-    yield synthetic_dataset(folder, 0, 24, 6, (64, 64))
+    return synthetic_dataset(folder, 0, 24, 6, (64, 64))
