@@ -259,7 +259,7 @@ class Config:
         task, name: the run's folder is outputs/TASK/NAME/TIME.
         architecture: path of an architecture.json, or all_on_conv3, single_scale, random (drawn by ``seed``).
         checkpoint: a checkpoint to derive from, evaluate or predict with; results: a COCO result file to score.
-        images: an image or a folder of images to predict on.
+        images: an image or a folder of images to predict on; boxes: people on them, see ``engine.pictures``.
         resume: "no", or "auto": continue the newest valid checkpoint of this run's folder, afresh where there is none.
         device: "auto", "cpu" or "cuda"; threads: CPU threads (0: PyTorch's choice).
     """
@@ -300,7 +300,9 @@ def from_checkpoint(embedded: dict, composed: Config, overrides: list[str]) -> C
         composed: the configuration of this command.
         overrides: its command-line overrides; ``data=`` or ``experiment=`` takes this command's ``data``.
     """
-    merged = OmegaConf.create({**embedded, **{k: getattr(composed, k) for k in ("task", "checkpoint", "results")}})
+    merged = OmegaConf.create(
+        {**embedded, **{k: getattr(composed, k) for k in ("task", "checkpoint", "results", "images", "boxes")}}
+    )
     keys = [item.split("=")[0].lstrip("+~") for item in overrides]
     if "data" in keys or "experiment" in keys:
         merged.data = OmegaConf.create(dataclasses.asdict(composed.data))

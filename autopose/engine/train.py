@@ -25,6 +25,7 @@ from .datasets import load_annotations, pose_dataset
 from .evaluation import evaluate, main_metric, write_json
 from .figures import draw_training_curves
 from .memory import GIB, explain_out_of_memory, predict_peak
+from .pictures import schema_to_dict
 from .record import MetricsLog
 from .runtime import Interrupted, Runtime, progress_bar
 from .scoring import Score
@@ -32,7 +33,7 @@ from .scoring import Score
 logger = logging.getLogger("autopose")
 MAY_CHANGE = (
     "task", "name", "resume", "device", "threads", "kernels", "evaluate", "search", "architecture", "checkpoint",
-    "results", "images", "data.workers", "data.cache", "data.check_images", "data.root", "train.checkpoint_every",
+    "results", "images", "boxes", "data.workers", "data.cache", "data.check_images", "data.root", "train.checkpoint_every",
     "train.keep_checkpoints", "train.evaluate_every",
     # The architecture brings its own space.
     *(f"space.{field.name}" for field in fields(MacroSpace)), "space.alpha_sharing", "space.supernet_affine",
@@ -251,6 +252,7 @@ class TrainRun:
             "losses": self.losses,
             "rows": json.dumps(self.log.rows),
             "num_joints": self.network.num_joints,
+            "schema": schema_to_dict(self.validation.schema),
         }
         order = (self.epoch * (self.iterations + 1)) + self.iteration
         self.store.save(order, state, self.architecture.to_json(), best)
