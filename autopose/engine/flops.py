@@ -55,7 +55,8 @@ def count(network: PoseNetwork, image_size: Sequence[int], beta: MacroArchitectu
         images = torch.zeros(1, 3, image_size[1], image_size[0])
         with torch.no_grad():
             analysis = FlopCountAnalysis(_Fixed(network, beta, supernet_mixtures(network)), images)
-            analysis.set_op_handle(f"{OPERATORS}mixed_cell", _mixed_cell_macs)
+            for name in ("mixed_cell", "aten_mixed_cell"):
+                analysis.set_op_handle(f"{OPERATORS}{name}", _mixed_cell_macs)
             for name in ("aten::batch_norm", "aten::upsample_nearest2d", f"{OPERATORS}resample_sum"):
                 analysis.set_op_handle(name, _nothing)
             # Additions, pools and the like have no rule, and branches that are off are not called.

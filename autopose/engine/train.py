@@ -33,7 +33,8 @@ from .scoring import Score
 logger = logging.getLogger("autopose")
 MAY_CHANGE = (
     "task", "name", "resume", "device", "threads", "kernels", "evaluate", "search", "architecture", "checkpoint",
-    "results", "images", "boxes", "data.workers", "data.cache", "data.check_images", "data.root", "train.checkpoint_every",
+    "results", "images", "boxes", "data.workers", "data.cache", "data.check_images", "data.root",
+    "train.checkpoint_every",
     "train.keep_checkpoints", "train.evaluate_every",
     # The architecture brings its own space.
     *(f"space.{field.name}" for field in fields(MacroSpace)), "space.alpha_sharing", "space.supernet_affine",
