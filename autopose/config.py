@@ -281,6 +281,7 @@ class Config:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     kernels: KernelsConfig = field(default_factory=KernelsConfig)
     images: str | None = None
+    boxes: str | None = None
 
     def __post_init__(self):
         _one_of("device", self.device, ("auto", "cpu", "cuda"))
