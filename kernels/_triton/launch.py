@@ -53,7 +53,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Tiles of the pointwise and reducing kernels: ``rows`` pixels by ``lanes`` channels, ``repeat`` tiles a program."""
+    """Tiles of the pointwise and reducing kernels: ``rows`` pixels x ``lanes`` channels, ``repeat`` tiles a program."""
 
     rows: int
     lanes: int
@@ -86,6 +86,11 @@ def check_size(cell: Cell) -> None:
     widest = cell.pixels * cell.channels
     if widest >= 2**31:
         raise ValueError(f"mixed_edges takes inputs of fewer than 2^31 elements, got {widest}: use a smaller batch")
+
+
+def interpreting() -> bool:
+    """Whether the kernels run in Triton's interpreter."""
+    return os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 
 @lru_cache

@@ -46,9 +46,8 @@ def mixed_edges(
     (N, C, H, W) in channels_last, mean and biased variance (E, 5, C) float32, which carry no gradient.
     Raises ValueError for inputs of 2^31 elements or more.
     """
-    stacked = torch.stack([x.permute(0, 2, 3, 1) for x in inputs])
-    if len(inputs) == 1:
-        stacked = inputs[0].permute(0, 2, 3, 1).contiguous().unsqueeze(0)
+    planes = [x.permute(0, 2, 3, 1) for x in inputs]
+    stacked = torch.stack(planes) if len(planes) > 1 else planes[0].contiguous().unsqueeze(0)
     check_size(Cell(len(inputs), num_nodes, *stacked.shape[1:]))
     fixed = (None, None) if statistics is None else statistics
     group = "" if process_group is None else process_group.group_name

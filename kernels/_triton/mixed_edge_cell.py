@@ -18,7 +18,7 @@ def forward(
     inputs: Tensor, conv: tuple[Tensor, Tensor, Tensor], mix: Tensor, affine: tuple[Tensor | None, Tensor | None],
     fixed: tuple[Tensor | None, Tensor | None], num_nodes: int, eps: float, group,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Nodes (M, N, H, W, C), planes y (E, 3, P, C), mean and biased variance (E, 5, C) of every normalised operation."""
+    """Nodes (M, N, H, W, C), planes y (E, 3, P, C), and mean and biased variance (E, 5, C) of what is normalised."""
     cell = Cell(inputs.shape[0], num_nodes, *inputs.shape[1:])
     nodes = inputs.new_empty(num_nodes, *inputs.shape[1:])
     y = inputs.new_empty(cell.edges, 3, cell.pixels, cell.channels)
@@ -73,7 +73,7 @@ def backward(
             )
             inner = source >= cell.sources
             dx = grad[source - cell.sources] if inner else dinputs[source]
-            _differentiate(cell, source, x, y, grad, coef, mix, taps, dx, inner)
+            _differentiate(cell, source, x, y, grad, coef, mix, taps, dx, inner, fixed)
         dconv = taps.weight_gradients()
     return dinputs, dconv, dmix, *daffine
 
@@ -169,18 +169,19 @@ def _reduced_over(group, sums: Tensor, pixels: int) -> Tensor:
     return (total[:-1] * (pixels / total[-1:])).float().view(1, *sums.shape[1:])
 
 
-def _differentiate(cell: Cell, source: int, x, y, grad, coef, mix, taps, dx: Tensor, inner: bool) -> None:
+def _differentiate(cell: Cell, source: int, x, y, grad, coef, mix, taps, dx, inner: bool, fixed: bool) -> None:
     """Gradients of a source's convolutions (kept in ``taps``) and of the source, written or (inner) added to ``dx``."""
     tiles = Tiles.of(cell)
     dy, strides = taps.allocate(source, x)
     davg, dmax, dskip = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x)
     place = torch.empty_like(x, dtype=torch.uint8)
+    active = torch.empty_like(x) if taps.needs_active else None
     sizes = (cell.pixels, cell.height, cell.width, cell.channels)
     spread_kernel[tiles.parts, tiles.blocks](
-        x, y, grad, coef, mix, dy, davg, dmax, dskip, place, *sizes, cell.sources, source, cell.slots(source), *strides,
-        BP=tiles.rows, BC=tiles.lanes,
+        x, y, grad, coef, mix, dy, davg, dmax, dskip, place, active, *sizes, cell.sources, source, cell.slots(source),
+        *strides, FIXED=fixed, ACTIVE=taps.needs_active, BP=tiles.rows, BC=tiles.lanes,
     )  # fmt: skip
-    through = taps.backward(source, x, dy)
+    through = taps.backward(source, active, dy)
     gather_kernel[tiles.parts, tiles.blocks](
         x, through[0], through[-1], through[len(through) // 2], davg, dmax, dskip, place, dx, dx, *sizes,
         CONVS=len(through), ADD=inner, BP=tiles.rows, BC=tiles.lanes,

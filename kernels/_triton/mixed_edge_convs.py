@@ -1,22 +1,125 @@
-"""The convolutions of a cell's mixed edges, merged by source: by the library (cuDNN) or by Triton."""
+"""The convolutions of a cell's mixed edges, merged by source: by Triton or by the library (cuDNN, ATen)."""
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .launch import Cell, Tiles
+from .launch import Cell, Tiles, convolutions, interpreting, power_of_two
 from .mixed_edge_mix import collect_kernel
+from .mixed_edge_taps import input_gradient_kernel, pack_kernel, taps_kernel, unpack_kernel, weight_gradient_kernel
 
-KERNELS = (1, 3, 5)
+TAPS = 35
+PROGRAMS = 528
+"""Programs aimed at by the weight gradient's splits: four for each multiprocessor of an H200."""
 
 
 def prepare(cell: Cell, x: Tensor, conv: tuple[Tensor, Tensor, Tensor], wanted=(False, False, False)):
     """The object that runs a cell's convolutions on states like ``x``; ``wanted``: which weights' gradients are."""
-    return LibraryConvolutions(cell, x, conv, wanted)
+    kind = TritonConvolutions if convolutions(cell, x) == "triton" else LibraryConvolutions
+    return kind(cell, x, conv, wanted)
+
+
+@dataclass(frozen=True)
+class ProductTiles:
+    """Tiles of the matrix products of a source: BM pixels, EB edges times NC channels, KB blocks of BK channels."""
+
+    BM: int
+    EB: int
+    NC: int
+    BK: int
+    KB: int
+    warps: int
+    stages: int
+
+    @classmethod
+    def of(cls, cell: Cell, slots: int) -> "ProductTiles":
+        """Columns up to 64; 128 pixels where the feature map leaves enough programs, else 64."""
+        lanes = min(max(power_of_two(cell.channels), 16), 64)
+        edges = min(power_of_two(slots), 64 // lanes)
+        rows = 128 if cell.channels <= 32 else 64
+        return cls(rows, edges, lanes, lanes, -(-cell.channels // lanes), rows // 16, 3)
+
+
+class TritonConvolutions:
+    """Triton's implicit matrix products; float32 in full precision unless cuDNN is allowed tf32."""
+
+    def __init__(self, cell: Cell, x: Tensor, conv: tuple[Tensor, Tensor, Tensor], wanted: tuple[bool, bool, bool]):
+        self.cell, self.wanted, self.needs_active = cell, wanted, any(wanted)
+        self.gradients = [torch.empty_like(w) if want else None for w, want in zip(conv, wanted, strict=True)]
+        self.packed = x.new_empty(cell.edges, TAPS, cell.channels, cell.channels)
+        self.options = dict(
+            UPCAST=interpreting() and x.element_size() == 2,
+            PRECISION="tf32" if torch.backends.cudnn.allow_tf32 else "ieee",
+        )
+        block = 16 if cell.channels <= 16 else 32
+        blocks = -(-cell.channels // block)
+        pack_kernel[cell.edges, blocks, blocks](*conv, self.packed, cell.channels, BLOCK=block)
+
+    def _sizes(self) -> tuple[int, int, int, int]:
+        return self.cell.pixels, self.cell.height, self.cell.width, self.cell.channels
+
+    def forward(self, source: int, x: Tensor, y: Tensor) -> tuple[Tensor, int, int]:
+        """Fill the planes ``y`` of a source's edges; partial moments (T, 2, slots * 3 * C), T and pixels a part."""
+        cell, slots = self.cell, self.cell.slots(source)
+        t = ProductTiles.of(cell, slots)
+        parts, columns = -(-cell.pixels // t.BM), -(-slots // t.EB) * -(-cell.channels // t.NC)
+        stats = x.new_empty(parts, 2, slots * 3 * cell.channels, dtype=torch.float32)
+        taps_kernel[parts, columns](
+            x, self.packed, y, stats, *self._sizes(), cell.sources, source, slots,
+            BM=t.BM, EB=t.EB, NC=t.NC, BK=t.BK, KB=t.KB, num_warps=t.warps, num_stages=t.stages, **self.options,
+        )  # fmt: skip
+        return stats, parts, t.BM
+
+    def allocate(self, source: int, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+        """Room for the raw outputs' gradients, (slots, 3, P, C), and its strides by edge, kernel size and pixel."""
+        size = self.cell.pixels * self.cell.channels
+        return x.new_empty(self.cell.slots(source), 3, size), (3 * size, size, self.cell.channels)
+
+    def backward(self, source: int, active: Tensor | None, dy: Tensor) -> list[Tensor]:
+        """The sum of the convolutions' input gradients (P, C), before ReLU's mask; keeps the weights' gradients."""
+        cell, slots = self.cell, self.cell.slots(source)
+        t = ProductTiles.of(cell, slots)
+        dx = dy.new_empty(cell.pixels, cell.channels)
+        input_gradient_kernel[-(-cell.pixels // t.BM), t.KB](
+            dy, self.packed, dx, *self._sizes(), cell.sources, source, slots,
+            BM=t.BM, NC=t.NC, BK=t.BK, KB=t.KB, num_warps=t.warps, num_stages=t.stages, **self.options,
+        )  # fmt: skip
+        if self.needs_active:
+            self._weights(source, active, dy)
+        return [dx]
+
+    def _weights(self, source: int, active: Tensor, dy: Tensor) -> None:
+        cell, slots = self.cell, self.cell.slots(source)
+        rows = min(max(power_of_two(cell.channels), 16), 128)
+        taps = 128 // rows
+        t = ProductTiles.of(cell, slots)
+        groups = (-(-25 // taps) + -(-9 // taps) + 1) * -(-cell.channels // rows)
+        columns = -(-slots // t.EB) * -(-cell.channels // t.NC)
+        blocks = -(-cell.pixels // 64)
+        steps = -(-blocks // max(1, min(PROGRAMS // (groups * columns), blocks)))
+        splits = -(-blocks // steps)
+        partial = dy.new_empty(splits, slots, TAPS, cell.channels, cell.channels, dtype=torch.float32)
+        weight_gradient_kernel[groups, columns, splits](
+            active, dy, partial, *self._sizes(), slots, steps,
+            TB=taps, NI=rows, EB=t.EB, NC=t.NC, BK=64, num_warps=4, num_stages=3, **self.options,
+        )  # fmt: skip
+        block = 256 if cell.channels <= 16 else 1024
+        unpack_kernel[slots * TAPS, -(-(cell.channels**2) // block)](
+            partial, *self.gradients, cell.channels, cell.sources, source, slots, splits,
+            WANT1=self.wanted[0], WANT3=self.wanted[1], WANT5=self.wanted[2], BS=2048 // block, BLOCK=block,
+        )  # fmt: skip
+
+    def weight_gradients(self) -> list[Tensor | None]:
+        """Gradients (E, C, C, k, k) of all edges."""
+        return self.gradients
 
 
 class LibraryConvolutions:
     """Merged library convolutions: per source and kernel size one convolution with slots * C output channels."""
+
+    needs_active = True
 
     def __init__(self, cell: Cell, x: Tensor, conv: tuple[Tensor, Tensor, Tensor], wanted: tuple[bool, bool, bool]):
         self.cell, self.wanted = cell, wanted
@@ -33,7 +136,8 @@ class LibraryConvolutions:
         """Fill the planes ``y`` of a source's edges; partial moments (T, 2, slots * 3 * C), T and pixels a part."""
         cell, slots = self.cell, self.cell.slots(source)
         active = F.relu(x.permute(0, 3, 1, 2))
-        outs = [F.conv2d(active, w, padding=w.shape[-1] // 2) for w in self._merged(source)]
+        with torch.autocast(x.device.type, enabled=False):
+            outs = [F.conv2d(active, w, padding=w.shape[-1] // 2) for w in self._merged(source)]
         outs = [o.contiguous(memory_format=torch.channels_last) for o in outs]
         tiles = Tiles.of(cell, -(-1024 // slots))
         stats = x.new_empty(tiles.parts, 2, slots * 3 * cell.channels, dtype=torch.float32)
@@ -49,13 +153,13 @@ class LibraryConvolutions:
         dy = x.new_empty(3, *x.shape[:3], wide)
         return dy, (self.cell.channels, self.cell.pixels * wide, wide)
 
-    def backward(self, source: int, x: Tensor, dy: Tensor) -> list[Tensor]:
+    def backward(self, source: int, active: Tensor, dy: Tensor) -> list[Tensor]:
         """The convolutions' input gradients (N, H, W, C), before ReLU's mask; keeps the weights' gradients."""
-        active, through = F.relu(x.permute(0, 3, 1, 2)), []
+        through = []
         for k, weight in enumerate(self._merged(source)):
             dx, dweight, _ = torch.ops.aten.convolution_backward(
-                dy[k].permute(0, 3, 1, 2), active, weight, None, [1, 1], [k, k], [1, 1], False, [0, 0], 1,
-                [True, self.wanted[k], False],
+                dy[k].permute(0, 3, 1, 2), active.permute(0, 3, 1, 2), weight, None, [1, 1], [k, k], [1, 1], False,
+                [0, 0], 1, [True, self.wanted[k], False],
             )  # fmt: skip
             through.append(dx.permute(0, 2, 3, 1).contiguous())
             if self.wanted[k]:
@@ -64,4 +168,5 @@ class LibraryConvolutions:
         return through
 
     def weight_gradients(self) -> list[Tensor | None]:
+        """Gradients (E, C, C, k, k) of all edges."""
         return self.gradients

@@ -127,23 +127,26 @@ def coefficients_kernel(
 
 
 @triton.jit
-def raw_gradient(coef_ptr, op: tl.constexpr, g, y, lane, live, C):
-    """A * g + B * y + D of operation ``op``."""
-    first = tl.load(coef_ptr + op * 3 * C + lane, mask=live, other=0.0)
-    second = tl.load(coef_ptr + (op * 3 + 1) * C + lane, mask=live, other=0.0)
-    third = tl.load(coef_ptr + (op * 3 + 2) * C + lane, mask=live, other=0.0)
-    return first[None, :] * g + second[None, :] * y + third[None, :]
+def raw_gradient(coef_ptr, op: tl.constexpr, g, y, lane, live, C, FIXED: tl.constexpr):
+    """A * g + B * y + D of operation ``op``; A * g with FIXED statistics, where y may be NaN."""
+    gradient = tl.load(coef_ptr + op * 3 * C + lane, mask=live, other=0.0)[None, :] * g
+    if not FIXED:
+        gradient += tl.load(coef_ptr + (op * 3 + 1) * C + lane, mask=live, other=0.0)[None, :] * y
+        gradient += tl.load(coef_ptr + (op * 3 + 2) * C + lane, mask=live, other=0.0)[None, :]
+    return gradient
 
 
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots"])
 def spread_kernel(
-    x_ptr, y_ptr, g_ptr, coef_ptr, mix_ptr, dy_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr,
-    P, H, W, C, S, source, slots, stride_slot, stride_conv, stride_pixel, BP: tl.constexpr, BC: tl.constexpr,
+    x_ptr, y_ptr, g_ptr, coef_ptr, mix_ptr, dy_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, active_ptr,
+    P, H, W, C, S, source, slots, stride_slot, stride_conv, stride_pixel,
+    FIXED: tl.constexpr, ACTIVE: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """Gradients of the raw outputs of every edge of one source.
 
     dy, one (P, C) matrix an edge and convolution at the given strides (elements); summed over the edges: davg (already
     divided by its window's pixels), dmax with the maximum's place in its window (uint8), and the identity's, dskip.
+    ACTIVE also stores ReLU(x).
     """
     pixel = tl.program_id(0) * BP + tl.arange(0, BP)
     lane = tl.program_id(1) * BC + tl.arange(0, BC)
@@ -153,7 +156,10 @@ def spread_kernel(
     row, col = pixel_place(pixel, H, W)
     size = P.to(tl.int64) * C
     zero = size * 0
-    average, best, place, _ = pool_window(x_ptr, pixel, row, col, lane, valid, H, W, C)
+    average, best, place, centre = pool_window(x_ptr, pixel, row, col, lane, valid, H, W, C)
+    if ACTIVE:
+        active = tl.where(centre <= 0.0, 0.0, centre).to(active_ptr.dtype.element_ty)
+        tl.store(active_ptr + at, active, mask=valid)
     g_ptr += tl.maximum(source - S + 1, 0) * size
     davg = tl.zeros((BP, BC), tl.float32)
     dmax = tl.zeros((BP, BC), tl.float32)
@@ -164,11 +170,11 @@ def spread_kernel(
         g = tl.load(g_ptr + slot * size + at, mask=valid, other=0.0).to(tl.float32)
         for k in tl.static_range(3):
             y = tl.load(y_ptr + (edge * 3 + k) * size + at, mask=valid, other=0.0).to(tl.float32)
-            dy = raw_gradient(coef, k, g, y, lane, live, C).to(dy_ptr.dtype.element_ty)
+            dy = raw_gradient(coef, k, g, y, lane, live, C, FIXED).to(dy_ptr.dtype.element_ty)
             out = dy_ptr + (zero + slot) * stride_slot + (zero + k) * stride_conv
             tl.store(out + pixel.to(tl.int64)[:, None] * stride_pixel + lane[None, :], dy, mask=valid)
-        davg += raw_gradient(coef, 3, g, average, lane, live, C)
-        dmax += raw_gradient(coef, 4, g, best, lane, live, C)
+        davg += raw_gradient(coef, 3, g, average, lane, live, C, FIXED)
+        dmax += raw_gradient(coef, 4, g, best, lane, live, C, FIXED)
         dskip += tl.load(mix_ptr + edge * 6 + 5).to(tl.float32) * g
     rows = tl.minimum(row + 2, H) - tl.maximum(row - 1, 0)
     cols = tl.minimum(col + 2, W) - tl.maximum(col - 1, 0)

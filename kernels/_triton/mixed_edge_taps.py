@@ -1,0 +1,259 @@
+"""Triton's convolutions of a mixed edge: implicit matrix products over 35 taps (25 of 5x5, 9 of 3x3, 1 of 1x1).
+
+Weights travel packed, (E, 35, C_in, C_out) in the states' dtype. Taps are ordered: the 9 inner ones of 5x5, its 16
+outer ones, the 9 of 3x3, the one of 1x1; so the inner taps of 5x5 and 3x3 share one load of the activations. Columns
+of the output tiles run over EB edges of one source, NC channels each. UPCAST: the interpreter multiplies half
+precision as integers, so it is given float32. PRECISION is that of float32 products (``ieee`` or ``tf32``).
+"""
+
+import triton
+import triton.language as tl
+
+from .mixed_edge_mix import edge_number, pixel_place
+
+
+@triton.jit
+def tap_place(tap):
+    """Index of the convolution (0, 1, 2 for 1x1, 3x3, 5x5) of a tap, and its displacement in rows and columns."""
+    conv = tl.where(tap < 25, 2, tl.where(tap < 34, 1, 0))
+    inner = tl.where(tap < 9, tap, tl.where(tap < 34, tap - 25, 4))
+    ring = tap - 9
+    side = ring - 5
+    outer_h = tl.where(ring < 5, -2, tl.where(ring >= 11, 2, side // 2 - 1))
+    outer_w = tl.where(ring < 5, ring - 2, tl.where(ring >= 11, ring - 13, (side % 2) * 4 - 2))
+    outer = (tap >= 9) & (tap < 25)
+    dh = tl.where(outer, outer_h, inner // 3 - 1)
+    dw = tl.where(outer, outer_w, inner % 3 - 1)
+    return conv, dh, dw
+
+
+@triton.jit
+def tap_weight(conv1_ptr, conv3_ptr, conv5_ptr, tap: tl.constexpr, pair):
+    """Address of a tap's weight of the (edge, C_out, C_in) triple numbered ``pair``."""
+    if tap < 9:
+        return conv5_ptr + pair * 25 + (tap // 3 + 1) * 5 + tap % 3 + 1
+    elif tap < 14:
+        return conv5_ptr + pair * 25 + tap - 9
+    elif tap < 20:
+        return conv5_ptr + pair * 25 + ((tap - 14) // 2 + 1) * 5 + ((tap - 14) % 2) * 4
+    elif tap < 25:
+        return conv5_ptr + pair * 25 + tap
+    elif tap < 34:
+        return conv3_ptr + pair * 9 + tap - 25
+    else:
+        return conv1_ptr + pair
+
+
+@triton.jit
+def pack_kernel(conv1_ptr, conv3_ptr, conv5_ptr, packed_ptr, C, BLOCK: tl.constexpr):
+    """(E, C_out, C_in, k, k) weights to packed (E, 35, C_in, C_out)."""
+    edge = tl.program_id(0).to(tl.int64)
+    cin = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[:, None]
+    cout = tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    valid = (cin < C) & (cout < C)
+    pair = (edge * C + cout) * C + cin
+    for tap in tl.static_range(35):
+        value = tl.load(tap_weight(conv1_ptr, conv3_ptr, conv5_ptr, tap, pair), mask=valid, other=0.0)
+        place = packed_ptr + ((edge * 35 + tap) * C + cin) * C + cout
+        tl.store(place, value.to(packed_ptr.dtype.element_ty), mask=valid)
+
+
+@triton.jit
+def multiply(a, b, acc, UPCAST: tl.constexpr, PRECISION: tl.constexpr):
+    """acc + a @ b."""
+    if UPCAST:
+        a = a.to(tl.float32)
+        b = b.to(tl.float32)
+    return tl.dot(a, b, acc, input_precision=PRECISION)
+
+
+@triton.jit
+def load_tap(ptr, pixel, row, col, dh, dw, lane, P, H, W, C):
+    """Rows of a plane displaced by (dh, dw), zero outside the image: (pixels, lanes)."""
+    inside = (pixel < P) & (row + dh >= 0) & (row + dh < H) & (col + dw >= 0) & (col + dw < W)
+    place = ptr + (pixel + dh * W + dw)[:, None] * C + lane[None, :]
+    return tl.load(place, mask=inside[:, None] & (lane < C)[None, :], other=0.0)
+
+
+@triton.jit
+def rectify(x, UPCAST: tl.constexpr):
+    """max(x, 0); NaN stays NaN."""
+    if UPCAST:
+        x = x.to(tl.float32)
+    return tl.where(x <= 0.0, tl.zeros_like(x), x)
+
+
+@triton.jit
+def load_weight(columns, tap, lane, live, C):
+    """Packed weights of a tap: (lanes of C_in, columns)."""
+    place = columns[None, :] + ((tap * C + lane) * C)[:, None]
+    return tl.load(place, mask=(lane < C)[:, None] & live[None, :], other=0.0)
+
+
+@triton.jit
+def store_output(acc, y_ptr, stats_ptr, columns, lanes, pixel, live, P, C, part, stride, BM: tl.constexpr):
+    """Store an output tile, and its columns' mean and squared deviations (of the rounded values)."""
+    valid = (pixel < P)[:, None] & live[None, :]
+    value = acc.to(y_ptr.dtype.element_ty)
+    tl.store(columns[None, :] + (pixel * C)[:, None], value, mask=valid)
+    value = value.to(tl.float32)
+    rows = tl.minimum(BM, P - part * BM).to(tl.float32)
+    mean = tl.sum(tl.where(valid, value, 0.0), axis=0) / rows
+    deviation = tl.where(valid, value - mean[None, :], 0.0)
+    base = stats_ptr + part * 2 * stride
+    tl.store(base + lanes, mean, mask=live)
+    tl.store(base + stride + lanes, tl.sum(deviation * deviation, axis=0), mask=live)
+
+
+@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots"])
+def taps_kernel(
+    x_ptr, packed_ptr, y_ptr, stats_ptr, P, H, W, C, S, source, slots,
+    BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr, KB: tl.constexpr,
+    UPCAST: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """All convolutions of ReLU(x) for the edges of one source: planes y[e, k], and moments (T, 2, slots * 3 * C).
+
+    One program a (part of BM pixels, block of EB edges times NC channels); KB blocks of BK channels cover C.
+    """
+    part = tl.program_id(0)
+    blocks = tl.cdiv(C, NC)
+    column = tl.arange(0, EB * NC)
+    slot = (tl.program_id(1) // blocks) * EB + column // NC
+    cout = (tl.program_id(1) % blocks) * NC + column % NC
+    live = (slot < slots) & (cout < C)
+    edge = edge_number(source, slot, S).to(tl.int64)
+    size = P.to(tl.int64) * C
+    weights = packed_ptr + edge * 35 * C * C + cout
+    out = y_ptr + edge * 3 * size + cout
+    lanes = slot * 3 * C + cout
+    pixel = part * BM + tl.arange(0, BM)
+    row, col = pixel_place(pixel, H, W)
+
+    acc = tl.zeros((BM, EB * NC), tl.float32)
+    for block in range(KB):
+        lane = block * BK + tl.arange(0, BK)
+        a = rectify(load_tap(x_ptr, pixel, row, col, 0, 0, lane, P, H, W, C), UPCAST)
+        acc = multiply(a, load_weight(weights, 34, lane, live, C), acc, UPCAST, PRECISION)
+    store_output(acc, y_ptr, stats_ptr, out, lanes, pixel, live, P, C, part, slots * 3 * C, BM)
+
+    acc = tl.zeros((BM, EB * NC), tl.float32)
+    acc3 = tl.zeros((BM, EB * NC), tl.float32)
+    for step in range(9 * KB):
+        tap = step // KB
+        lane = (step % KB) * BK + tl.arange(0, BK)
+        a = rectify(load_tap(x_ptr, pixel, row, col, tap // 3 - 1, tap % 3 - 1, lane, P, H, W, C), UPCAST)
+        acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)
+        acc3 = multiply(a, load_weight(weights, tap + 25, lane, live, C), acc3, UPCAST, PRECISION)
+    store_output(acc3, y_ptr, stats_ptr, out + size, lanes + C, pixel, live, P, C, part, slots * 3 * C, BM)
+
+    for step in range(16 * KB):
+        tap = step // KB + 9
+        lane = (step % KB) * BK + tl.arange(0, BK)
+        _, dh, dw = tap_place(tap)
+        a = rectify(load_tap(x_ptr, pixel, row, col, dh, dw, lane, P, H, W, C), UPCAST)
+        acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)
+    store_output(acc, y_ptr, stats_ptr, out + 2 * size, lanes + 2 * C, pixel, live, P, C, part, slots * 3 * C, BM)
+
+
+@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots"])
+def input_gradient_kernel(
+    dy_ptr, packed_ptr, dx_ptr, P, H, W, C, S, source, slots,
+    BM: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr, KB: tl.constexpr,
+    UPCAST: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Gradient (P, C) of ReLU's output: all edges, convolutions and taps of planes dy (slots, 3, P, C) in one sum."""
+    pixel = tl.program_id(0) * BM + tl.arange(0, BM)
+    cin = tl.program_id(1) * NC + tl.arange(0, NC)
+    row, col = pixel_place(pixel, H, W)
+    size = P.to(tl.int64) * C
+    acc = tl.zeros((BM, NC), tl.float32)
+    for step in range(slots * 35 * KB):
+        slot = step // (35 * KB)
+        tap = step % (35 * KB) // KB
+        lane = (step % KB) * BK + tl.arange(0, BK)
+        conv, dh, dw = tap_place(tap)
+        a = load_tap(dy_ptr + (slot * 3 + conv) * size, pixel, row, col, -dh, -dw, lane, P, H, W, C)
+        matrix = packed_ptr + (edge_number(source, slot, S).to(tl.int64) * 35 + tap) * C * C
+        mask = (lane < C)[:, None] & (cin < C)[None, :]
+        b = tl.load(matrix + lane[:, None] + (cin * C)[None, :], mask=mask, other=0.0)
+        acc = multiply(a, b, acc, UPCAST, PRECISION)
+    valid = (pixel < P)[:, None] & (cin < C)[None, :]
+    tl.store(dx_ptr + (pixel * C)[:, None] + cin[None, :], acc.to(dx_ptr.dtype.element_ty), mask=valid)
+
+
+@triton.jit(do_not_specialize=["P", "H", "W", "slots", "steps"])
+def weight_gradient_kernel(
+    active_ptr, dy_ptr, partial_ptr, P, H, W, C, slots, steps,
+    TB: tl.constexpr, NI: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr,
+    UPCAST: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Partial weight gradients (splits, slots, 35, C_in, C_out) of one source over ``steps`` blocks of BK pixels.
+
+    A tile has TB taps times NI input channels as rows and EB edges times NC output channels as columns; the taps of
+    one tile belong to one convolution.
+    """
+    group = tl.program_id(0) // tl.cdiv(C, NI)
+    five: tl.constexpr = (25 + TB - 1) // TB
+    three: tl.constexpr = (9 + TB - 1) // TB
+    conv = tl.where(group < five, 2, tl.where(group < five + three, 1, 0))
+    first = tl.where(group < five, group * TB, tl.where(group < five + three, 25 + (group - five) * TB, 34))
+    limit = tl.where(group < five, 25, tl.where(group < five + three, 34, 35))
+    line = tl.arange(0, TB * NI)
+    tap = first + line // NI
+    cin = (tl.program_id(0) % tl.cdiv(C, NI)) * NI + line % NI
+    _, dh, dw = tap_place(tap)
+    wanted = (tap < limit) & (cin < C)
+    shift = (dh * W + dw) * C + cin
+
+    blocks = tl.cdiv(C, NC)
+    column = tl.arange(0, EB * NC)
+    slot = (tl.program_id(1) // blocks) * EB + column // NC
+    cout = (tl.program_id(1) % blocks) * NC + column % NC
+    live = (slot < slots) & (cout < C)
+    gradient = dy_ptr + (slot * 3 + conv) * (P.to(tl.int64) * C) + cout
+
+    acc = tl.zeros((TB * NI, EB * NC), tl.float32)
+    for step in range(steps):
+        pixel = (tl.program_id(2) * steps + step) * BK + tl.arange(0, BK)
+        row, col = pixel_place(pixel, H, W)
+        near_h = row[:, None] + dh[None, :]
+        near_w = col[:, None] + dw[None, :]
+        inside = (near_h >= 0) & (near_h < H) & (near_w >= 0) & (near_w < W)
+        inside = inside & (pixel < P)[:, None] & wanted[None, :]
+        a = tl.load(active_ptr + (pixel * C)[:, None] + shift[None, :], mask=inside, other=0.0)
+        b = tl.load(gradient[None, :] + (pixel * C)[:, None], mask=(pixel < P)[:, None] & live[None, :], other=0.0)
+        acc = multiply(tl.trans(a), b, acc, UPCAST, PRECISION)
+    base = partial_ptr + tl.program_id(2).to(tl.int64) * slots * 35 * C * C
+    place = base + ((slot * 35 * C * C) + cout)[None, :] + ((tap * C + cin) * C)[:, None]
+    tl.store(place, acc, mask=wanted[:, None] & live[None, :])
+
+
+@triton.jit(do_not_specialize=["S", "source", "slots", "splits"])
+def unpack_kernel(
+    partial_ptr, dconv1_ptr, dconv3_ptr, dconv5_ptr, C, S, source, slots, splits,
+    WANT1: tl.constexpr, WANT3: tl.constexpr, WANT5: tl.constexpr, BS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Sum the partial weight gradients of one source over the splits, into (E, C_out, C_in, k, k)."""
+    slot = tl.program_id(0) // 35
+    tap = tl.program_id(0) % 35
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    valid = at < C * C
+    total = tl.zeros((BS, BLOCK), tl.float32)
+    for start in range(0, splits, BS):
+        split = start + tl.arange(0, BS)
+        base = ((split.to(tl.int64) * slots + slot) * 35 + tap) * C * C
+        mask = (split < splits)[:, None] & valid[None, :]
+        total += tl.load(partial_ptr + base[:, None] + at[None, :], mask=mask, other=0.0)
+    value = tl.sum(total, axis=0)
+    conv, dh, dw = tap_place(tap)
+    pair = (edge_number(source, slot, S).to(tl.int64) * C + at % C) * C + at // C
+    if conv == 2:
+        if WANT5:
+            place = dconv5_ptr + pair * 25 + (dh + 2) * 5 + dw + 2
+            tl.store(place, value.to(dconv5_ptr.dtype.element_ty), mask=valid)
+    elif conv == 1:
+        if WANT3:
+            place = dconv3_ptr + pair * 9 + (dh + 1) * 3 + dw + 1
+            tl.store(place, value.to(dconv3_ptr.dtype.element_ty), mask=valid)
+    elif WANT1:
+        tl.store(dconv1_ptr + pair, value.to(dconv1_ptr.dtype.element_ty), mask=valid)
