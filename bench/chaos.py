@@ -13,6 +13,7 @@ import random
 import sys
 import tempfile
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -23,13 +24,11 @@ from bench.machine import machine  # noqa: E402
 RESULT_FILE = Path(__file__).parent / "results" / "chaos.json"
 
 
-def kill_once(process: int, folder: Path, moment: float, aimed: bool, limit: float = 30.0) -> dict | None:
+def kill_once(process: BaseProcess, folder: Path, moment: float, aimed: bool, limit: float = 30.0) -> dict | None:
     """Kill after ``moment`` seconds, if aimed at the next partial file; None if the run ended before."""
-    import os
-
     started, checkpoints = time.monotonic(), folder / "checkpoints"
     while time.monotonic() - started < moment + (limit if aimed else 0):
-        if os.waitpid(process, os.WNOHANG)[0]:
+        if not process.is_alive():
             return None
         if aimed and time.monotonic() - started >= moment and partial_files(checkpoints):
             break

@@ -1,18 +1,20 @@
 """Small searches and trainings in forked processes, for what kills, resumes and compares them.
 
-A process forked from one that has everything imported starts in milliseconds instead of seconds, and runs what the
-command line would run: ``autopose.command.execute`` on a composed configuration.
+A process forked from a server that has everything imported starts in milliseconds instead of seconds, and runs what
+the command line would run: ``autopose.command.execute`` on a composed configuration.
 """
 
 import hashlib
+import multiprocessing
 import os
-import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
+from omegaconf import OmegaConf
 
 SIZE = [
     "space.channels=[4,8]", "space.num_stages=2", "space.modules_per_stage=1", "space.nodes_individual=1",
@@ -29,6 +31,10 @@ TRAIN = [
     "train.checkpoint_every=1", "train.width=1", "train.ema=0.9", "train.warmup_steps=4",
 ]  # fmt: skip
 OVERRIDES = {"search": SIZE + SEARCH, "train": SIZE + TRAIN}
+PRELOADED = [
+    "autopose.search", "autopose.train", "autopose.kernels._aten.resample_sum", "torch._dynamo",
+    "torch.utils.tensorboard", "matplotlib.backends.backend_agg",
+]  # fmt: skip
 LIMIT_S = 240
 
 
@@ -42,74 +48,49 @@ def composed(task: str, data: Path, *overrides: str):
         return compose(task, [*OVERRIDES[task], f"data.root={data}", *overrides])
 
 
-def preload() -> None:
-    """Import all that a run imports on its way, so that a fork does not."""
-    import matplotlib.figure  # noqa: F401
-    from torch.utils.tensorboard import SummaryWriter  # noqa: F401
-
-    import autopose.search  # noqa: F401
-    import autopose.train  # noqa: F401
-
-    torch.set_num_threads(1)
-
-
-def start(task: str, config, folder: Path, prepare: Callable[[], None] = lambda: None) -> int:
-    """Fork a process that runs ``task`` in ``folder``, its output appended to ``folder``.txt; returns its id."""
-    preload()
-    sys.stdout.flush()
-    sys.stderr.flush()
+def start(task: str, config, folder: Path, prepare: Callable[[], None] | None = None) -> BaseProcess:
+    """Start ``task`` in ``folder``, its output appended to ``folder``.txt; ``prepare`` runs first in the process."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    process = os.fork()
-    if process:
-        return process
-    code = 70
-    try:
-        output = os.open(folder.with_suffix(".txt"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, closefd=False)
-        prepare()
-        code = _execute(task, config, folder)
-        sys.stdout.flush()
-    except BaseException:
-        import traceback
-
-        traceback.print_exc(file=sys.stdout)
-    finally:
-        os._exit(code)
+    process = context.Process(target=_run, args=(task, OmegaConf.to_container(config), str(folder), prepare))
+    process.start()
+    return process
 
 
-def _execute(task: str, config, folder: Path) -> int:
-    import autopose.search
-    import autopose.train
+def _run(task: str, config: dict, folder: str, prepare: Callable[[], None] | None) -> None:
     from autopose.command import execute
 
-    run = autopose.search.run if task == "search" else autopose.train.run
-    return execute(run, config, str(folder))
+    output = os.open(f"{folder}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    torch.set_num_threads(1)
+    if prepare is not None:
+        prepare()
+    code = execute(import_module(f"autopose.{task}").run, OmegaConf.create(config), folder)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
-def wait(process: int, limit: float = LIMIT_S) -> int:
+def wait(process: BaseProcess, limit: float = LIMIT_S) -> int:
     """Exit code, negative where a signal ended it; a process that takes longer than ``limit`` seconds is killed."""
-    deadline = time.monotonic() + limit
-    while True:
-        done, status = os.waitpid(process, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > deadline:
-            kill(process)
-            raise TimeoutError(f"the run took longer than {limit} s")
-        time.sleep(0.002)
+    process.join(limit)
+    if process.exitcode is None:
+        kill(process)
+        raise TimeoutError(f"the run took longer than {limit} s")
+    return process.exitcode
 
 
-def kill(process: int) -> None:
+def kill(process: BaseProcess) -> None:
     """SIGKILL, and the process is gone."""
-    os.kill(process, signal.SIGKILL)
-    os.waitpid(process, 0)
+    process.kill()
+    process.join()
 
 
-def run(task: str, config, folder: Path, **options) -> int:
+def run(task: str, config, folder: Path, prepare: Callable[[], None] | None = None) -> int:
     """Run ``task`` to its end; returns the exit code."""
-    return wait(start(task, config, folder, **options))
+    return wait(start(task, config, folder, prepare))
 
 
 def log_of(folder: Path) -> str:
