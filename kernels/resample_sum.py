@@ -53,10 +53,12 @@ def resample_sum(
     return total
 
 
-@torch.library.custom_op("autopose::resample_sum", mutates_args=())
-def _forward(inputs: list[Tensor], weights: Tensor | None, size: list[int], triton: bool) -> Tensor:
+def sum_forward(inputs: list[Tensor], weights: Tensor | None, size: list[int], triton: bool) -> Tensor:
     """At most `MAX_SOURCES` sources, summed by Triton's kernel or by ATen calls."""
     return _kernels(triton).forward(_alike(inputs, inputs[0]), _dense(weights), tuple(size))
+
+
+_forward = torch.library.custom_op("autopose::resample_sum", sum_forward, mutates_args=())
 
 
 @_forward.register_fake
@@ -66,8 +68,7 @@ def _(inputs, weights, size, triton):
     return torch.empty_like(like, memory_format=memory_format(inputs[0]))
 
 
-@torch.library.custom_op("autopose::resample_sum_backward", mutates_args=())
-def _backward(
+def sum_backward(
     grad: Tensor, inputs: list[Tensor], weights: Tensor | None, triton: bool, need_weights: bool
 ) -> list[Tensor]:
     """Gradients of the sources and, if needed, of the weights."""
@@ -75,6 +76,9 @@ def _backward(
     grad = grad.contiguous(memory_format=memory_format(inputs[0]))
     gradients, weights_gradient = _kernels(triton).backward(grad, alike, _dense(weights), need_weights)
     return [*gradients, weights_gradient.to(weights.dtype)] if need_weights else gradients
+
+
+_backward = torch.library.custom_op("autopose::resample_sum_backward", sum_backward, mutates_args=())
 
 
 @_backward.register_fake

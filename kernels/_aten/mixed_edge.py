@@ -39,8 +39,7 @@ def mixed_edges(
     return nodes[:num_nodes], nodes[num_nodes], nodes[num_nodes + 1]
 
 
-@torch.library.custom_op("autopose::aten_mixed_cell", mutates_args=())
-def _forward(
+def cell_forward(
     inputs: list[Tensor], num_nodes: int, conv1: Tensor, conv3: Tensor, conv5: Tensor, mix: Tensor,
     norm_weight: Tensor | None, norm_bias: Tensor | None, mean: Tensor | None, var: Tensor | None,
     eps: float, group: str,
@@ -52,6 +51,9 @@ def _forward(
         nodes, mean, var, sources = forward(inputs, layout, [conv1, conv3, conv5], tables)
     nodes = [node.contiguous(memory_format=memory_format(like)) for node in nodes]
     return [*nodes, tables.unsort(mean), tables.unsort(var), *(t for source in sources for t in source.tensors())]
+
+
+_forward = torch.library.custom_op("autopose::aten_mixed_cell", cell_forward, mutates_args=())
 
 
 @_forward.register_fake
@@ -68,8 +70,7 @@ def _(inputs, num_nodes, conv1, conv3, conv5, mix, norm_weight, norm_bias, mean,
     return [*nodes, *tables, *saved]
 
 
-@torch.library.custom_op("autopose::aten_mixed_cell_backward", mutates_args=())
-def _backward(
+def cell_backward(
     grads: list[Tensor | None], states: list[Tensor], convs: list[Tensor], mix: Tensor,
     norm_weight: Tensor | None, norm_bias: Tensor | None, mean: Tensor, var: Tensor, saved: list[Tensor],
     eps: float, group: str, training: bool, need_inputs: list[bool], need_convs: list[bool],
@@ -89,6 +90,9 @@ def _backward(
     if norm_weight is not None:
         results += [found.weight.to(norm_weight.dtype), found.bias.to(norm_bias.dtype)]
     return results
+
+
+_backward = torch.library.custom_op("autopose::aten_mixed_cell_backward", cell_backward, mutates_args=())
 
 
 @_backward.register_fake

@@ -45,10 +45,11 @@ def _resampled(x_ptr, pixel, lane, valid, C, H, W, SHIFT: tl.constexpr, LAST: tl
     else:
         F: tl.constexpr = 1 << -SHIFT
         result = tl.zeros(valid.shape, tl.float32)
-        for tap in range(F * F):
-            source = (image * (H * F) + row * F + tap // F) * (W * F) + col * F + tap % F
-            value = tl.load(x_ptr + _place(source, lane, C, H * F, W * F, LAST), mask=valid, other=0.0)
-            result += value.to(tl.float32)
+        for dh in range(F):
+            for dw in tl.static_range(F):
+                source = (image * (H * F) + row * F + dh) * (W * F) + col * F + dw
+                value = tl.load(x_ptr + _place(source, lane, C, H * F, W * F, LAST), mask=valid, other=0.0)
+                result += value.to(tl.float32)
         result *= 1.0 / (F * F)
     return result
 

@@ -1,0 +1,20 @@
+"""Poisoned memory for the kernels' tests."""
+
+import pytest
+import torch
+from torch import Tensor
+
+
+@pytest.fixture
+def poison(monkeypatch):
+    """Fill every uninitialised floating-point tensor with NaN."""
+
+    def poisoned(allocate):
+        def wrapper(*args, **kwargs):
+            out = allocate(*args, **kwargs)
+            return out.fill_(float("nan")) if out.is_floating_point() else out
+
+        return wrapper
+
+    for owner, name in ((torch, "empty"), (torch, "empty_like"), (Tensor, "new_empty")):
+        monkeypatch.setattr(owner, name, poisoned(getattr(owner, name)))

@@ -1,0 +1,209 @@
+"""Mixed edges: the ATen implementation against the float64 reference, and what the public function refuses."""
+
+import math
+
+import pytest
+import torch
+import torch.distributed as dist
+from autopose.kernels._aten import convolution
+from torch.utils.checkpoint import checkpoint
+
+from autopose import kernels
+from tests.kernels.cases import CellCase
+from tests.numerics import check_close
+
+CASES = {
+    "one edge": CellCase((2, 3, 5, 7)),
+    "individual cell": CellCase((2, 4, 6, 5), 1, 4),
+    "aggregation cell": CellCase((2, 4, 6, 5), 4, 2),
+    "affine": CellCase((2, 4, 5, 3), 2, 2, affine=True),
+    "channels_last": CellCase((2, 5, 4, 6), 1, 2, format="channels_last"),
+    "strided input": CellCase((2, 5, 4, 6), 1, 2, format="strided"),
+    "one pixel": CellCase((3, 4, 1, 1), 1, 2, affine=True),
+    "one row": CellCase((2, 3, 1, 9), 1, 2),
+    "one channel": CellCase((2, 1, 4, 4), 2, 2),
+    "130 channels": CellCase((1, 130, 3, 2), 1, 1),
+    "batch of one": CellCase((1, 3, 7, 5), 1, 3),
+}
+
+
+def run(case: CellCase, implementation: str, training=True, running=True, leaves=None, **options):
+    """Nodes, updated running statistics and all gradients."""
+    tables = [t.clone().to(case.mix.dtype) for t in case.running] if running else [None, None]
+    nodes = kernels.mixed_edges(
+        case.inputs, case.num_nodes, *case.convs, case.mix, **case.norm, running_mean=tables[0], running_var=tables[1],
+        training=training, implementation=implementation, **options,
+    )  # fmt: skip
+    grads = torch.autograd.grad(nodes, leaves or case.leaves, case.grads)
+    return [*(node.detach() for node in nodes), *(tables if running else []), *grads]
+
+
+def assert_exact(found, truth):
+    for index, (a, b) in enumerate(zip(found, truth, strict=True)):
+        assert a.shape == b.shape
+        error = float((a - b).abs().max() / b.abs().max().clamp_min(1e-30))
+        assert error <= 1e-12, f"result {index}: relative error {error:.1e}"
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["batch statistics", "running statistics"])
+@pytest.mark.parametrize("name", CASES)
+def test_equals_reference(name, training, poison):
+    case = CASES[name]
+    assert_exact(run(case, "fused", training), run(case, "reference", training))
+
+
+@pytest.mark.parametrize("pixels_per_channel", [0, 10**6], ids=["library", "products"])
+def test_both_ways_to_convolve(pixels_per_channel, monkeypatch):
+    case = CASES["individual cell"]
+    truth = run(case, "reference")
+    monkeypatch.setattr(convolution, "PIXELS_PER_CHANNEL", pixels_per_channel)
+    assert_exact(run(case, "fused"), truth)
+    for weight in case.convs:
+        assert weight.is_contiguous()
+    turned = case.to()
+    turned.convs = [
+        w.detach().permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3).requires_grad_() for w in case.convs
+    ]
+    found = run(turned, "fused")
+    assert_exact(found, truth)
+    gradient = found[-2]
+    assert gradient.stride() == turned.convs[2].stride()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_error_of_lower_precision(dtype):
+    case = CellCase((4, 8, 8, 6), 1, 3)
+    low = case.to(dtype=dtype)
+    truth, theirs, ours = run(low.to(dtype=torch.float64), "reference"), run(low, "reference"), run(low, "fused")
+    for index, (found, same, exact) in enumerate(zip(ours, theirs, truth, strict=True)):
+        assert found.dtype == dtype
+        check_close(f"{dtype} result {index}", found, same, exact, dtype)
+
+
+def test_gradcheck():
+    case = CellCase((2, 2, 3, 2), 1, 2, affine=True)
+
+    def cell(x, conv1, conv3, conv5, mix, weight, bias):
+        norm = {"norm_weight": weight, "norm_bias": bias}
+        return tuple(kernels.mixed_edges([x], 2, conv1, conv3, conv5, mix, **norm, implementation="fused"))
+
+    assert torch.autograd.gradcheck(cell, case.leaves, fast_mode=True)
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_opcheck(affine):
+    case = CellCase((2, 2, 3, 4), 2, 2, affine=affine, format="channels_last")
+    norm = [case.norm.get(name) for name in ("norm_weight", "norm_bias")]
+    arguments = (case.inputs, case.num_nodes, *case.convs, case.mix, *norm, None, None, 1e-5, "")
+    torch.library.opcheck(torch.ops.autopose.aten_mixed_cell.default, arguments)
+
+
+def test_only_needed_gradients():
+    case = CASES["aggregation cell"]
+    truth = run(case, "reference")
+    frozen = case.to()
+    for tensor in (*frozen.convs, frozen.inputs[1]):
+        tensor.requires_grad_(False)
+    leaves = [x for x in frozen.inputs if x.requires_grad] + [frozen.mix]
+    found = run(frozen, "fused", leaves=leaves)
+    kept = case.num_nodes + 2
+    wanted = [*truth[: kept + 1], *truth[kept + 2 : kept + 4], truth[-1]]
+    assert_exact(found, wanted)
+
+
+def test_unused_nodes_and_no_gradient():
+    case = CASES["individual cell"]
+    results = []
+    for implementation in ("reference", "fused"):
+        nodes = kernels.mixed_edges(case.inputs, case.num_nodes, *case.convs, case.mix, implementation=implementation)
+        results.append(torch.autograd.grad(nodes[1], [*case.inputs, *case.convs, case.mix], case.grads[1]))
+        with torch.no_grad():
+            assert not kernels.mixed_edges(case.inputs, case.num_nodes, *case.convs, case.mix)[0].requires_grad
+    assert_exact(results[1], results[0])
+
+
+def test_same_bits_twice():
+    case = CellCase((2, 8, 8, 6), 1, 4, dtype=torch.float32)
+    for a, b in zip(run(case, "fused"), run(case, "fused"), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_memory_format_of_the_nodes(memory_format):
+    case = CASES["individual cell"]
+    inputs = [x.detach().contiguous(memory_format=memory_format) for x in case.inputs]
+    for node in kernels.mixed_edges(inputs, case.num_nodes, *case.convs, case.mix, implementation="fused"):
+        assert node.is_contiguous(memory_format=memory_format)
+
+
+def test_autocast():
+    case = CellCase((2, 4, 6, 5), 1, 2, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        nodes = kernels.mixed_edges(case.inputs, 2, *case.convs, case.mix, implementation="fused")
+    assert nodes[0].dtype == torch.bfloat16
+    grads = torch.autograd.grad(sum(n.float().square().sum() for n in nodes), case.leaves)
+    assert all(g.dtype == torch.float32 and g.isfinite().all() for g in grads)
+
+
+def test_checkpointed_activations():
+    case = CASES["individual cell"]
+
+    def cell(x):
+        return torch.stack(kernels.mixed_edges([x], 4, *case.convs, case.mix, implementation="fused"))
+
+    plain = cell(case.inputs[0])
+    again = checkpoint(cell, case.inputs[0], use_reentrant=False)
+    grads = [torch.autograd.grad(y.square().sum(), case.leaves) for y in (plain, again)]
+    assert_exact(grads[1], grads[0])
+
+
+BAD = {
+    "no input": (lambda a: a.update(inputs=[]), "at least one input"),
+    "empty batch": (lambda a: a.update(inputs=[torch.zeros(0, 3, 4, 4)]), "not empty"),
+    "rank": (lambda a: a.update(inputs=[torch.zeros(3, 4, 4)]), r"\(N, C, H, W\)"),
+    "integers": (lambda a: a.update(inputs=[torch.zeros(2, 3, 4, 4, dtype=torch.int64)]), "floating-point"),
+    "dtype mix": (lambda a: a.update(conv3=a["conv3"].double()), "conv3 of dtype float32"),
+    "device mix": (lambda a: a.update(conv1=a["conv1"].to("meta")), "one device"),
+    "channels": (lambda a: a.update(inputs=[torch.zeros(2, 5, 4, 4)]), r"conv1 of shape .*\(1, 5, 5, 1, 1\)"),
+    "edges": (lambda a: a.update(num_nodes=2), r"\(3, 3, 3, 1, 1\)"),
+    "no node": (lambda a: a.update(num_nodes=0), "at least one node"),
+    "mix": (lambda a: a.update(mix=torch.ones(1, 5)), r"mix of shape \(1, 6\)"),
+    "NaN": (lambda a: a.update(mix=torch.full((1, 6), math.nan)), "without NaN"),
+    "half of the affine": (lambda a: a.update(norm_weight=torch.ones(1, 5, 3)), "norm_weight and norm_bias"),
+    "no statistics": (lambda a: a.update(training=False), "running_mean and running_var when training=False"),
+    "one value": (lambda a: a.update(inputs=[torch.zeros(1, 3, 1, 1)]), "more than one value a channel"),
+    "name": (lambda a: a.update(implementation="quick"), "reference, fused, auto"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_refused(name):
+    change, message = BAD[name]
+    arguments = dict(inputs=[torch.zeros(2, 3, 4, 4)], num_nodes=1, mix=torch.ones(1, 6))
+    arguments.update({f"conv{k}": torch.zeros(1, 3, 3, k, k) for k in (1, 3, 5)})
+    change(arguments)
+    with pytest.raises(ValueError, match=message):
+        kernels.mixed_edges(**arguments)
+
+
+def _two_processes(rank: int, path: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    case = CellCase((4, 3, 4, 5), 1, 2, affine=True)
+    truth = run(case, "reference")
+    part = slice(2 * rank, 2 * rank + 2)
+    half = case.to()
+    half.inputs = [x.detach()[part].clone().requires_grad_() for x in case.inputs]
+    half.grads = [g[part] for g in case.grads]
+    found = run(half, "fused", process_group=dist.group.WORLD)
+    split = [*truth[:2], truth[4]]
+    assert_exact([*found[:2], found[4]], [t[part] for t in split])
+    assert_exact(found[2:4], truth[2:4])
+    for gradient in found[5:]:
+        dist.all_reduce(gradient)
+    assert_exact(found[5:], truth[5:])
+    dist.destroy_process_group()
+
+
+def test_statistics_of_two_processes(tmp_path):
+    torch.multiprocessing.spawn(_two_processes, (str(tmp_path / "store"),), nprocs=2)
