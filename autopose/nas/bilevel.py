@@ -247,7 +247,7 @@ class BilevelSearch:
 
 def average_gradients(parameters: list[torch.nn.Parameter]) -> None:
     """Average gradients over all processes in one all-reduce; the active set is known, so nothing is searched for."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    if not parameters or not dist.is_initialized() or dist.get_world_size() == 1:
         return
     grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     flat = torch._utils._flatten_dense_tensors(grads)
