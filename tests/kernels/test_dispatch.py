@@ -1,0 +1,88 @@
+"""Which implementation runs, and what is said where none can."""
+
+import importlib.util
+
+import pytest
+import torch
+from autopose.kernels import KernelChoice, describe, dispatch
+
+CUDA = torch.device("cuda", 0)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Pretends a GPU of a compute capability."""
+
+    def pretend(capability):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "Some GPU")
+
+    return pretend
+
+
+def test_choice_refuses_unknown_names():
+    with pytest.raises(ValueError, match="kernels.resample_sum must be one of reference, fused, auto.* got 'quick'"):
+        KernelChoice(resample_sum="quick")
+    assert KernelChoice.all("fused") == KernelChoice("fused", "fused", "fused")
+
+
+@pytest.mark.parametrize("requested", ["auto", "fused"])
+@pytest.mark.parametrize("operator", dispatch.OPERATORS)
+def test_cpu(operator, requested):
+    assert dispatch.resolve(operator, requested, CPU, torch.float64).implementation == "aten"
+
+
+@pytest.mark.parametrize(
+    "operator,wanted", [("mixed_edge", "triton"), ("resample_sum", "triton"), ("single_edge", "aten")]
+)
+def test_cuda(operator, wanted, gpu):
+    gpu((9, 0))
+    for requested in ("auto", "fused"):
+        assert dispatch.resolve(operator, requested, CUDA, torch.bfloat16).implementation == wanted
+
+
+def test_reference_everywhere(gpu):
+    gpu((5, 0))
+    for operator in dispatch.OPERATORS:
+        assert dispatch.resolve(operator, "reference", CUDA, torch.float64).implementation == "reference"
+
+
+@pytest.mark.parametrize("operator", ["mixed_edge", "resample_sum"])
+@pytest.mark.parametrize(
+    "capability,dtype,message",
+    [
+        ((6, 1), torch.float32, "needs compute capability 7.5, Some GPU has 6.1"),
+        ((7, 5), torch.bfloat16, "bfloat16 needs compute capability 8.0"),
+        ((9, 0), torch.float64, "float32, bfloat16 or float16, not float64"),
+    ],
+)
+def test_fused_says_what_is_missing(operator, capability, dtype, message, gpu):
+    gpu(capability)
+    with pytest.raises(ValueError, match=f"kernels.{operator}=fused cannot run on cuda: .*{message}.*set kernels"):
+        dispatch.resolve(operator, "fused", CUDA, dtype)
+    found = dispatch.resolve(operator, "auto", CUDA, dtype)
+    assert found.implementation == "aten" and "because" in found.reason
+
+
+def test_no_triton(gpu, monkeypatch):
+    gpu((9, 0))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="package triton is not installed; install it or set kernels.mixed_edge"):
+        dispatch.resolve("mixed_edge", "fused", CUDA, torch.float32)
+
+
+def test_triton_on_the_cpu_needs_the_interpreter(monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    with pytest.raises(ValueError, match="TRITON_INTERPRET=1"):
+        dispatch.resolve("mixed_edge", "triton", CPU, torch.float32)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert dispatch.resolve("mixed_edge", "triton", CPU, torch.float32).implementation == "triton"
+
+
+def test_one_line_an_operator():
+    lines = describe(KernelChoice(mixed_edge="reference"), CPU, torch.float32)
+    assert len(lines) == 3
+    assert lines[0] == "kernels.mixed_edge=reference: reference (asked for)"
+    assert lines[2].startswith("kernels.resample_sum=auto: aten (restructured")
