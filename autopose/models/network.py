@@ -191,13 +191,12 @@ class PoseNetwork(nn.Module):
 
         def run(*tensors: Tensor) -> tuple[Tensor, ...]:
             nonlocal ran
-            mode = self.state.mode
-            if ran and mode == "track":
-                self.state.mode = "batch"
+            momentum = self.state.momentum
+            self.state.momentum = 0.0 if ran else momentum
             ran = True
             try:
                 return tuple(module(tensors, active, mixtures))
             finally:
-                self.state.mode = mode
+                self.state.momentum = momentum
 
         return list(checkpoint(run, *features, use_reentrant=False, preserve_rng_state=False))
