@@ -73,7 +73,7 @@ def chaos(kills: int, seed: int, root: Path, per_run: int = 12, log=print) -> di
         task = ("search", "train")[len(rows) % 2]
         folder = root / f"{task}_{len(rows)}"
         left = kills - sum(len(row["kills"]) for row in rows)
-        found = batter(task, configs[task], folder, rng, 0.6 * spans[task], min(per_run, left))
+        found = batter(task, configs[task], folder, rng, 0.35 * spans[task], min(per_run, left))
         different = small_runs.differences(truth[task], small_runs.outcome(folder))
         rows.append({"task": task, "kills": found, "different": different})
         log(f"{task}: {len(found)} kills, {len(different)} of {len(truth[task])} values differ")
