@@ -71,7 +71,7 @@ def main() -> None:
     before = untrained(folder, options.root)
     read = lambda name: [json.loads(line) for line in (folder / name / "metrics.jsonl").read_text().splitlines()]  # noqa: E731
     result = {
-        "machine": machine(),
+        "machine": {**machine(), "threads": torch.get_num_threads()},
         "seconds": seconds,
         "trained": trained,
         "untrained": before,
