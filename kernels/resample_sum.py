@@ -94,7 +94,9 @@ def _setup_context(ctx, inputs, output) -> None:
 
 
 def _backward_through(ctx, grad):
-    sources, weights = list(ctx.saved_tensors[: ctx.count]), ctx.saved_tensors[ctx.count :]
+    # Read once: recomputed activations can be unpacked only once.
+    saved = ctx.saved_tensors
+    sources, weights = list(saved[: ctx.count]), saved[ctx.count :]
     need_weights = bool(weights) and ctx.needs_input_grad[1]
     found = _backward(grad, sources, weights[0] if weights else None, ctx.triton, need_weights)
     return found[: ctx.count], found[-1] if need_weights else None, None, None
