@@ -1,0 +1,143 @@
+"""The commands on small runs, from a search to pictures, and what bad input gets."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from autopose import derive, evaluate, flops, predict, search, train
+from autopose.command import execute
+from autopose.data.synthetic import synthetic_dataset
+from bench.small_runs import SEARCH, SIZE, TRAIN
+
+COMMANDS = {c.__name__.rpartition(".")[2]: c.run for c in (derive, evaluate, flops, predict, search, train)}
+
+
+def run(task, folder, *overrides):
+    """Exit code of a command under the overrides."""
+    with initialize_config_module("autopose.configs", version_base="1.3"):
+        composed = compose(task, [*SIZE, *overrides], return_hydra_config=True)
+    HydraConfig.instance().set_config(composed)
+    own = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    return execute(COMMANDS[task], own, str(folder))
+
+
+@pytest.fixture(scope="module")
+def trained(finished):
+    return finished["train"][0] / "checkpoints" / "last.pt"
+
+
+def test_derive_writes_an_architecture(finished, small_set, tmp_path, capsys):
+    checkpoint = finished["search"][0] / "checkpoints" / "last.pt"
+    assert run("derive", tmp_path, f"checkpoint={checkpoint}", f"data.root={small_set}") == 0
+    found, searched = (json.loads((f / "architecture.json").read_text()) for f in (tmp_path, finished["search"][0]))
+    assert found["beta"] == searched["beta"] and found["cells"] == searched["cells"]
+    assert "next       python -m autopose.train" in capsys.readouterr().out
+
+
+def test_evaluating_a_checkpoint_gives_the_trainings_last_numbers(finished, trained, small_set, tmp_path, capsys):
+    assert run("evaluate", tmp_path, f"checkpoint={trained}", f"data.root={small_set}") == 0
+    again = json.loads((tmp_path / "metrics.json").read_text())
+    assert again == json.loads((finished["train"][0] / "metrics.json").read_text())
+    assert {"AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL"} <= set(again)
+    assert "| Arch | AP | Ap .5 | AP .75 |" in capsys.readouterr().out
+
+
+def test_a_result_file_scores_as_its_network(trained, small_set, tmp_path):
+    assert run("evaluate", tmp_path / "a", f"checkpoint={trained}", f"data.root={small_set}") == 0
+    results = tmp_path / "a" / "results" / "keypoints_val.json"
+    assert run("evaluate", tmp_path / "b", f"results={results}", f"data.root={small_set}") == 0
+    of_network, of_file = (json.loads((tmp_path / f / "metrics.json").read_text()) for f in "ab")
+    assert of_file["AP"] == pytest.approx(of_network["AP"], abs=1e-9)
+
+
+def test_predict_draws_every_image(trained, small_set, tmp_path):
+    assert run("predict", tmp_path, f"checkpoint={trained}", f"images={small_set}/val") == 0
+    rows = json.loads((tmp_path / "results" / "poses.json").read_text())
+    assert len(rows) == 6 == len(list((tmp_path / "pictures").glob("*.png")))
+    assert np.isfinite(rows[0]["keypoints"]).all() and len(rows[0]["keypoints"][0]) == 51
+
+
+def test_predict_on_boxes(trained, small_set, tmp_path):
+    name = sorted((small_set / "val").iterdir())[0].name
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(
+        json.dumps([{"file_name": name, "bbox": [5, 5, 30, 40]}, {"file_name": name, "bbox": [1, 2, 9, 9]}])
+    )
+    options = (f"checkpoint={trained}", f"images={small_set}/val/{name}", f"boxes={boxes}")
+    assert run("predict", tmp_path / "out", *options) == 0
+    assert len(json.loads((tmp_path / "out" / "results" / "poses.json").read_text())[0]["keypoints"]) == 2
+
+
+def nonsense(folder, name, content):
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def good_result(**changes):
+    return {"image_id": 1, "category_id": 1, "keypoints": [1.0] * 51, "score": 0.5, **changes}
+
+
+BAD = {
+    "no such folder": ("search", lambda t, s: ["data=coco", f"data.root={t}/missing"]),
+    "no annotation": ("search", lambda t, s: ["data=coco", f"data.root={t}"]),
+    "image size": ("search", lambda t, s: [f"data.root={s}", "data.image_size=[30,32]"]),
+    "unknown value": ("search", lambda t, s: [f"data.root={s}", "search.gumbel.relaxation=hard"]),
+    "unknown preset": ("train", lambda t, s: [f"data.root={s}", "data.augmentation=more"]),
+    "no architecture": ("train", lambda t, s: [f"data.root={s}"]),
+    "architecture is no JSON": ("train", lambda t, s: [f"architecture={nonsense(t, 'a.json', 'oops')}"]),
+    "architecture of another version": (
+        "train",
+        lambda t, s: [f"architecture={nonsense(t, 'a.json', {'format': 'autopose-architecture', 'version': 99})}"],
+    ),
+    "neither checkpoint nor results": ("evaluate", lambda t, s: []),
+    "no checkpoint": ("evaluate", lambda t, s: [f"checkpoint={nonsense(t, 'c.pt', 'no zip')}"]),
+    "result with unknown image": (
+        "evaluate",
+        lambda t, s: [f"data.root={s}", f"results={nonsense(t, 'r.json', [good_result(image_id=-5)])}"],
+    ),
+    "result with NaN": (
+        "evaluate",
+        lambda t, s: [f"data.root={s}", f"results={nonsense(t, 'r.json', [good_result(score=float('nan'))])}"],
+    ),
+    "result that is no list": (
+        "evaluate",
+        lambda t, s: [f"data.root={s}", f"results={nonsense(t, 'r.json', {'a': 1})}"],
+    ),
+    "no images": ("predict", lambda t, s: ["checkpoint=x", f"images={t}"]),
+    "fused where it cannot run": ("train", lambda t, s: [f"data.root={s}", "architecture=random", "device=cuda"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_sentence(case, small_set, tmp_path, capsys):
+    if "device=cuda" in BAD[case][1](tmp_path, small_set) and torch.cuda.is_available():
+        pytest.skip("needs a machine without CUDA")
+    task, overrides = BAD[case]
+    folder = tmp_path / "run"
+    size = {"search": SEARCH, "train": TRAIN[1:]}.get(task, [])
+    assert run(task, folder, *size, *overrides(tmp_path, small_set)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and "Traceback" not in error
+    assert not (folder / "checkpoints").exists() and not (folder / "metrics.json").exists()
+
+
+def test_networks_of_another_dataset_are_refused(trained, tmp_path, capsys):
+    """A checkpoint for 17 joints on a set with three."""
+    root = synthetic_dataset(tmp_path / "set", 0, 2, 2, (64, 64))
+    path = root / "annotations" / "person_keypoints_val.json"
+    content = json.loads(path.read_text())
+    content["categories"][0]["keypoints"] = ["nose", "left_eye", "right_eye"]
+    content["categories"][0]["skeleton"] = [[1, 2]]
+    for annotation in content["annotations"]:
+        annotation["keypoints"] = annotation["keypoints"][:9]
+        annotation["num_keypoints"] = sum(v > 0 for v in annotation["keypoints"][2::3])
+    path.write_text(json.dumps(content))
+    options = ("data=keypoints", f"data.root={root}", "data.image_size=[32,32]")
+    code = run("evaluate", tmp_path / "out", f"checkpoint={trained}", *options)
+    assert code == 2 and "17 joints" in capsys.readouterr().err
