@@ -1,8 +1,8 @@
-"""Ahead-of-time compilation of every Triton kernel that a cell launches: ``python -m bench.compile_report``.
+"""Ahead-of-time compilation of the mixed edge's Triton kernels, without a GPU: ``python -m bench.compile_report``.
 
-No GPU is needed: a cell runs on meta tensors, every launch is recorded with the arguments as Triton would specialise
-them, and each distinct one is compiled for the given targets. Per kernel: registers, stack frame (spills live there),
-tensor-core instructions and the widest global loads. Gates make the exit status 1.
+A cell runs forward and backward on meta tensors, every launch is recorded with its arguments as Triton would specialise
+them, and each distinct one is compiled for the targets. The table gives registers, stack frame (where spills live),
+tensor-core instructions and 16-byte loads. The exit status is 1 where a gate fails: see `gate`.
 """
 
 import argparse
@@ -11,22 +11,26 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ["TRITON_INTERPRET"] = "0"
 
 import torch  # noqa: E402
 import triton  # noqa: E402
+from autopose.kernels._triton import mixed_edge as _operators  # noqa: E402, F401
+from autopose.kernels._triton import mixed_edge_cell, mixed_edge_mix, mixed_edge_reduce, mixed_edge_taps  # noqa: E402
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
-
-from autopose.kernels._triton import mixed_edge as _operators  # noqa: E402, F401
-from autopose.kernels._triton import mixed_edge_cell, mixed_edge_convs, mixed_edge_mix, mixed_edge_reduce  # noqa: E402
 
 TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.uint8: "u8", torch.int64: "i64"}
 BRANCHES = {16: (64, 48), 32: (32, 24), 64: (16, 12), 128: (8, 6)}
 """Channels of the paper's supernet and the (height, width) of their feature maps at 256 x 192."""
+
+PRODUCTS = ("taps_kernel", "input_gradient_kernel", "weight_gradient_kernel")
+STREAMS = (*PRODUCTS, "mix_kernel", "reduce_kernel", "spread_kernel", "gather_kernel", "pool_stats_kernel")
+STACK = {("taps_kernel", 80): 64, ("gather_kernel", 90): 16}
+"""Bytes of stack allowed. The gather needs 16 on sm_90 with Triton 3.9 (it unpacks bytes there), none with 3.6."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Compiled:
 def kernels() -> dict[str, object]:
     """Every kernel of the mixed edge by name."""
     found = {}
-    for module in (mixed_edge_mix, mixed_edge_reduce, mixed_edge_convs):
+    for module in (mixed_edge_mix, mixed_edge_reduce, mixed_edge_taps):
         found |= {n: k for n, k in vars(module).items() if n.endswith("_kernel") and isinstance(k, triton.JITFunction)}
     return found
 
@@ -99,25 +103,30 @@ def _specialise(name: str, kernel, args, options) -> Launch:
             if value % 16 == 0 and not param.do_not_specialize:
                 aligned.append(param.name)
     return Launch(
-        name, tuple(signature), tuple(constants), tuple(aligned), options.get("num_warps", 4), options.get("num_stages", 3)
+        name,
+        tuple(signature),
+        tuple(constants),
+        tuple(aligned),
+        options.get("num_warps", 4),
+        options.get("num_stages", 3),
     )
 
 
-def cell_launches(sources: int, nodes: int, channels: int, dtype: torch.dtype, batch: int = 64, affine=False):
-    """Launches of one cell of the paper's supernet, forward and backward."""
+def cell_launches(cell: tuple[int, int], channels: int, dtype: torch.dtype, taps: str, batch: int = 64) -> list[Launch]:
+    """Launches of a cell (inputs, nodes) of the paper's supernet, forward and backward with the weights' gradients."""
+    sources, nodes = cell
     height, width = BRANCHES[channels]
     edges = nodes * sources + nodes * (nodes - 1) // 2
     inputs = torch.empty(sources, batch, height, width, channels, dtype=dtype, device="meta")
     conv = tuple(torch.empty(edges, channels, channels, k, k, device="meta") for k in (1, 3, 5))
     mix = torch.empty(edges, 6, device="meta")
-    table = torch.empty(edges, 5, channels, device="meta")
-    scale = (table, table) if affine else (None, None)
+    none, wanted = (None, None), (True, True, True)
 
     def run():
-        out, y, mean, var = mixed_edge_cell.forward(inputs, conv, mix, scale, (None, None), nodes, 1e-5, None)
-        wanted = (True, True, True)
-        mixed_edge_cell.backward(out, inputs, out, y, conv, mix, scale, mean, var, False, 1e-5, None, wanted)
+        out, y, mean, var = mixed_edge_cell.forward(inputs, conv, mix, none, none, nodes, 1e-5, None)
+        mixed_edge_cell.backward(out, inputs, out, y, conv, mix, none, mean, var, False, 1e-5, None, wanted)
 
+    os.environ["AUTOPOSE_TAPS"] = taps
     return record(run)
 
 
@@ -141,7 +150,9 @@ def compile_launch(launch: Launch, capability: int) -> Compiled:
         stack=int(re.search(r"STACK:(\d+)", usage)[1]),
         shared=made.metadata.shared,
         tensor_core=len(re.findall(r"\bwgmma\.mma_async|\bmma\.sync", ptx)),
-        wide_loads=len(re.findall(r"ld\.global\S*\.v4\.b32|cp\.async\.c[ag]\.shared\.global \[[^]]*\], \[[^]]*\], 0x10", ptx)),
+        wide_loads=len(
+            re.findall(r"ld\.global\S*\.v4\.b32|cp\.async\.c[ag]\.shared\.global \[[^]]*\], \[[^]]*\], 0x10", ptx)
+        ),
         loads=len(re.findall(r"ld\.global|cp\.async\.c[ag]", ptx)),
     )
 
@@ -155,11 +166,55 @@ def _resources(cubin: bytes) -> str:
     return answer.stdout
 
 
+def gate(launch: Launch, capability: int, made: Compiled) -> list[str]:
+    """What is wrong with a compiled launch of a main shape; empty if nothing is."""
+    faults = []
+    if made.stack > STACK.get((launch.kernel, capability), 0):
+        faults.append(f"{made.stack} bytes of stack")
+    if launch.kernel in PRODUCTS and not made.tensor_core:
+        faults.append("no tensor-core instruction")
+    if launch.kernel in STREAMS and not made.wide_loads:
+        faults.append("no 16-byte load")
+    return faults
+
+
+def report(cases, capabilities) -> list[str]:
+    """Compile every distinct launch of ``cases`` = (cell, channels, dtype, taps); print rows, return the faults."""
+    faults, seen = [], set()
+    for cell, channels, dtype, taps in cases:
+        launches = dict.fromkeys(cell_launches(cell, channels, dtype, taps))
+        for launch, capability in ((one, sm) for one in launches for sm in capabilities):
+            if (launch, capability) in seen:
+                continue
+            seen.add((launch, capability))
+            made = compile_launch(launch, capability)
+            name = f"{launch.kernel} | {channels} | {TYPES[dtype]} | {capability} | {launch.warps}"
+            counts = f"{made.registers} | {made.stack} | {made.shared} | {made.tensor_core}"
+            print(f"| {name} | {counts} | {made.wide_loads} of {made.loads} |", flush=True)
+            faults += [f"{name}: {fault}" for fault in gate(launch, capability, made)]
+    return faults
+
+
+def main(arguments=None) -> int:
+    """Entry point; ``--quick`` compiles the short list of the tests."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a short list: one edge at the narrowest branch")
+    quick = parser.parse_args(arguments).quick
+    print("| kernel | C | dtype | sm | warps | registers | stack | shared | mma | 16-byte loads |")
+    print("| --- " * 10 + "|")
+    half, single = torch.bfloat16, torch.float32
+    if quick:
+        faults = report([((1, 1), 16, half, "triton")], (90, 80))
+        faults += report([((1, 1), 16, torch.float16, "library")], (75,))
+    else:
+        cells = ((1, 1), (1, 4), (4, 2))
+        faults = report([(cell, c, half, "triton") for c in BRANCHES for cell in cells], (90, 80))
+        faults += report([((1, 4), c, t, "library") for c in BRANCHES for t in (half, single)], (90, 80))
+        faults += report([((1, 4), c, torch.float16, "library") for c in BRANCHES], (75,))
+    for fault in faults:
+        print(f"gate failed: {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
 if __name__ == "__main__":
-    import time
-    for c in (16,128):
-        ls = cell_launches(1, 1, c, torch.bfloat16)
-        print(len(ls))
-        for l in dict.fromkeys(ls):
-            for cap in (90,):
-                t=time.time(); print(c, cap, l.kernel, compile_launch(l, cap), f"{time.time()-t:.1f}s", flush=True)
+    sys.exit(main())

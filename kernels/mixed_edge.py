@@ -80,7 +80,9 @@ def mixed_edges(
     else:
         from ._aten.mixed_edge import mixed_edges as fused
     inputs = [t.to(dtype) for t in inputs]
-    convs = [w.to(dtype) for w in (conv1, conv3, conv5)]
+    convs = (conv1, conv3, conv5)
+    if chosen != "triton":  # Triton's kernels cast while they pack the weights.
+        convs = [w.to(dtype) for w in convs]
     statistics = None if training else (running_mean, running_var)
     nodes, mean, var = fused(
         inputs, num_nodes, *convs, mix, norm_weight=norm_weight, norm_bias=norm_bias, statistics=statistics, **options

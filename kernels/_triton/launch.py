@@ -118,5 +118,9 @@ def convolutions(cell: Cell, x: Tensor) -> str:
     if x.device.type == "cuda" and _capability(x.device) < (8, 0):
         return "library"
     kind = "half" if x.element_size() == 2 else "float32"
-    table = tile_table()["taps"][kind]
-    return table[str(min(max(power_of_two(cell.channels), 16), 128))]
+    return tile_table()["taps"][kind][width(cell)]
+
+
+def width(cell: Cell) -> str:
+    """The tile table's row for a cell: its channels, up to a power of two between 16 and 128."""
+    return str(min(max(power_of_two(cell.channels), 16), 128))

@@ -104,7 +104,7 @@ def _normalise(cell: Cell, source: int, stats, mix, affine, fixed, out, eps: flo
         normalise_kernel[cell.slots(source), 5, -(-cell.channels // lanes)](
             conv_stats, pool_stats, *given, mix, *affine, *results, cell.pixels, cell.channels, cell.sources, source,
             cell.slots(source), conv_parts, pool_parts, conv_rows, pool_rows, eps,
-            FIXED=given[0] is not None, AFFINE=affine[0] is not None, BT=4096 // lanes, BC=lanes, num_warps=8,
+            FIXED=given[0] is not None, AFFINE=affine[0] is not None, BT=8192 // lanes, BC=lanes, num_warps=16,
         )  # fmt: skip
 
     if group is None or fixed[0] is not None:
@@ -149,7 +149,7 @@ def _coefficients(cell: Cell, source: int, x, y, grad, mix, affine, statistics, 
     def launch(parts, results):
         coefficients_kernel[slots, 6](
             parts, mean, var, mix, *affine, coef, *results, cell.pixels, cell.channels, cell.sources, source, slots,
-            parts.shape[0], eps, FIXED=fixed, AFFINE=affine[0] is not None, BT=4096 // lanes, BC=lanes, num_warps=8,
+            parts.shape[0], eps, FIXED=fixed, AFFINE=affine[0] is not None, BT=4096 // lanes, BC=lanes, num_warps=16,
         )  # fmt: skip
 
     if group is not None and not fixed:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .launch import Cell, Tiles, convolutions, interpreting, power_of_two
+from .launch import Cell, Tiles, convolutions, interpreting, power_of_two, tile_table, width
 from .mixed_edge_mix import collect_kernel
 from .mixed_edge_taps import input_gradient_kernel, pack_kernel, taps_kernel, unpack_kernel, weight_gradient_kernel
 
@@ -23,23 +23,29 @@ def prepare(cell: Cell, x: Tensor, conv: tuple[Tensor, Tensor, Tensor], wanted=(
 
 @dataclass(frozen=True)
 class ProductTiles:
-    """Tiles of the matrix products of a source: BM pixels, EB edges times NC channels, KB blocks of BK channels."""
+    """Tiles of a source's matrix products: EB edges times NC channels wide, KB blocks of BK channels deep."""
 
-    BM: int
     EB: int
     NC: int
     BK: int
     KB: int
-    warps: int
-    stages: int
+    table: dict
 
     @classmethod
     def of(cls, cell: Cell, slots: int) -> "ProductTiles":
-        """Columns up to 64; 128 pixels where the feature map leaves enough programs, else 64."""
-        lanes = min(max(power_of_two(cell.channels), 16), 64)
-        edges = min(power_of_two(slots), 64 // lanes)
-        rows = 128 if cell.channels <= 32 else 64
-        return cls(rows, edges, lanes, lanes, -(-cell.channels // lanes), rows // 16, 3)
+        """Tiles from the committed table; EB * NC columns at most."""
+        table = tile_table()["products"][width(cell)]
+        lanes = min(max(power_of_two(cell.channels), 16), table["columns"])
+        edges = min(power_of_two(slots), table["columns"] // lanes)
+        return cls(edges, lanes, lanes, -(-cell.channels // lanes), table)
+
+    def columns(self, slots: int) -> int:
+        """Blocks of columns that cover ``slots`` edges."""
+        return -(-slots // self.EB) * self.KB
+
+    @property
+    def launch(self) -> dict:
+        return dict(num_warps=self.table["warps"], num_stages=self.table["stages"])
 
 
 class TritonConvolutions:
@@ -64,13 +70,14 @@ class TritonConvolutions:
         """Fill the planes ``y`` of a source's edges; partial moments (T, 2, slots * 3 * C), T and pixels a part."""
         cell, slots = self.cell, self.cell.slots(source)
         t = ProductTiles.of(cell, slots)
-        parts, columns = -(-cell.pixels // t.BM), -(-slots // t.EB) * -(-cell.channels // t.NC)
+        rows = t.table["forward_rows"]
+        parts = -(-cell.pixels // rows)
         stats = x.new_empty(parts, 2, slots * 3 * cell.channels, dtype=torch.float32)
-        taps_kernel[parts, columns](
+        taps_kernel[parts, t.columns(slots)](
             x, self.packed, y, stats, *self._sizes(), cell.sources, source, slots,
-            BM=t.BM, EB=t.EB, NC=t.NC, BK=t.BK, KB=t.KB, num_warps=t.warps, num_stages=t.stages, **self.options,
+            BM=rows, EB=t.EB, NC=t.NC, BK=t.BK, KB=t.KB, **t.launch, **self.options,
         )  # fmt: skip
-        return stats, parts, t.BM
+        return stats, parts, rows
 
     def allocate(self, source: int, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
         """Room for the raw outputs' gradients, (slots, 3, P, C), and its strides by edge, kernel size and pixel."""
@@ -81,10 +88,11 @@ class TritonConvolutions:
         """The sum of the convolutions' input gradients (P, C), before ReLU's mask; keeps the weights' gradients."""
         cell, slots = self.cell, self.cell.slots(source)
         t = ProductTiles.of(cell, slots)
+        rows = t.table["input_rows"]
         dx = dy.new_empty(cell.pixels, cell.channels)
-        input_gradient_kernel[-(-cell.pixels // t.BM), t.KB](
+        input_gradient_kernel[-(-cell.pixels // rows), t.KB](
             dy, self.packed, dx, *self._sizes(), cell.sources, source, slots,
-            BM=t.BM, NC=t.NC, BK=t.BK, KB=t.KB, num_warps=t.warps, num_stages=t.stages, **self.options,
+            BM=rows, NC=t.NC, BK=t.BK, KB=t.KB, **t.launch, **self.options,
         )  # fmt: skip
         if self.needs_active:
             self._weights(source, active, dy)
@@ -92,18 +100,17 @@ class TritonConvolutions:
 
     def _weights(self, source: int, active: Tensor, dy: Tensor) -> None:
         cell, slots = self.cell, self.cell.slots(source)
-        rows = min(max(power_of_two(cell.channels), 16), 128)
-        taps = 128 // rows
         t = ProductTiles.of(cell, slots)
+        rows = min(max(power_of_two(cell.channels), 16), t.table["weight_rows"])
+        taps, pixels = t.table["weight_rows"] // rows, t.table["weight_pixels"]
         groups = (-(-25 // taps) + -(-9 // taps) + 1) * -(-cell.channels // rows)
-        columns = -(-slots // t.EB) * -(-cell.channels // t.NC)
-        blocks = -(-cell.pixels // 64)
-        steps = -(-blocks // max(1, min(PROGRAMS // (groups * columns), blocks)))
+        blocks = -(-cell.pixels // pixels)
+        steps = -(-blocks // max(1, min(PROGRAMS // (groups * t.columns(slots)), blocks)))
         splits = -(-blocks // steps)
         partial = dy.new_empty(splits, slots, TAPS, cell.channels, cell.channels, dtype=torch.float32)
-        weight_gradient_kernel[groups, columns, splits](
+        weight_gradient_kernel[groups, t.columns(slots), splits](
             active, dy, partial, *self._sizes(), slots, steps,
-            TB=taps, NI=rows, EB=t.EB, NC=t.NC, BK=64, num_warps=4, num_stages=3, **self.options,
+            TB=taps, NI=rows, EB=t.EB, NC=t.NC, BK=pixels, **t.launch, **self.options,
         )  # fmt: skip
         block = 256 if cell.channels <= 16 else 1024
         unpack_kernel[slots * TAPS, -(-(cell.channels**2) // block)](
@@ -136,7 +143,7 @@ class LibraryConvolutions:
         """Fill the planes ``y`` of a source's edges; partial moments (T, 2, slots * 3 * C), T and pixels a part."""
         cell, slots = self.cell, self.cell.slots(source)
         active = F.relu(x.permute(0, 3, 1, 2))
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):
             outs = [F.conv2d(active, w, padding=w.shape[-1] // 2) for w in self._merged(source)]
         outs = [o.contiguous(memory_format=torch.channels_last) for o in outs]
         tiles = Tiles.of(cell, -(-1024 // slots))

@@ -213,7 +213,7 @@ def gather_kernel(
         mask = inside[:, None] & valid
         near = (pixel + dh * W + dw)[:, None] * C + lane[None, :]
         total += tl.load(davg_ptr + near, mask=mask, other=0.0).to(tl.float32)
-        place = tl.load(place_ptr + near, mask=mask, other=255)
+        place = tl.load(place_ptr + near, mask=mask, other=255).to(tl.int32)
         dmax = tl.load(dmax_ptr + near, mask=mask, other=0.0).to(tl.float32)
         total += tl.where(place == 8 - tap, dmax, 0.0)
     if ADD:
