@@ -209,7 +209,7 @@ def _finish(axes: Axes, title: str, unit: str, log: bool = False) -> None:
     if log:
         _logarithmic(axes)
     if len(axes.get_legend_handles_labels()[1]) > 1:
-        axes.legend(fontsize=8.5, frameon=False)
+        axes.legend(fontsize=8.5, frameon=True, framealpha=0.85, edgecolor="none")
 
 
 def _logarithmic(axes: Axes) -> None:
