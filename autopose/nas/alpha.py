@@ -98,7 +98,7 @@ class ArchitectureParameters(nn.Module):
         if settings.relaxation != "soft":
             picked = soft.argmax(-1)
             one_hot = torch.zeros_like(soft).scatter_(-1, picked[:, None], 1.0)
-            soft = one_hot + soft - soft.detach()
+            soft = one_hot + (soft - soft.detach())
             chosen = picked.tolist() if settings.relaxation == "one_op" else None
         drop = settings.skip_dropout * (1 - progress)
         if drop > 0:
