@@ -75,7 +75,7 @@ def start(device: str, folder: str | Path, threads: int = 0, deterministic: bool
     if on_gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     if world_size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if on_gpu else "gloo")
+        _join("nccl" if on_gpu else "gloo")
     if threads:
         torch.set_num_threads(threads)
     folder = Path(_agree(str(folder)))
@@ -87,6 +87,18 @@ def start(device: str, folder: str | Path, threads: int = 0, deterministic: bool
     _set_determinism(deterministic, on_gpu)
     place = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
     return Runtime(place, rank, world_size, folder, StopRequest())
+
+
+def _join(backend: str) -> None:
+    """Join the other processes.
+
+    torchrun's agent keeps its store over a restart, and a restarted process can find the address of one that died. On
+    one node, where all processes count restarts alike, every attempt has keys of its own.
+    """
+    store, rank, world_size = next(dist.rendezvous("env://"))
+    if os.environ.get("LOCAL_WORLD_SIZE") == str(world_size):
+        store = dist.PrefixStore(f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
 
 
 def _agree(value: str) -> str:
