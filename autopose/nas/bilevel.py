@@ -31,7 +31,8 @@ class BilevelSettings:
         epochs, iterations: N_epoch, and N_iter an epoch.
         weight_optimizer: "adam" or "sgd" (momentum 0.9) for ω; cosine from ``weight_lr`` to ``weight_lr_end``.
         grad_clip: norm at which ω's gradient is clipped.
-        alpha_lr, alpha_betas, alpha_weight_decay: Adam of α, its decay decoupled (AdamW); ``alpha_start_epoch``: first epoch that updates α.
+        alpha_lr, alpha_betas, alpha_weight_decay: Adam of α, its decay decoupled (AdamW); ``alpha_start_epoch``: first
+            epoch that updates α.
         training_beta: β of a training step: "sampled" from the controller (uniform before it starts), "uniform",
             or "all_on".
         accumulate: micro-batches that a batch is split into.
@@ -95,8 +96,8 @@ class BilevelSearch:
             self.weight_optimizer = torch.optim.SGD(
                 weights, settings.weight_lr, momentum=0.9, weight_decay=settings.weight_decay
             )
-        # Decoupled decay: heatmap losses are near 1e-3 and alpha's gradient near 1e-6, which L2 inside Adam (1e-3 alpha)
-        # would hold at alpha = 3e-3 for good; measured on a search of 200 steps.
+        # Decoupled decay: alpha's gradient is near 1e-6 under a heatmap loss, and L2 inside Adam (1e-3 alpha) held it at
+        # 3e-3 in a search of 200 steps.
         self.alpha_optimizer = torch.optim.AdamW(
             self.alphas.parameters(), settings.alpha_lr, settings.alpha_betas, weight_decay=settings.alpha_weight_decay
         )
