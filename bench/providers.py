@@ -11,6 +11,9 @@ from tests.numerics import FACTOR, FLOOR, relative_error
 
 CHECK_BATCH = 2
 RECOMPILE_LIMIT = 256
+FLIPS = 1e-2
+"""Floor for whole modules: a value within a rounding of zero may pass the ReLU in one provider and not in another,
+which changes a gradient by far more than a rounding. In float64 they agree to 1e-12, as the tests assert."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class Truth:
             plain = Provider("plain", "reference", half=provider.half)
             theirs = self.errors[provider.dtype] = self._errors(plain)
         for index, (ours, other) in enumerate(zip(self._errors(provider), theirs, strict=True)):
-            allowed = FACTOR * other + FLOOR[provider.dtype]
+            allowed = FACTOR * other + max(FLOOR[provider.dtype], FLIPS if self.case.operator == "module" else 0)
             if not ours <= allowed:
                 return f"incorrect: result {index} off by {ours:.1e}, allowed {allowed:.1e}"
         return ""

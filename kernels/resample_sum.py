@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from . import reference
+from ._aten.resample_sum import resample_sum as _aten_resample_sum
 from .checks import check_finite_weights, check_states, check_table
 from .dispatch import effective_dtype, memory_format, resolve
 
@@ -44,37 +45,41 @@ def resample_sum(
         check_finite_weights(name, "weights", weights)
     if chosen == "reference":
         return reference.resample_sum(inputs, weights, size)
+    inputs = [source.to(dtype) for source in inputs]
+    if chosen == "aten":
+        return _aten_resample_sum(inputs, weights, size)
     total = None
     for start in range(0, len(inputs), MAX_SOURCES):
         part = slice(start, start + MAX_SOURCES)
-        chunk = [source.to(dtype) for source in inputs[part]]
-        out = _forward(chunk, None if weights is None else weights[part], list(size), chosen == "triton")
+        out = _forward(inputs[part], None if weights is None else weights[part], list(size))
         total = out if total is None else total + out
     return total
 
 
-def sum_forward(inputs: list[Tensor], weights: Tensor | None, size: list[int], triton: bool) -> Tensor:
-    """At most `MAX_SOURCES` sources, summed by Triton's kernel or by ATen calls."""
-    return _kernels(triton).forward(_alike(inputs, inputs[0]), _dense(weights), tuple(size))
+def sum_forward(inputs: list[Tensor], weights: Tensor | None, size: list[int]) -> Tensor:
+    """At most `MAX_SOURCES` sources, summed by one launch."""
+    from ._triton import resample_sum as kernel
+
+    return kernel.forward(_alike(inputs, inputs[0]), _dense(weights), tuple(size))
 
 
 _forward = torch.library.custom_op("autopose::resample_sum", sum_forward, mutates_args=())
 
 
 @_forward.register_fake
-def _(inputs, weights, size, triton):
+def _(inputs, weights, size):
     n, c = inputs[0].shape[:2]
     like = inputs[0].new_empty(n, c, *size)
     return torch.empty_like(like, memory_format=memory_format(inputs[0]))
 
 
-def sum_backward(
-    grad: Tensor, inputs: list[Tensor], weights: Tensor | None, triton: bool, need_weights: bool
-) -> list[Tensor]:
+def sum_backward(grad: Tensor, inputs: list[Tensor], weights: Tensor | None, need_weights: bool) -> list[Tensor]:
     """Gradients of the sources and, if needed, of the weights."""
+    from ._triton import resample_sum as kernel
+
     alike = _alike(inputs, inputs[0])
     grad = grad.contiguous(memory_format=memory_format(inputs[0]))
-    gradients, weights_gradient = _kernels(triton).backward(grad, alike, _dense(weights), need_weights)
+    gradients, weights_gradient = kernel.backward(grad, alike, _dense(weights), need_weights)
     return [*gradients, weights_gradient.to(weights.dtype)] if need_weights else gradients
 
 
@@ -82,13 +87,13 @@ _backward = torch.library.custom_op("autopose::resample_sum_backward", sum_backw
 
 
 @_backward.register_fake
-def _(grad, inputs, weights, triton, need_weights):
+def _(grad, inputs, weights, need_weights):
     gradients = [torch.empty_like(x, memory_format=memory_format(inputs[0])) for x in inputs]
     return [*gradients, torch.empty_like(weights)] if need_weights else gradients
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    sources, weights, _, ctx.triton = inputs
+    sources, weights, _ = inputs
     ctx.count = len(sources)
     ctx.save_for_backward(*sources, *(() if weights is None else (weights,)))
 
@@ -98,19 +103,11 @@ def _backward_through(ctx, grad):
     saved = ctx.saved_tensors
     sources, weights = list(saved[: ctx.count]), saved[ctx.count :]
     need_weights = bool(weights) and ctx.needs_input_grad[1]
-    found = _backward(grad, sources, weights[0] if weights else None, ctx.triton, need_weights)
-    return found[: ctx.count], found[-1] if need_weights else None, None, None
+    found = _backward(grad, sources, weights[0] if weights else None, need_weights)
+    return found[: ctx.count], found[-1] if need_weights else None, None
 
 
 _forward.register_autograd(_backward_through, setup_context=_setup_context)
-
-
-def _kernels(triton: bool):
-    if triton:
-        from ._triton import resample_sum as module
-    else:
-        from ._aten import resample_sum as module
-    return module
 
 
 def _alike(tensors: Sequence[Tensor], like: Tensor) -> list[Tensor]:

@@ -103,12 +103,10 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(op, (weights, *inputs), fast_mode=True)
 
 
-@pytest.mark.parametrize("triton", [False, True])
-def test_opcheck(triton):
-    if triton:
-        pytest.importorskip("triton")
+def test_opcheck():
+    pytest.importorskip("triton")
     inputs, weights, size, _ = make("one pixel", torch.float32, channels_last=True, device=DEVICE)
-    torch.library.opcheck(torch.ops.autopose.resample_sum.default, (inputs, weights, list(size), triton))
+    torch.library.opcheck(torch.ops.autopose.resample_sum.default, (inputs, weights, list(size)))
 
 
 def test_mixed_formats_and_autocast():
