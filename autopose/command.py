@@ -51,5 +51,7 @@ def execute(run: Callable[[Config, Runtime], None], composed: DictConfig, folder
 
 
 def overrides() -> list[str]:
-    """The overrides of the command line, as in ["data.root=...", "experiment=lsp"]."""
+    """The overrides of the command line, as in ["data.root=...", "experiment=lsp"]; none without a command line."""
+    if not HydraConfig.initialized():
+        return []
     return list(HydraConfig.get().overrides.task)

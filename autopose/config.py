@@ -14,6 +14,7 @@ from autopose.errors import UserError
 from autopose.kernels import KernelChoice
 from autopose.nas import BilevelSettings
 from autopose.space import MacroSpace, SearchSpace
+from autopose.space.search_space import ALPHA_SHARINGS
 
 ALGORITHMS = ("bilevel", "random", "evolution")
 REWARDS = ("oks_ap", "pck", "negative_loss")
@@ -37,6 +38,10 @@ class SpaceConfig(MacroSpace):
     alpha_sharing: str = "branch"
     supernet_affine: bool = False
     derived_affine: bool = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        _one_of("space.alpha_sharing", self.alpha_sharing, ALPHA_SHARINGS)
 
     def macro(self) -> MacroSpace:
         """The part that an architecture remembers."""
@@ -247,6 +252,24 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class CorrelateConfig:
+    """How the supernet's scores are compared with networks trained alone.
+
+    Args:
+        architectures: how many are drawn, uniformly by ``seed``; epochs: of each one's training.
+        width: channels over the supernet's.
+    """
+
+    architectures: int = 12
+    epochs: int = 6
+    width: int = 1
+
+    def __post_init__(self):
+        _at_least(2, **{"correlate.architectures": self.architectures})
+        _at_least(1, **{"correlate.epochs": self.epochs, "correlate.width": self.width})
+
+
+@dataclass(frozen=True)
 class KernelsConfig(KernelChoice):
     """Implementation of each kernel: reference, fused or auto."""
 
@@ -279,6 +302,7 @@ class Config:
     search: SearchConfig = field(default_factory=SearchConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    correlate: CorrelateConfig = field(default_factory=CorrelateConfig)
     kernels: KernelsConfig = field(default_factory=KernelsConfig)
     images: str | None = None
     boxes: str | None = None

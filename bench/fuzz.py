@@ -44,7 +44,7 @@ from bench import small_runs  # noqa: E402
 from bench.machine import machine  # noqa: E402
 
 RESULT_FILE = Path(__file__).parent / "results" / "fuzz.json"
-LIMIT_S = 10
+LIMIT_S = 30
 SPACE = MacroSpace(channels=(2, 4), num_stages=1, modules_per_stage=1, nodes_individual=1, nodes_aggregation=1,
                    stem_channels=2)  # fmt: skip
 ODD = (

@@ -30,7 +30,10 @@ TRAIN = [
     "architecture=random", "train.epochs=3", "train.batch_size=4", "train.evaluate_every=2",
     "train.checkpoint_every=1", "train.width=1", "train.ema=0.9", "train.warmup_steps=4",
 ]  # fmt: skip
-OVERRIDES = {"search": SIZE + SEARCH, "train": SIZE + TRAIN}
+OVERRIDES = {
+    "search": SIZE + SEARCH, "train": SIZE + TRAIN,
+    "correlate": [*SIZE, "correlate.architectures=3", "correlate.epochs=1"],
+}  # fmt: skip
 PRELOADED = [
     "autopose.search", "autopose.train", "autopose.kernels._aten.resample_sum", "torch._dynamo",
     "torch.utils.tensorboard", "matplotlib.backends.backend_agg",

@@ -73,6 +73,26 @@ def draw_training_curves(rows: Sequence[dict], path: str | os.PathLike) -> None:
     _save(figure, path, 150)
 
 
+def draw_correlation(
+    scores: Sequence[float], alone: Sequence[float], tau: float, names: tuple[str, str], path: str | os.PathLike
+) -> None:
+    """Scores by shared weights against those of the same networks trained alone.
+
+    Args:
+        scores, alone: one value a network.
+        tau: Kendall's τ between them, NaN where it is undefined.
+        names: of both axes.
+        path: of the picture.
+    """
+    figure = Figure(figsize=(5.4, 4.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(scores, alone, ls="", marker="o", ms=7, color=BLUE, mec="white", alpha=0.85)
+    _finish(axes, f"Kendall τ = {tau:.2f} over {len(scores)} architectures", names[1])
+    axes.set_xlabel(names[0], fontsize=9.5)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    _save(figure, path, 150)
+
+
 def draw_poses(
     image: np.ndarray,
     joints: np.ndarray,

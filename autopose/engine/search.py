@@ -31,7 +31,7 @@ logger = logging.getLogger("autopose")
 METRIC_NAMES = {"oks_ap": "AP", "pck": "PCK", "negative_loss": "negative loss"}
 MAY_CHANGE = (
     "task", "name", "resume", "device", "threads", "kernels", "evaluate", "train", "architecture", "checkpoint",
-    "results", "images", "boxes", "data.workers", "data.cache", "data.check_images", "data.root",
+    "results", "images", "boxes", "correlate", "data.workers", "data.cache", "data.check_images", "data.root",
     "search.checkpoint_every",
     "search.keep_checkpoints", "search.derive_samples", "search.max_skips", "search.width",
 )  # fmt: skip

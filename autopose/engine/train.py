@@ -33,7 +33,7 @@ from .scoring import Score
 logger = logging.getLogger("autopose")
 MAY_CHANGE = (
     "task", "name", "resume", "device", "threads", "kernels", "evaluate", "search", "architecture", "checkpoint",
-    "results", "images", "boxes", "data.workers", "data.cache", "data.check_images", "data.root",
+    "results", "images", "boxes", "correlate", "data.workers", "data.cache", "data.check_images", "data.root",
     "train.checkpoint_every",
     "train.keep_checkpoints", "train.evaluate_every",
     # The architecture brings its own space.
