@@ -96,8 +96,8 @@ class BilevelSearch:
             self.weight_optimizer = torch.optim.SGD(
                 weights, settings.weight_lr, momentum=0.9, weight_decay=settings.weight_decay
             )
-        # Decoupled decay: alpha's gradient is near 1e-6 under a heatmap loss, and L2 inside Adam (1e-3 alpha) held it at
-        # 3e-3 in a search of 200 steps.
+        # Decoupled decay: alpha's gradient is near 1e-6 under a heatmap loss, and L2 inside Adam (1e-3 alpha) held it
+        # at 3e-3 in a search of 200 steps.
         self.alpha_optimizer = torch.optim.AdamW(
             self.alphas.parameters(), settings.alpha_lr, settings.alpha_betas, weight_decay=settings.alpha_weight_decay
         )
