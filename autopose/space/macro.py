@@ -58,6 +58,7 @@ class MacroSpace:
     max_active: int = 0
 
     def __post_init__(self):
+        object.__setattr__(self, "channels", tuple(self.channels))
         if not self.channels or len(self.channels) > 5:
             raise UserError(f"the space has 1 to 5 branches, but {len(self.channels)} channel counts were given")
         counts = {

@@ -140,3 +140,8 @@ def test_genotype_checks_its_edges():
 def test_widened_multiplies_branches_only():
     macro = MacroSpace((4, 6), stem_channels=8)
     assert macro.widened(2).channels == (8, 12) and macro.widened(2).stem_channels == 8
+
+
+def test_channels_may_come_as_a_list():
+    macro = MacroSpace([4, 8])
+    assert macro == MacroSpace((4, 8)) and hash(macro) == hash(MacroSpace((4, 8)))
