@@ -66,6 +66,10 @@ class Attack:
     def __reduce__(self):
         return os.mkdir, (self.trace,)
 
+    def __deepcopy__(self, memo: dict) -> "Attack":
+        # copy would run the attack itself.
+        return self
+
 
 @dataclass
 class Target:
