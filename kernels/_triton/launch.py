@@ -107,15 +107,15 @@ def _capability(device: torch.device) -> tuple[int, int]:
 def convolutions(cell: Cell, x: Tensor) -> str:
     """Who runs the convolutions: ``triton`` or ``library`` (cuDNN, or ATen on a CPU).
 
-    Below compute capability 8.0 Triton emits no tensor-core instructions, so the library runs them; elsewhere the
-    table says so by channels, and AUTOPOSE_TAPS overrules it.
+    Below compute capability 8.0 Triton emits no tensor-core instructions, and rows of channels that are no multiple of
+    16 allow no wide loads: the library runs both. Elsewhere the table decides by channels. AUTOPOSE_TAPS overrules.
     """
     forced = os.environ.get("AUTOPOSE_TAPS", "")
     if forced:
         if forced not in ("triton", "library"):
             raise ValueError(f"AUTOPOSE_TAPS must be triton or library, got {forced!r}")
         return forced
-    if x.device.type == "cuda" and _capability(x.device) < (8, 0):
+    if cell.channels % 16 or (x.device.type == "cuda" and _capability(x.device) < (8, 0)):
         return "library"
     kind = "half" if x.element_size() == 2 else "float32"
     return tile_table()["taps"][kind][width(cell)]
