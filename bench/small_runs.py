@@ -43,12 +43,17 @@ LIMIT_S = 240
 
 def composed(task: str, data: Path, *overrides: str):
     """The configuration of ``task`` at its smallest, on the synthetic set in ``data``."""
+    return configured(task, *OVERRIDES[task], f"data.root={data}", *overrides)
+
+
+def configured(task: str, *overrides: str):
+    """The configuration of ``task`` as the command line would compose it."""
     from hydra import compose, initialize_config_module
 
     import autopose.config  # noqa: F401
 
     with initialize_config_module("autopose.configs", version_base="1.3"):
-        return compose(task, [*OVERRIDES[task], f"data.root={data}", *overrides])
+        return compose(task, list(overrides))
 
 
 def start(task: str, config, folder: Path, prepare: Callable[[], None] | None = None) -> BaseProcess:

@@ -1,0 +1,140 @@
+"""Memory switches measured: ``python bench/memory.py``; also on a GPU, where there is one.
+
+One step of the ω half of Algorithm 1 (forward and backward with every branch active, then Adam) for each switch, in a
+process of its own: bytes that autograd keeps, the process's peak above what it held before the first step (resident
+set on a CPU, the allocator's on a GPU), time of a step, and what ``engine.memory`` predicted beside the kept peak.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch  # noqa: E402
+
+from bench.machine import machine  # noqa: E402
+
+CASES = {
+    "default (soft Gumbel, float32)": {},
+    "activation_checkpointing": {"activation_checkpointing": True},
+    "accumulate=2": {"accumulate": 2},
+    "gumbel one_op": {"relaxation": "one_op"},
+    "autocast (bf16)": {"autocast": True},
+    "all four": {"activation_checkpointing": True, "accumulate": 2, "relaxation": "one_op", "autocast": True},
+}
+SMALL = {"channels": (8, 16, 32), "modules_per_stage": 1, "nodes_individual": 2, "nodes_aggregation": 1,
+         "stem_channels": 16, "batch": 16, "size": (96, 128)}  # fmt: skip
+PAPER = {"channels": (16, 32, 64, 128), "modules_per_stage": 2, "nodes_individual": 4, "nodes_aggregation": 2,
+         "stem_channels": 64, "batch": 64, "size": (192, 256)}  # fmt: skip
+NUM_JOINTS = 17
+
+
+def resident_peak() -> int:
+    """Peak resident set of this process in bytes."""
+    import resource
+
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def measure(switches: dict, shape: dict, device: torch.device, steps: int) -> dict:
+    """One case, in this process."""
+    from autopose.engine.memory import predict_peak, saved_bytes
+    from autopose.models import PoseNetwork
+    from autopose.nas import BilevelSearch, BilevelSettings, GumbelSettings
+    from autopose.space import MacroSpace, SearchSpace
+
+    names = ("channels", "modules_per_stage", "nodes_individual", "nodes_aggregation", "stem_channels")
+    macro = MacroSpace(**{name: tuple(v) if isinstance(v := shape[name], list) else v for name in names})
+    width, height = shape["size"]
+    torch.manual_seed(0)
+    network = PoseNetwork(
+        SearchSpace.full(macro), NUM_JOINTS, activation_checkpointing=switches.get("activation_checkpointing", False)
+    )
+    network.place(device).train()
+    settings = BilevelSettings(
+        training_beta="all_on", accumulate=switches.get("accumulate", 1), autocast=switches.get("autocast", False),
+        alpha_start_epoch=1, gumbel=GumbelSettings(relaxation=switches.get("relaxation", "soft")),
+    )  # fmt: skip
+    search = BilevelSearch(network, settings, 0)
+    micro = shape["batch"] // settings.accumulate
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            mixtures = search.mixtures("weights")
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.autocast):
+            return network(images, macro.all_on(), mixtures)
+
+    predicted = predict_peak(network, (width, height), micro, settings.autocast, forward)
+    batch = {
+        "image": torch.randn(shape["batch"], 3, height, width, device=device),
+        "target": torch.rand(shape["batch"], NUM_JOINTS, height // 4, width // 4, device=device),
+        "weight": torch.ones(shape["batch"], NUM_JOINTS, device=device),
+    }
+    held = sum(p.numel() * p.element_size() for p in network.parameters())
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    before, times = (torch.cuda.memory_allocated() if on_gpu else resident_peak()), []
+    for _ in range(steps):
+        started = time.perf_counter()
+        search.cell_update(batch, batch)
+        if on_gpu:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    peak = (torch.cuda.max_memory_allocated() if on_gpu else resident_peak()) - before
+    kept = saved_bytes(network, batch["image"][:micro], forward)
+    return {
+        "kept_for_backward_mib": round(kept / 2**20, 1),
+        "peak_mib": round((peak + held) / 2**20, 1),
+        "predicted_mib": round(predicted / 2**20, 1),
+        "prediction_over_peak": round(predicted / (peak + held), 2),
+        "step_s": round(sorted(times[1:] or times)[len(times[1:] or times) // 2], 3),
+    }
+
+
+def child(case: str, shape: dict, device: str, steps: int) -> dict:
+    """Measure one case in a fresh process, whose peak is its own."""
+    command = [sys.executable, __file__, "--child", json.dumps([CASES[case], shape, device, steps])]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise RuntimeError(f"{case}: {found.stderr[-2000:]}")
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--shape", choices=("small", "paper"), help="default: small on a CPU, paper on a GPU")
+    parser.add_argument("--steps", type=int, default=4, help="the first is not timed")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        switches, shape, device, steps = json.loads(arguments.child)
+        torch.set_num_threads(1)
+        print(json.dumps(measure(switches, shape, torch.device(device), steps)))
+        return
+    name = arguments.shape or ("paper" if arguments.device == "cuda" else "small")
+    shape = {"small": SMALL, "paper": PAPER}[name]
+    output = arguments.output or Path(__file__).parent / "results" / f"memory_{arguments.device}.csv"
+    rows = []
+    for case in CASES:
+        rows.append({"switch": case, **child(case, shape, arguments.device, arguments.steps)})
+        print(rows[-1], flush=True)
+    about = {"supernet": name, "batch": shape["batch"], "input": "x".join(map(str, shape["size"])), **machine()}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], *about])
+        writer.writeheader()
+        writer.writerows(row | about for row in rows)
+
+
+if __name__ == "__main__":
+    main()
