@@ -12,8 +12,8 @@ from tests.numerics import FACTOR, FLOOR, relative_error
 CHECK_BATCH = 2
 RECOMPILE_LIMIT = 256
 FLIPS = 1e-2
-"""Floor for whole modules: a value within a rounding of zero may pass the ReLU in one provider and not in another,
-which changes a gradient by far more than a rounding. In float64 they agree to 1e-12, as the tests assert."""
+"""Floor for chained edges below float64: a value within a rounding of zero may pass the ReLU in one provider and not
+in another, which changes a gradient by far more than a rounding."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ def providers(case: Case, gpu: bool, full: bool) -> tuple[Provider, ...]:
     small = case.operator in ("mixed_edge", "resample_sum") and case.variant == "0" and case.step == "step"
     if not gpu:
         return CPU + (COMPILED_CPU if full and small else ())
-    return GPU + (COMPILED if full or small else ())
+    # The one-op path of a module takes its choice from the host, which a graph cannot capture.
+    listed = tuple(p for p in GPU if p.launch != "graph" or not case.variant.endswith("hard"))
+    return listed + (COMPILED if full or (small and case.batch == 64) else ())
 
 
 def prepare(provider: Provider, case: Case, device: str) -> Callable[[], object]:
@@ -106,22 +108,23 @@ class Truth:
         self.errors: dict[torch.dtype, list[float]] = {}
 
     def check(self, provider: Provider) -> str:
-        """Empty, or what is wrong: an error above the rule of `tests.numerics`."""
+        """Empty, or what is wrong: an error above `tests.numerics`'s rule; on a CPU float32 is checked in float64."""
         if provider.implementation == "reference":
             return ""
-        theirs = self.errors.get(provider.dtype)
-        if theirs is None:
-            plain = Provider("plain", "reference", half=provider.half)
-            theirs = self.errors[provider.dtype] = self._errors(plain)
-        for index, (ours, other) in enumerate(zip(self._errors(provider), theirs, strict=True)):
-            allowed = FACTOR * other + max(FLOOR[provider.dtype], FLIPS if self.case.operator == "module" else 0)
-            if not ours <= allowed:
-                return f"incorrect: result {index} off by {ours:.1e}, allowed {allowed:.1e}"
+        dtype = torch.float64 if self.device == "cpu" and not provider.half else provider.dtype
+        if dtype not in self.errors:
+            self.errors[dtype] = self._errors(Provider("plain", "reference", half=provider.half), dtype)
+        chained = dtype != torch.float64 and self.case.operator not in ("mixed_edge", "resample_sum")
+        floor = max(FLOOR[dtype], FLIPS if chained else 0.0)
+        pairs = zip(self._errors(provider, dtype), self.errors[dtype], strict=True)
+        for index, (ours, theirs) in enumerate(pairs):
+            if not ours <= FACTOR * theirs + floor:
+                return f"incorrect: result {index} off by {ours:.1e}, allowed {FACTOR * theirs + floor:.1e}"
         return ""
 
-    def _errors(self, provider: Provider) -> list[float]:
+    def _errors(self, provider: Provider, dtype: torch.dtype) -> list[float]:
         memory_format = torch.channels_last if provider.channels_last else torch.contiguous_format
-        problem = build(self.case, self.device, provider.dtype, memory_format, CHECK_BATCH)
+        problem = build(self.case, self.device, dtype, memory_format, CHECK_BATCH)
         found = compute(problem, provider, self.case.step, self.device)
         pairs = [(a, b) for a, b in zip(found, self.values, strict=True) if b is not None]
         return [relative_error(a, b) for a, b in pairs]

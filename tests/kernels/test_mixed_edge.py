@@ -12,6 +12,7 @@ from autopose import kernels
 from tests.kernels.cases import CellCase
 from tests.numerics import check_close
 
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 CASES = {
     "one edge": CellCase((2, 3, 5, 7)),
     "individual cell": CellCase((2, 4, 6, 5), 1, 4),
@@ -47,9 +48,10 @@ def assert_exact(found, truth):
 
 @pytest.mark.parametrize("training", [True, False], ids=["batch statistics", "running statistics"])
 @pytest.mark.parametrize("name", CASES)
-def test_equals_reference(name, training, poison):
-    case = CASES[name]
-    assert_exact(run(case, "fused", training), run(case, "reference", training))
+@pytest.mark.parametrize("device", DEVICES)
+def test_equals_reference(device, name, training, poison):
+    case = CASES[name].to(device)
+    assert_exact(run(case, "aten", training), run(case, "reference", training))
 
 
 @pytest.mark.parametrize("pixels_per_channel", [0, 10**6], ids=["library", "products"])
