@@ -106,8 +106,6 @@ class DataConfig:
             size = getattr(self, name)
             if len(size) != 2 or min(size) < 4:
                 raise UserError(f"data.{name} must be [width, height] in pixels, but is {size}")
-        if self.kind != "synthetic" and not self.root:
-            raise UserError("data.root is not set: give the dataset's folder, as in data.root=/path/to/dataset")
 
 
 @dataclass(frozen=True)

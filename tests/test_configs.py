@@ -8,6 +8,7 @@ from hydra.errors import HydraException
 
 from autopose.config import Config, from_checkpoint, from_hydra
 from autopose.engine.summary import next_command
+from autopose.engine.datasets import load_annotations
 from autopose.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -139,7 +140,7 @@ def test_an_unknown_key_without_plus_is_hydras_own_error():
 
 def test_a_dataset_without_a_root_is_refused():
     with pytest.raises(UserError, match="data.root"):
-        composed("search", "experiment=coco")
+        load_annotations(composed("search", "experiment=coco").data, "train")
 
 
 @pytest.mark.parametrize("size", ["[192,250]", "[200,256]", "[16,32]"])

@@ -42,6 +42,8 @@ def data_source(config: DataConfig, split: str, root: str | Path) -> DataSource:
 
 def load_annotations(config: DataConfig, split: str, seed: int = 0, need_images: bool = True) -> PoseAnnotations:
     """Annotations of "train" or "val"; the synthetic set is drawn on first use."""
+    if config.kind != "synthetic" and not config.root:
+        raise UserError("data.root is not set: give the dataset's folder, as in data.root=/path/to/dataset")
     root: str | Path = config.root
     if config.kind == "synthetic":
         root = config.root or SYNTHETIC_ROOT

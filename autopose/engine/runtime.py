@@ -61,6 +61,14 @@ class Runtime:
     def is_main(self) -> bool:
         return self.rank == 0
 
+    def check_batch(self, batch_size: int, accumulate: int) -> None:
+        """UserError unless every process gets an equal share of a batch, and an image for each micro-batch of it."""
+        if batch_size % self.world_size or batch_size // self.world_size < accumulate:
+            raise UserError(
+                f"a batch of {batch_size} cannot be shared by {self.world_size} process(es) in {accumulate} "
+                "micro-batch(es) each: choose a batch size that divides by the processes, or fewer micro-batches"
+            )
+
 
 def start(device: str, folder: str | Path, threads: int = 0, deterministic: bool = False) -> Runtime:
     """Join the other processes (torchrun's variables), choose the device, open the log.

@@ -46,6 +46,7 @@ class TrainRun:
 
     def __init__(self, config: Config, runtime: Runtime, architecture: Architecture):
         self.config, self.runtime, self.settings = config, runtime, config.train
+        runtime.check_batch(self.settings.batch_size, self.settings.accumulate)
         self.architecture = architecture
         space = architecture.space(config.train.width)
         space.macro.check_image_size(config.data.image_size)

@@ -152,12 +152,14 @@ class BilevelSearch:
 
     def cell_update(self, weight_batch: Batch, alpha_batch: Batch) -> dict[str, float]:
         """Function cell_update(β) of Algorithm 1, first order: a step of ω, then one of α. Returns both losses."""
-        beta = self.training_beta()
+        beta, bad_before = self.training_beta(), self.bad_steps
         self._cosine_lr()
         loss_weights = self._weight_step(weight_batch, beta)
         found = {"loss_train": loss_weights}
         if self.relax_ops == "alpha" and self.position.epoch >= self.settings.alpha_start_epoch:
             found["loss_val"] = self._alpha_step(alpha_batch, beta)
+        if self.bad_steps == bad_before:
+            self.bad_in_a_row = 0
         self.position.iteration += 1
         return found
 
@@ -214,9 +216,8 @@ class BilevelSearch:
         return average(float(total))
 
     def _finite(self, norm: Tensor) -> bool:
-        """Count a step that is not finite; Diverged after ``max_bad_steps`` in a row."""
+        """Count a step that is not finite; Diverged after ``max_bad_steps`` without an iteration free of them."""
         if torch.isfinite(norm):
-            self.bad_in_a_row = 0
             return True
         self.bad_steps += 1
         self.bad_in_a_row += 1
