@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 
 from autopose.config import Config, from_checkpoint, from_hydra
-from autopose.engine.summary import next_command
 from autopose.engine.datasets import load_annotations
+from autopose.engine.summary import next_command
 from autopose.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
