@@ -41,14 +41,20 @@ def saved_bytes(network: PoseNetwork, images: torch.Tensor, forward) -> int:
 def predict_peak(network: PoseNetwork, image_size: Sequence[int], batch_size: int, autocast: bool, forward) -> int:
     """Predicted peak bytes of a training step: weights, gradients, Adam's moments and kept activations.
 
-    Activations are measured on two images with every branch active and scaled to the batch.
+    Activations are measured on two images with every branch active and scaled to the batch. Under activation
+    checkpointing, those of one module are there again while its backward pass runs. What the process or the library
+    needs for itself (tens of MiB) and the workspace of single operations are not in it.
     """
     parameters = sum(p.numel() * p.element_size() for p in network.parameters())
     device = next(network.parameters()).device
     images = torch.zeros(2, 3, image_size[1], image_size[0], device=device)
     with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-        activations = saved_bytes(network, images, forward) / 2 * batch_size
-    return int(4 * parameters + activations)
+        kept = saved_bytes(network, images, forward)
+        if network.activation_checkpointing:
+            network.activation_checkpointing = False
+            kept += (saved_bytes(network, images, forward) - kept) / len(network.modules_)
+            network.activation_checkpointing = True
+    return int(4 * parameters + kept / 2 * batch_size)
 
 
 def report_memory(network: PoseNetwork, settings, image_size: Sequence[int], runtime: Runtime) -> None:

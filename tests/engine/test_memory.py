@@ -1,0 +1,54 @@
+"""What is kept for the backward pass, with each switch, and what running out of memory says."""
+
+import pytest
+import torch
+
+from autopose.engine.memory import explain_out_of_memory, predict_peak
+from autopose.errors import UserError
+from bench.memory import measure
+
+SHAPE = {"channels": (4, 8), "modules_per_stage": 1, "nodes_individual": 2, "nodes_aggregation": 1,
+         "stem_channels": 4, "batch": 4, "size": (32, 32)}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def default():
+    return measure({}, SHAPE, torch.device("cpu"), 1)
+
+
+@pytest.mark.parametrize(
+    "switches", [{"activation_checkpointing": True}, {"accumulate": 2}, {"relaxation": "one_op"}], ids=str
+)
+def test_a_switch_keeps_less_and_the_prediction_knows(switches, default):
+    found = measure(switches, SHAPE, torch.device("cpu"), 1)
+    assert found["kept_for_backward_mib"] < 0.7 * default["kept_for_backward_mib"]
+    assert found["predicted_mib"] < default["predicted_mib"]
+
+
+def test_prediction_grows_with_the_batch_and_leaves_the_network_alone():
+    from autopose.models import PoseNetwork
+    from autopose.space import MacroSpace, builtin_architecture
+
+    macro = MacroSpace((4, 8), 1, 1, 1, 1, 4)
+    network = PoseNetwork(builtin_architecture("all_on_conv3", macro).space(), 3, activation_checkpointing=True)
+    network.set_norm("batch")
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    one, two = (predict_peak(network, (32, 32), batch, False, network) for batch in (8, 16))
+    weights = 4 * sum(p.numel() * p.element_size() for p in network.parameters())
+    assert two - weights == pytest.approx(2 * (one - weights), rel=1e-3)
+    assert network.activation_checkpointing
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory.\nMore"), MemoryError("no\nroom"),
+                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 bytes")])  # fmt: skip
+@pytest.mark.parametrize("kind", ["search", "train"])
+def test_out_of_memory_names_the_switches(error, kind):
+    with pytest.raises(UserError, match=f"{kind}.activation_checkpointing=true") as caught, explain_out_of_memory(kind):
+        raise error
+    assert "\n" not in str(caught.value)
+
+
+def test_other_errors_pass():
+    with pytest.raises(RuntimeError, match="shape"), explain_out_of_memory("search"):
+        raise RuntimeError("shape mismatch")
