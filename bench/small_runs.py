@@ -23,8 +23,8 @@ SIZE = [
 ]  # fmt: skip
 SEARCH = [
     "search.epochs=2", "search.iterations=6", "search.batch_size=4", "search.controller.start_epoch=1",
-    "search.controller.updates=2", "search.reward.metric=negative_loss", "search.reward.images=8",
-    "search.derive_samples=3", "search.checkpoint_every=1",
+    "search.controller.updates=2", "search.alpha_start_epoch=0", "search.reward.metric=negative_loss",
+    "search.reward.images=8", "search.derive_samples=3", "search.checkpoint_every=1",
 ]  # fmt: skip
 TRAIN = [
     "architecture=random", "train.epochs=3", "train.batch_size=4", "train.evaluate_every=2",
