@@ -159,6 +159,23 @@ def test_checkpointed_activations():
     assert_exact(grads[1], grads[0])
 
 
+def test_compiles_in_one_graph():
+    case = CellCase((2, 4, 6, 5), 1, 3, affine=True)
+    mean, var = (t.clone() for t in case.running)
+
+    def network(x, conv1, conv3, conv5, mix, weight, bias):
+        options = dict(norm_weight=weight, norm_bias=bias, running_mean=mean, running_var=var)
+        mixed = kernels.mixed_edges([x], 3, conv1, conv3, conv5, mix, **options)
+        single = kernels.single_edges(mixed[:1], 2, (0, 1, 3), conv1[:1], conv3[:1], None, mix[:3, 0])
+        return kernels.resample_sum([*mixed, *single], None, (12, 10)).square().sum()
+
+    eager = [*torch.autograd.grad(network(*case.leaves), case.leaves), mean.clone(), var.clone()]
+    mean.copy_(case.running[0])
+    var.copy_(case.running[1])
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    assert_exact([*torch.autograd.grad(compiled(*case.leaves), case.leaves), mean, var], eager)
+
+
 BAD = {
     "no input": (lambda a: a.update(inputs=[]), "at least one input"),
     "empty batch": (lambda a: a.update(inputs=[torch.zeros(0, 3, 4, 4)]), "not empty"),
