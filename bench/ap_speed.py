@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
-import platform
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 from autopose.metrics.ap import coco_ap
 from autopose.metrics.fast_ap import fast_ap, index_truth
 from autopose.metrics.oks import COCO_SIGMAS
+from bench.machine import machine
 
 RESULT_FILE = Path(__file__).parent / "results" / "ap_speed.csv"
 NUM_IMAGES = 5000
@@ -107,21 +106,7 @@ def measure(num_images: int = NUM_IMAGES, repeats: int = 9, seed: int = 0) -> di
         "fast_q20_s": round(low, 4),
         "fast_q80_s": round(high, 4),
         "ratio": round(official_s / median, 1),
-    } | machine()
-
-
-def machine() -> dict[str, object]:
-    """Hardware and versions that a time depends on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "pycocotools": version("pycocotools"),
-    }
+    } | {**machine(), "numpy": np.__version__, "pycocotools": version("pycocotools")}
 
 
 def main() -> None:

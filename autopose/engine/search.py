@@ -223,6 +223,7 @@ class SearchRun:
 
     def derive(self) -> Architecture:
         """Derivation (§3.3) from the current state."""
+        self._calibrate()
         architecture, rows = derive_architecture(
             self.search, self.reward, self.config, self.settings.derive_samples, self._budget()
         )
