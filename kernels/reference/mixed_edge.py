@@ -59,17 +59,20 @@ def mixed_edges(
 
 
 def synchronised_batch_norm(x, weight, bias, running_mean, running_var, momentum, eps, process_group) -> Tensor:
+    """Batch normalisation of x (N, C, H, W) by the statistics of all processes' batches, in at least float32."""
     from torch.distributed.nn.functional import all_reduce
 
-    count = torch.full_like(x[0, :, 0, 0], x.numel() // x.shape[1])
-    total = torch.stack([count, x.sum((0, 2, 3)), (x * x).sum((0, 2, 3))])
-    count, first, second = all_reduce(total, group=process_group).unbind(0)
-    mean = first / count
-    var = second / count - mean * mean
+    wide = x.float() if x.element_size() == 2 else x
+    count = torch.full_like(wide[0, :, 0, 0], x.numel() // x.shape[1])
+    count, total = all_reduce(torch.stack([count, wide.sum((0, 2, 3))]), group=process_group).unbind(0)
+    shape, mean = (1, -1, 1, 1), total / count
+    centred = wide - mean.view(shape)
+    var = all_reduce(centred.square().sum((0, 2, 3)), group=process_group) / count
     if running_mean is not None:
         with torch.no_grad():
             running_mean.lerp_(mean.to(running_mean.dtype), momentum)
             running_var.lerp_((var * count / (count - 1)).to(running_var.dtype), momentum)
-    shape = (1, -1, 1, 1)
-    y = (x - mean.view(shape)) * torch.rsqrt(var + eps).view(shape)
-    return y if weight is None else y * weight.view(shape) + bias.view(shape)
+    y = centred * torch.rsqrt(var + eps).view(shape)
+    if weight is not None:
+        y = y * weight.view(shape) + bias.view(shape)
+    return y.to(x.dtype)
