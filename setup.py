@@ -1,5 +1,7 @@
 """Packaging: kernels/ and configs/ stand at the top level and install as autopose.kernels and autopose.configs."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 packages = find_packages(include=["autopose", "autopose.*"])
@@ -10,7 +12,7 @@ setup(
     name="autopose",
     version="0.1.0",
     description="Neural architecture search of multi-scale branch aggregation for 2D human pose estimation",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",

@@ -4,7 +4,7 @@ from torch import Tensor
 
 
 def joints_mse_loss(heatmaps: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Mean over samples, joints and pixels of 0.5 (weight (heatmap - target))^2, in float32.
+    """Mean over samples, joints and pixels of 0.5 (weight (heatmap - target))^2, in at least float32.
 
     Args:
         heatmaps, target: (N, K, H, W).
@@ -12,5 +12,6 @@ def joints_mse_loss(heatmaps: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
     The factor 0.5 and the denominator N K H W are HRNet's ``JointsMSELoss``.
     """
-    difference = (heatmaps.float() - target) * weight[:, :, None, None]
+    wide = heatmaps.float() if heatmaps.element_size() == 2 else heatmaps
+    difference = (wide - target) * weight[:, :, None, None]
     return 0.5 * difference.square().mean()

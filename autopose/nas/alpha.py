@@ -90,10 +90,10 @@ class ArchitectureParameters(nn.Module):
         """Per branch, the mixture of every cell: softmax((log-softmax(α) + Gumbel noise) / τ), one draw a step."""
         names, alphas = list(self.alphas), list(self.alphas.values())
         sizes = [len(alpha) for alpha in alphas]
-        logits = torch.cat(alphas).float().log_softmax(-1)
+        logits = torch.cat(alphas).log_softmax(-1)
         uniform = torch.rand(logits.shape, generator=noise).clamp_(1e-20, 1 - 1e-7)
         gumbel = -torch.log(-torch.log(uniform))
-        soft = ((logits + gumbel.to(logits.device)) / settings.tau(progress)).softmax(-1)
+        soft = ((logits + gumbel.to(logits)) / settings.tau(progress)).softmax(-1)
         chosen = None
         if settings.relaxation != "soft":
             picked = soft.argmax(-1)
@@ -104,27 +104,28 @@ class ArchitectureParameters(nn.Module):
         if drop > 0:
             keep = torch.ones(soft.shape)
             keep[:, SKIP] = (torch.rand(len(soft), generator=noise) >= drop).float()
-            soft = soft * keep.to(soft.device)
+            soft = soft * keep.to(soft)
         return self._mixtures(names, sizes, soft, chosen)
 
     def mean(self) -> list[dict[str, EdgeMixture]]:
         """The mixture softmax(α) without noise."""
         alphas = list(self.alphas.values())
-        soft = torch.cat(alphas).float().softmax(-1)
+        soft = torch.cat(alphas).softmax(-1)
         return self._mixtures(list(self.alphas), [len(alpha) for alpha in alphas], soft, None)
 
     def argmax(self) -> list[dict[str, EdgeMixture]]:
         """The one-hot mixture of Algorithm 1, step 3."""
         alphas = list(self.alphas.values())
-        picked = torch.cat([alpha.detach() for alpha in alphas]).argmax(-1)
-        weights = torch.zeros(len(picked), len(OPS), device=picked.device).scatter_(-1, picked[:, None], 1.0)
+        rows = torch.cat([alpha.detach() for alpha in alphas])
+        picked = rows.argmax(-1)
+        weights = torch.zeros_like(rows).scatter_(-1, picked[:, None], 1.0)
         return self._mixtures(list(self.alphas), [len(alpha) for alpha in alphas], weights, picked.tolist())
 
     def fixed(self, ops: dict[str, list[int]]) -> list[dict[str, EdgeMixture]]:
         """The one-hot mixture of given operations, a list of E indices for every name of ``self.alphas``."""
-        names, device = list(self.alphas), next(iter(self.alphas.values())).device
+        names, like = list(self.alphas), next(iter(self.alphas.values()))
         flat = [op for name in names for op in ops[name]]
-        weights = torch.zeros(len(flat), len(OPS), device=device)
+        weights = like.new_zeros(len(flat), len(OPS))
         weights[torch.arange(len(flat)), torch.tensor(flat)] = 1.0
         return self._mixtures(names, [len(ops[name]) for name in names], weights, flat)
 
