@@ -2,7 +2,7 @@
 
 import logging
 
-from autopose.command import main
+from autopose.command import main, overrides
 from autopose.config import Config
 from autopose.engine.runtime import Runtime
 from autopose.engine.search import SearchRun
@@ -16,7 +16,7 @@ def run(config: Config, runtime: Runtime) -> None:
     search = SearchRun(config, runtime)
     architecture = search.run()
     if runtime.is_main:
-        print_found(architecture, config, runtime.folder, search.search.network.num_joints)
+        print_found(architecture, config, runtime.folder, search.search.network.num_joints, overrides())
 
 
 if __name__ == "__main__":

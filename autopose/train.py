@@ -6,7 +6,7 @@ from autopose.command import main
 from autopose.config import Config
 from autopose.engine.evaluation import write_json
 from autopose.engine.runtime import Runtime
-from autopose.engine.summary import next_command, print_scores, resolve_architecture
+from autopose.engine.summary import print_scores, resolve_architecture
 from autopose.engine.train import TrainRun
 
 logger = logging.getLogger("autopose")
@@ -24,7 +24,7 @@ def run(config: Config, runtime: Runtime) -> None:
     folder = runtime.folder
     logger.info("curves     %s", folder / "training_curves.png")
     logger.info("checkpoint %s", folder / "checkpoints" / "last.pt")
-    logger.info("next       %s", next_command("evaluate", config, f"checkpoint={folder}/checkpoints/last.pt"))
+    logger.info("next       python -m autopose.evaluate checkpoint=%s", folder / "checkpoints" / "last.pt")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from autopose.space.macs import count_macs
 from .scoring import Score
 
 logger = logging.getLogger("autopose")
+KEPT = ("experiment", "data", "kernels", "device", "threads", "seed", "deterministic")
 
 
 def resolve_architecture(config: Config) -> Architecture:
@@ -54,14 +56,24 @@ def size_line(architecture: Architecture, width: int, image_size, num_joints: in
     )
 
 
-def next_command(task: str, config: Config, *arguments: str) -> str:
-    """A command line that continues this run."""
-    experiment = f"experiment={config.name}".replace("=ablation_", "=ablation/")
-    root = [f"data.root={config.data.root}"] if config.data.kind != "synthetic" else []
-    return shlex.join(["python", "-m", f"autopose.{task}", experiment, *root, *arguments])
+def train_command(config: Config, architecture: Path, given: Sequence[str] = ()) -> str:
+    """The command line that trains a found architecture on the same data.
+
+    Args:
+        given: overrides of the search's command line; those of data, kernels and machine are kept.
+    """
+    kept = [item for item in given if item.split("=")[0].split(".")[0] in KEPT]
+    keys = {item.split("=")[0] for item in kept}
+    if "experiment" not in keys:
+        kept.insert(0, f"experiment={config.name}".replace("=ablation_", "=ablation/"))
+    if config.data.kind != "synthetic" and "data.root" not in keys:
+        kept.append(f"data.root={config.data.root}")
+    return shlex.join(["python", "-m", "autopose.train", *kept, f"architecture={architecture}"])
 
 
-def print_found(architecture: Architecture, config: Config, folder: Path, num_joints: int) -> None:
+def print_found(
+    architecture: Architecture, config: Config, folder: Path, num_joints: int, given: Sequence[str] = ()
+) -> None:
     """The one summary at the end of a search."""
     found = architecture.found_by
     logger.info("")
@@ -72,7 +84,7 @@ def print_found(architecture: Architecture, config: Config, folder: Path, num_jo
         if (folder / figure).exists():
             logger.info("figure     %s", folder / figure)
     logger.info("metrics    %s", folder / "metrics.jsonl")
-    logger.info("next       %s", next_command("train", config, f"architecture={folder}/architecture.json"))
+    logger.info("next       %s", train_command(config, folder / "architecture.json", given))
 
 
 def print_scores(scores: list[Score], name: str) -> None:
