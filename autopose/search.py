@@ -1,14 +1,10 @@
 """Search an architecture: ``python -m autopose.search experiment=quick``."""
 
-import logging
-
 from autopose.command import main, overrides
 from autopose.config import Config
 from autopose.engine.runtime import Runtime
 from autopose.engine.search import SearchRun
 from autopose.engine.summary import print_found
-
-logger = logging.getLogger("autopose")
 
 
 def run(config: Config, runtime: Runtime) -> None:
