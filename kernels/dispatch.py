@@ -11,6 +11,7 @@ CHOICES = ("reference", "fused", "auto", "aten", "triton")
 
 OPERATORS = ("mixed_edge", "single_edge", "resample_sum")
 TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def check_choice(operator: str, requested: str) -> None:
         raise ValueError(f"kernels.{operator} must be one of {', '.join(CHOICES)}; got {requested!r}")
 
 
+@torch.compiler.assume_constant_result
 def resolve(operator: str, requested: str, device: torch.device, dtype: torch.dtype) -> Resolution:
     """The implementation of ``operator`` for tensors of ``dtype`` on ``device``.
 
@@ -117,7 +119,7 @@ def _missing_for_triton(operator: str, device: torch.device, dtype: torch.dtype)
     instead = f"set kernels.{operator}=auto or reference"
     if operator == "single_edge":
         return f"it has no Triton kernels; {instead}"
-    if importlib.util.find_spec("triton") is None:
+    if not HAS_TRITON:
         return f"the package triton is not installed; install it or {instead}"
     if dtype not in TRITON_DTYPES:
         return f"its Triton kernels take float32, bfloat16 or float16, not {str(dtype)[6:]}; cast, or {instead}"

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+import triton
 from torch import Tensor
 
 ELEMENTS = 1024
@@ -91,6 +92,26 @@ def check_size(cell: Cell) -> None:
 def interpreting() -> bool:
     """Whether the kernels run in Triton's interpreter."""
     return os.environ.get("TRITON_INTERPRET", "0") == "1"
+
+
+def _accept_any_numpy() -> None:
+    """Let the interpreter of Triton before 3.9 loop up to run-time integers.
+
+    It makes an int of an array of one element, which NumPy 2.5 refuses.
+    """
+    from triton.runtime import interpreter
+
+    plain = interpreter._patch_lang_tensor
+
+    def patched(tensor, *scope):
+        plain(tensor, *scope)
+        tensor.__index__ = lambda self: self.handle.data.item()
+
+    interpreter._patch_lang_tensor = patched
+
+
+if interpreting() and tuple(int(part) for part in triton.__version__.split(".")[:2]) < (3, 9):
+    _accept_any_numpy()
 
 
 @lru_cache

@@ -1,7 +1,5 @@
 """Which implementation runs, and what is said where none can."""
 
-import importlib.util
-
 import pytest
 import torch
 from autopose.kernels import KernelChoice, describe, dispatch
@@ -67,7 +65,7 @@ def test_fused_says_what_is_missing(operator, capability, dtype, message, gpu):
 
 def test_no_triton(gpu, monkeypatch):
     gpu((9, 0))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(dispatch, "HAS_TRITON", False)
     with pytest.raises(ValueError, match="package triton is not installed; install it or set kernels.mixed_edge"):
         dispatch.resolve("mixed_edge", "fused", CUDA, torch.float32)
 
