@@ -42,6 +42,11 @@ class Cell:
         """States that feed an edge: every input, and every node but the last."""
         return self.sources + self.nodes - 1
 
+    def groups(self, together: bool) -> list[range]:
+        """Sources that share their launches: all inputs, where they may go ``together``, then every node by itself."""
+        inputs = [range(self.sources)] if together else [range(s, s + 1) for s in range(self.sources)]
+        return [*inputs, *(range(s, s + 1) for s in range(self.sources, self.states))]
+
     def slots(self, source: int) -> int:
         """Edges that leave a source."""
         return self.nodes - max(0, source - self.sources + 1)
@@ -54,13 +59,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Tiles of the pointwise and reducing kernels: ``rows`` pixels x ``lanes`` channels, ``repeat`` tiles a program."""
+    """Tiles of the pointwise and reducing kernels: ``rows`` pixels x ``lanes`` channels, ``repeat`` tiles a program.
+
+    ``even``: the lanes cover the channels exactly.
+    """
 
     rows: int
     lanes: int
     repeat: int
     parts: int
     blocks: int
+    even: bool
 
     @classmethod
     def of(cls, cell: Cell, programs: int | None = None) -> "Tiles":
@@ -69,7 +78,7 @@ class Tiles:
         rows = ELEMENTS // lanes
         tiles = -(-cell.pixels // rows)
         repeat = 1 if programs is None else -(-tiles // programs)
-        return cls(rows, lanes, repeat, -(-tiles // repeat), -(-cell.channels // lanes))
+        return cls(rows, lanes, repeat, -(-tiles // repeat), -(-cell.channels // lanes), cell.channels % lanes == 0)
 
 
 def power_of_two(n: int) -> int:

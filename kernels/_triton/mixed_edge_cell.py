@@ -16,7 +16,7 @@ from .mixed_edge_reduce import coefficients_kernel, gather_kernel, reduce_kernel
 
 def forward(
     inputs: Tensor, conv: tuple[Tensor, Tensor, Tensor], mix: Tensor, affine: tuple[Tensor | None, Tensor | None],
-    fixed: tuple[Tensor | None, Tensor | None], num_nodes: int, eps: float, group,
+    fixed: tuple[Tensor | None, Tensor | None], num_nodes: int, eps: float, process_group,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Nodes (M, N, H, W, C), planes y (E, 3, P, C), and mean and biased variance (E, 5, C) of what is normalised."""
     cell = Cell(inputs.shape[0], num_nodes, *inputs.shape[1:])
@@ -24,39 +24,26 @@ def forward(
     y = inputs.new_empty(cell.edges, 3, cell.pixels, cell.channels)
     mean = inputs.new_empty(cell.edges, 5, cell.channels, dtype=torch.float32)
     var, coef = torch.empty_like(mean), inputs.new_empty(cell.edges, 5, 2, cell.channels, dtype=torch.float32)
-    tiles = Tiles.of(cell)
-    sizes = (cell.pixels, cell.height, cell.width, cell.channels)
+    out = (mean, var, coef)
     with on_device(inputs):
         taps = convs.prepare(cell, inputs, conv)
-        for source in range(cell.states + 1):
-            if source >= cell.sources:
-                mix_kernel[tiles.parts, tiles.blocks](
-                    inputs,
-                    nodes,
-                    y,
-                    coef,
-                    mix,
-                    source - cell.sources,
-                    cell.sources,
-                    *sizes,
-                    BP=tiles.rows,
-                    BC=tiles.lanes,
-                )
-            if source < cell.states:
-                x = _state(inputs, nodes, source)
-                stats = _statistics(cell, source, x, taps, y, fixed[0] is None)
-                _normalise(cell, source, stats, mix, affine, fixed, (mean, var, coef), eps, group)
+        for group in cell.groups(taps.grouped):
+            if group[0] >= cell.sources:
+                _mix(cell, group[0] - cell.sources, inputs, nodes, y, coef, mix)
+            stats = _statistics(cell, group, _states(inputs, nodes, group), taps, y, fixed[0] is None)
+            _normalise(cell, group, stats, mix, affine, fixed, out, eps, process_group)
+        _mix(cell, num_nodes - 1, inputs, nodes, y, coef, mix)
     return nodes, y, mean, var
 
 
 def backward(
     grad: Tensor, inputs: Tensor, nodes: Tensor, y: Tensor, conv: tuple[Tensor, Tensor, Tensor], mix: Tensor,
-    affine: tuple[Tensor | None, Tensor | None], mean: Tensor, var: Tensor, fixed: bool, eps: float, group,
+    affine: tuple[Tensor | None, Tensor | None], mean: Tensor, var: Tensor, fixed: bool, eps: float, process_group,
     wanted: tuple[bool, bool, bool],
 ) -> tuple[Tensor, list[Tensor | None], Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of inputs, convolutions (None unless ``wanted``), mix (E, 6) and the affine tables (E, 5, C).
 
-    ``grad`` (M, N, H, W, C) is contiguous and is not written to; sources are walked from the last node back.
+    ``grad`` (M, N, H, W, C) is contiguous and is not written to; groups of sources are walked from the last node back.
     """
     cell = Cell(inputs.shape[0], grad.shape[0], *inputs.shape[1:])
     if cell.nodes > 1:
@@ -66,61 +53,71 @@ def backward(
     daffine = (torch.empty_like(mean), torch.empty_like(mean)) if affine[0] is not None else (mean, mean)
     with on_device(inputs):
         taps = convs.prepare(cell, inputs, conv, wanted)
-        for source in reversed(range(cell.states)):
-            x = _state(inputs, nodes, source)
+        for group in reversed(cell.groups(taps.grouped)):
+            x = _states(inputs, nodes, group)
             coef = _coefficients(
-                cell, source, x, y, grad, mix, affine, (mean, var), fixed, eps, group, (dmix, *daffine)
+                cell, group, x, y, grad, mix, affine, (mean, var), fixed, eps, process_group, (dmix, *daffine)
             )
-            inner = source >= cell.sources
-            dx = grad[source - cell.sources] if inner else dinputs[source]
-            _differentiate(cell, source, x, y, grad, coef, mix, taps, dx, inner, fixed)
+            _differentiate(cell, group, x, y, grad, coef, mix, taps, _states(dinputs, grad, group), fixed)
         dconv = taps.weight_gradients()
     return dinputs, dconv, dmix, *daffine
 
 
-def _state(inputs: Tensor, nodes: Tensor, source: int) -> Tensor:
-    return inputs[source] if source < len(inputs) else nodes[source - len(inputs)]
+def _states(inputs: Tensor, nodes: Tensor, group: range) -> Tensor:
+    """The states of a group's sources, (group, N, H, W, C)."""
+    stacked, first = (inputs, group[0]) if group[0] < len(inputs) else (nodes, group[0] - len(inputs))
+    return stacked[first : first + len(group)]
 
 
-def _statistics(cell: Cell, source: int, x: Tensor, taps, y: Tensor, batch: bool):
-    """Run a source's convolutions into ``y``; partial moments of them and of both pools (parts, pixels a part)."""
-    conv_stats, conv_parts, conv_rows = taps.forward(source, x, y)
+def _mix(cell: Cell, node: int, inputs: Tensor, nodes: Tensor, y: Tensor, coef: Tensor, mix: Tensor) -> None:
+    tiles = Tiles.of(cell)
+    mix_kernel[tiles.parts, tiles.blocks](
+        inputs, nodes, y, coef, mix, node, cell.sources, cell.pixels, cell.height, cell.width, cell.channels,
+        BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
+    )  # fmt: skip
+
+
+def _statistics(cell: Cell, group: range, x: Tensor, taps, y: Tensor, batch: bool):
+    """Run a group's convolutions into ``y``; partial moments of them and of both pools (parts, pixels a part)."""
+    conv_stats, conv_parts, conv_rows = taps.forward(group, x, y)
     if not batch:
         return (conv_stats, conv_parts, conv_rows), (conv_stats, 1, 1)
-    tiles = Tiles.of(cell, 1024)
-    pool_stats = conv_stats.new_empty(tiles.parts, 2, 2, cell.channels)
-    pool_stats_kernel[tiles.parts, tiles.blocks](
-        x, pool_stats, cell.pixels, cell.height, cell.width, cell.channels, tiles.repeat, BP=tiles.rows, BC=tiles.lanes
-    )
+    tiles = Tiles.of(cell, -(-1024 // len(group)))
+    pool_stats = conv_stats.new_empty(len(group), tiles.parts, 2, 2, cell.channels)
+    pool_stats_kernel[tiles.parts, tiles.blocks, len(group)](
+        x, pool_stats, cell.pixels, cell.height, cell.width, cell.channels, tiles.repeat,
+        BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
+    )  # fmt: skip
     return (conv_stats, conv_parts, conv_rows), (pool_stats, tiles.parts, tiles.rows * tiles.repeat)
 
 
-def _normalise(cell: Cell, source: int, stats, mix, affine, fixed, out, eps: float, group) -> None:
-    """Fill the rows of a source's edges in ``out`` = (mean, var, coef), over the processes of ``group``."""
+def _normalise(cell: Cell, group: range, stats, mix, affine, fixed, out, eps: float, process_group) -> None:
+    """Fill the rows of a group's edges in ``out`` = (mean, var, coef), over the processes of ``process_group``."""
     (conv_stats, conv_parts, conv_rows), (pool_stats, pool_parts, pool_rows) = stats
-    lanes = min(max(power_of_two(cell.channels), 16), 64)
+    lanes, slots = min(max(power_of_two(cell.channels), 16), 64), cell.slots(group[0])
 
     def launch(given, results):
-        normalise_kernel[cell.slots(source), 5, -(-cell.channels // lanes)](
-            conv_stats, pool_stats, *given, mix, *affine, *results, cell.pixels, cell.channels, cell.sources, source,
-            cell.slots(source), conv_parts, pool_parts, conv_rows, pool_rows, eps,
+        normalise_kernel[slots * len(group), 5, -(-cell.channels // lanes)](
+            conv_stats, pool_stats, *given, mix, *affine, *results, cell.pixels, cell.channels, cell.sources, group[0],
+            slots, conv_parts, pool_parts, conv_rows, pool_rows, eps,
             FIXED=given[0] is not None, AFFINE=affine[0] is not None, BT=8192 // lanes, BC=lanes, num_warps=16,
         )  # fmt: skip
 
-    if group is None or fixed[0] is not None:
+    if process_group is None or fixed[0] is not None:
         launch(fixed, out)
         return
     local = (torch.empty_like(out[0]), torch.empty_like(out[0]), torch.empty_like(out[2]))
     launch(fixed, local)
-    launch(_synchronise(local[0], local[1], cell.edges_of(source), cell.pixels, group), out)
+    edges = [edge for source in group for edge in cell.edges_of(source)]
+    launch(_synchronise(local[0], local[1], edges, cell.pixels, process_group), out)
 
 
-def _synchronise(mean: Tensor, var: Tensor, edges: list[int], pixels: int, group) -> tuple[Tensor, Tensor]:
+def _synchronise(mean: Tensor, var: Tensor, edges: list[int], pixels: int, process_group) -> tuple[Tensor, Tensor]:
     """Mean and variance over all processes (Chan et al.) of the rows ``edges``; the other rows are arbitrary."""
     rows = torch.stack([table[edge] for table in (mean, var) for edge in edges])
     mine = torch.cat([rows.flatten(), rows.new_full((1,), pixels)]).double()
-    every = mine.new_empty(dist.get_world_size(group) * mine.numel())
-    dist.all_gather_into_tensor(every, mine, group=group)
+    every = mine.new_empty(dist.get_world_size(process_group) * mine.numel())
+    dist.all_gather_into_tensor(every, mine, group=process_group)
     every = every.view(-1, mine.numel())
     count = every[:, -1].view(-1, 1, 1, 1)
     means, variances = every[:, :-1].view(-1, 2, len(edges), rows[0].numel()).split(1, 1)
@@ -134,26 +131,29 @@ def _synchronise(mean: Tensor, var: Tensor, edges: list[int], pixels: int, group
     return found
 
 
-def _coefficients(cell: Cell, source: int, x, y, grad, mix, affine, statistics, fixed: bool, eps, group, out) -> Tensor:
-    """A, B, D (slots, 5, 3, C) of a source's edges; writes their rows of ``out`` = (dmix, dweight, dbias)."""
-    slots, (mean, var) = cell.slots(source), statistics
-    tiles = Tiles.of(cell, -(-1024 // slots))
-    sums = mean.new_empty(tiles.parts, slots, 7, cell.channels)
-    reduce_kernel[tiles.parts, slots, tiles.blocks](
-        x, y, grad, mean, sums, cell.pixels, cell.height, cell.width, cell.channels, cell.sources, source, tiles.repeat,
-        BP=tiles.rows, BC=tiles.lanes,
+def _coefficients(
+    cell: Cell, group: range, x, y, grad, mix, affine, statistics, fixed: bool, eps, process_group, out
+) -> Tensor:
+    """A, B, D (group, slots, 5, 3, C) of a group's edges; writes their rows of ``out`` = (dmix, dweight, dbias)."""
+    slots, (mean, var) = cell.slots(group[0]), statistics
+    edges = slots * len(group)
+    tiles = Tiles.of(cell, -(-1024 // edges))
+    sums = mean.new_empty(len(group), tiles.parts, slots, 7, cell.channels)
+    reduce_kernel[tiles.parts, edges, tiles.blocks](
+        x, y, grad, mean, sums, cell.pixels, cell.height, cell.width, cell.channels, cell.sources, group[0], slots,
+        tiles.repeat, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
     )  # fmt: skip
-    coef = mean.new_empty(slots, 5, 3, cell.channels)
+    coef = mean.new_empty(len(group), slots, 5, 3, cell.channels)
     lanes = min(max(power_of_two(cell.channels), 16), 128)
 
     def launch(parts, results):
-        coefficients_kernel[slots, 6](
-            parts, mean, var, mix, *affine, coef, *results, cell.pixels, cell.channels, cell.sources, source, slots,
-            parts.shape[0], eps, FIXED=fixed, AFFINE=affine[0] is not None, BT=4096 // lanes, BC=lanes, num_warps=16,
+        coefficients_kernel[edges, 6](
+            parts, mean, var, mix, *affine, coef, *results, cell.pixels, cell.channels, cell.sources, group[0], slots,
+            parts.shape[1], eps, FIXED=fixed, AFFINE=affine[0] is not None, BT=4096 // lanes, BC=lanes, num_warps=16,
         )  # fmt: skip
 
-    if group is not None and not fixed:
-        launch(_reduced_over(group, sums, cell.pixels), [torch.empty_like(t) for t in out])
+    if process_group is not None and not fixed:
+        launch(_reduced_over(process_group, sums, cell.pixels), [torch.empty_like(t) for t in out])
         kept, coef = coef, torch.empty_like(coef)
         launch(sums, out)
         return kept
@@ -161,28 +161,29 @@ def _coefficients(cell: Cell, source: int, x, y, grad, mix, affine, statistics, 
     return coef
 
 
-def _reduced_over(group, sums: Tensor, pixels: int) -> Tensor:
+def _reduced_over(process_group, sums: Tensor, pixels: int) -> Tensor:
     """The sums of all processes, scaled so that division by this process's pixels gives the mean over all."""
-    total = sums.double().sum(0).flatten()
+    total = sums.double().sum(1).flatten()
     total = torch.cat([total, total.new_full((1,), pixels)])
-    dist.all_reduce(total, group=group)
-    return (total[:-1] * (pixels / total[-1:])).float().view(1, *sums.shape[1:])
+    dist.all_reduce(total, group=process_group)
+    return (total[:-1] * (pixels / total[-1:])).float().view(len(sums), 1, *sums.shape[2:])
 
 
-def _differentiate(cell: Cell, source: int, x, y, grad, coef, mix, taps, dx, inner: bool, fixed: bool) -> None:
-    """Gradients of a source's convolutions (kept in ``taps``) and of the source, written or (inner) added to ``dx``."""
-    tiles = Tiles.of(cell)
-    dy, strides = taps.allocate(source, x)
+def _differentiate(cell: Cell, group: range, x, y, grad, coef, mix, taps, dx, fixed: bool) -> None:
+    """Gradients of a group's convolutions (kept in ``taps``) and of its sources (``dx``; nodes' are added to it)."""
+    tiles, slots = Tiles.of(cell), cell.slots(group[0])
+    grid = (tiles.parts, tiles.blocks, len(group))
+    dy, strides = taps.allocate(group, x)
     davg, dmax, dskip = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x)
     place = torch.empty_like(x, dtype=torch.uint8)
     active = torch.empty_like(x) if taps.needs_active else None
     sizes = (cell.pixels, cell.height, cell.width, cell.channels)
-    spread_kernel[tiles.parts, tiles.blocks](
-        x, y, grad, coef, mix, dy, davg, dmax, dskip, place, active, *sizes, cell.sources, source, cell.slots(source),
-        *strides, FIXED=fixed, ACTIVE=taps.needs_active, BP=tiles.rows, BC=tiles.lanes,
+    spread_kernel[grid](
+        x, y, grad, coef, mix, dy, davg, dmax, dskip, place, active, *sizes, cell.sources, group[0], slots,
+        *strides, FIXED=fixed, ACTIVE=taps.needs_active, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
     )  # fmt: skip
-    through = taps.backward(source, active, dy)
-    gather_kernel[tiles.parts, tiles.blocks](
+    through = taps.backward(group, active, dy)
+    gather_kernel[grid](
         x, through[0], through[-1], through[len(through) // 2], davg, dmax, dskip, place, dx, dx, *sizes,
-        CONVS=len(through), ADD=inner, BP=tiles.rows, BC=tiles.lanes,
+        CONVS=len(through), ADD=group[0] >= cell.sources, BP=tiles.rows, BC=tiles.lanes,
     )  # fmt: skip

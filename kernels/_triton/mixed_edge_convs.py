@@ -23,11 +23,10 @@ def prepare(cell: Cell, x: Tensor, conv: tuple[Tensor, Tensor, Tensor], wanted=(
 
 @dataclass(frozen=True)
 class ProductTiles:
-    """Tiles of a source's matrix products: EB edges times NC channels wide, KB blocks of BK channels deep."""
+    """Tiles of a source's matrix products: EB edges times NC channels wide, KB blocks of NC channels cover all."""
 
     EB: int
     NC: int
-    BK: int
     KB: int
     table: dict
 
@@ -37,7 +36,7 @@ class ProductTiles:
         table = tile_table()["products"][width(cell)]
         lanes = min(max(power_of_two(cell.channels), 16), table["columns"])
         edges = min(power_of_two(slots), table["columns"] // lanes)
-        return cls(edges, lanes, lanes, -(-cell.channels // lanes), table)
+        return cls(edges, lanes, -(-cell.channels // lanes), table)
 
     def columns(self, slots: int) -> int:
         """Blocks of columns that cover ``slots`` edges."""
@@ -50,6 +49,8 @@ class ProductTiles:
 
 class TritonConvolutions:
     """Triton's implicit matrix products; float32 in full precision unless cuDNN is allowed tf32."""
+
+    grouped = True
 
     def __init__(self, cell: Cell, x: Tensor, conv: tuple[Tensor, Tensor, Tensor], wanted: tuple[bool, bool, bool]):
         self.cell, self.wanted, self.needs_active = cell, wanted, any(wanted)
@@ -66,55 +67,59 @@ class TritonConvolutions:
     def _sizes(self) -> tuple[int, int, int, int]:
         return self.cell.pixels, self.cell.height, self.cell.width, self.cell.channels
 
-    def forward(self, source: int, x: Tensor, y: Tensor) -> tuple[Tensor, int, int]:
-        """Fill the planes ``y`` of a source's edges; partial moments (T, 2, slots * 3 * C), T and pixels a part."""
-        cell, slots = self.cell, self.cell.slots(source)
+    def forward(self, group: range, x: Tensor, y: Tensor) -> tuple[Tensor, int, int]:
+        """Fill the planes ``y`` of the edges of a group's sources x (group, N, H, W, C).
+
+        Returns partial moments (group, T, 2, slots * 3 * C), T and pixels a part.
+        """
+        cell, slots = self.cell, self.cell.slots(group[0])
         t = ProductTiles.of(cell, slots)
         rows = t.table["forward_rows"]
         parts = -(-cell.pixels // rows)
-        stats = x.new_empty(parts, 2, slots * 3 * cell.channels, dtype=torch.float32)
-        taps_kernel[parts, t.columns(slots)](
-            x, self.packed, y, stats, *self._sizes(), cell.sources, source, slots,
-            BM=rows, EB=t.EB, NC=t.NC, BK=t.BK, KB=t.KB, **t.launch, **self.options,
+        stats = x.new_empty(len(group), parts, 2, slots * 3 * cell.channels, dtype=torch.float32)
+        taps_kernel[parts, t.columns(slots), len(group)](
+            x, self.packed, y, stats, *self._sizes(), cell.sources, group[0], slots,
+            BM=rows, EB=t.EB, NC=t.NC, BK=t.NC, KB=t.KB, **t.launch, **self.options,
         )  # fmt: skip
         return stats, parts, rows
 
-    def allocate(self, source: int, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
-        """Room for the raw outputs' gradients, (slots, 3, P, C), and its strides by edge, kernel size and pixel."""
+    def allocate(self, group: range, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+        """Room for the raw outputs' gradients, (group, slots, 3, P, C); its strides by edge, kernel size and pixel."""
         size = self.cell.pixels * self.cell.channels
-        return x.new_empty(self.cell.slots(source), 3, size), (3 * size, size, self.cell.channels)
+        return x.new_empty(len(group), self.cell.slots(group[0]), 3, size), (3 * size, size, self.cell.channels)
 
-    def backward(self, source: int, active: Tensor | None, dy: Tensor) -> list[Tensor]:
-        """The sum of the convolutions' input gradients (P, C), before ReLU's mask; keeps the weights' gradients."""
-        cell, slots = self.cell, self.cell.slots(source)
+    def backward(self, group: range, active: Tensor | None, dy: Tensor) -> list[Tensor]:
+        """The sum of the convolutions' input gradients (group, P, C), before ReLU's mask; keeps the weights'."""
+        cell, slots = self.cell, self.cell.slots(group[0])
         t = ProductTiles.of(cell, slots)
         rows = t.table["input_rows"]
-        dx = dy.new_empty(cell.pixels, cell.channels)
-        input_gradient_kernel[-(-cell.pixels // rows), t.KB](
-            dy, self.packed, dx, *self._sizes(), cell.sources, source, slots,
-            BM=rows, NC=t.NC, BK=t.BK, KB=t.KB, **t.launch, **self.options,
+        dx = dy.new_empty(len(group), cell.pixels, cell.channels)
+        input_gradient_kernel[-(-cell.pixels // rows), t.KB, len(group)](
+            dy, self.packed, dx, *self._sizes(), cell.sources, group[0], slots,
+            BM=rows, EB=t.EB, NC=t.NC, KB=t.KB, **t.launch, **self.options,
         )  # fmt: skip
         if self.needs_active:
-            self._weights(source, active, dy)
+            self._weights(group, active, dy)
         return [dx]
 
-    def _weights(self, source: int, active: Tensor, dy: Tensor) -> None:
-        cell, slots = self.cell, self.cell.slots(source)
+    def _weights(self, group: range, active: Tensor, dy: Tensor) -> None:
+        cell, slots = self.cell, self.cell.slots(group[0])
         t = ProductTiles.of(cell, slots)
         rows = min(max(power_of_two(cell.channels), 16), t.table["weight_rows"])
         taps, pixels = t.table["weight_rows"] // rows, t.table["weight_pixels"]
         groups = (-(-25 // taps) + -(-9 // taps) + 1) * -(-cell.channels // rows)
         blocks = -(-cell.pixels // pixels)
-        steps = -(-blocks // max(1, min(PROGRAMS // (groups * t.columns(slots)), blocks)))
+        programs = max(1, PROGRAMS // (groups * t.columns(slots) * len(group)))
+        steps = -(-blocks // min(programs, blocks))
         splits = -(-blocks // steps)
-        partial = dy.new_empty(splits, slots, TAPS, cell.channels, cell.channels, dtype=torch.float32)
-        weight_gradient_kernel[groups, t.columns(slots), splits](
-            active, dy, partial, *self._sizes(), slots, steps,
+        partial = dy.new_empty(len(group), splits, slots, TAPS, cell.channels, cell.channels, dtype=torch.float32)
+        weight_gradient_kernel[groups, t.columns(slots), splits * len(group)](
+            active, dy, partial, *self._sizes(), slots, steps, splits,
             TB=taps, NI=rows, EB=t.EB, NC=t.NC, BK=pixels, **t.launch, **self.options,
         )  # fmt: skip
         block = 256 if cell.channels <= 16 else 1024
-        unpack_kernel[slots * TAPS, -(-(cell.channels**2) // block)](
-            partial, *self.gradients, cell.channels, cell.sources, source, slots, splits,
+        unpack_kernel[len(group) * slots * TAPS, -(-(cell.channels**2) // block)](
+            partial, *self.gradients, cell.channels, cell.sources, group[0], slots, splits,
             WANT1=self.wanted[0], WANT3=self.wanted[1], WANT5=self.wanted[2], BS=2048 // block, BLOCK=block,
         )  # fmt: skip
 
@@ -124,9 +129,12 @@ class TritonConvolutions:
 
 
 class LibraryConvolutions:
-    """Merged library convolutions: per source and kernel size one convolution with slots * C output channels."""
+    """Merged library convolutions: per source and kernel size one convolution with slots * C output channels.
 
-    needs_active = True
+    Arguments and results are those of `TritonConvolutions` for groups of one source.
+    """
+
+    grouped, needs_active = False, True
 
     def __init__(self, cell: Cell, x: Tensor, conv: tuple[Tensor, Tensor, Tensor], wanted: tuple[bool, bool, bool]):
         self.cell, self.wanted = cell, wanted
@@ -139,33 +147,34 @@ class LibraryConvolutions:
         merged = [torch.cat([w[e] for e in edges]) for w in self.conv]
         return [w.contiguous(memory_format=torch.channels_last) for w in merged]
 
-    def forward(self, source: int, x: Tensor, y: Tensor) -> tuple[Tensor, int, int]:
-        """Fill the planes ``y`` of a source's edges; partial moments (T, 2, slots * 3 * C), T and pixels a part."""
-        cell, slots = self.cell, self.cell.slots(source)
-        active = F.relu(x.permute(0, 3, 1, 2))
+    def forward(self, group: range, x: Tensor, y: Tensor) -> tuple[Tensor, int, int]:
+        """Fill the planes ``y`` of a source's edges; partial moments (1, T, 2, slots * 3 * C), T and pixels a part."""
+        cell, source = self.cell, group[0]
+        slots = cell.slots(source)
+        active = F.relu(x[0].permute(0, 3, 1, 2))
         with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):
             outs = [F.conv2d(active, w, padding=w.shape[-1] // 2) for w in self._merged(source)]
         outs = [o.contiguous(memory_format=torch.channels_last) for o in outs]
         tiles = Tiles.of(cell, -(-1024 // slots))
-        stats = x.new_empty(tiles.parts, 2, slots * 3 * cell.channels, dtype=torch.float32)
+        stats = x.new_empty(1, tiles.parts, 2, slots * 3 * cell.channels, dtype=torch.float32)
         collect_kernel[tiles.parts, slots, tiles.blocks](
             *outs, y, stats, cell.pixels, cell.channels, cell.sources, source, slots, tiles.repeat,
             BP=tiles.rows, BC=tiles.lanes,
         )  # fmt: skip
         return stats, tiles.parts, tiles.rows * tiles.repeat
 
-    def allocate(self, source: int, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+    def allocate(self, group: range, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
         """Room for the raw outputs' gradients, (3, P, slots * C), and its strides by edge, kernel size and pixel."""
-        wide = self.cell.slots(source) * self.cell.channels
-        dy = x.new_empty(3, *x.shape[:3], wide)
+        wide = self.cell.slots(group[0]) * self.cell.channels
+        dy = x.new_empty(3, *x.shape[1:4], wide)
         return dy, (self.cell.channels, self.cell.pixels * wide, wide)
 
-    def backward(self, source: int, active: Tensor, dy: Tensor) -> list[Tensor]:
-        """The convolutions' input gradients (N, H, W, C), before ReLU's mask; keeps the weights' gradients."""
-        through = []
+    def backward(self, group: range, active: Tensor, dy: Tensor) -> list[Tensor]:
+        """The three convolutions' input gradients (N, H, W, C), before ReLU's mask; keeps the weights' gradients."""
+        source, through = group[0], []
         for k, weight in enumerate(self._merged(source)):
             dx, dweight, _ = torch.ops.aten.convolution_backward(
-                dy[k].permute(0, 3, 1, 2), active.permute(0, 3, 1, 2), weight, None, [1, 1], [k, k], [1, 1], False,
+                dy[k].permute(0, 3, 1, 2), active[0].permute(0, 3, 1, 2), weight, None, [1, 1], [k, k], [1, 1], False,
                 [0, 0], 1, [True, self.wanted[k], False],
             )  # fmt: skip
             through.append(dx.permute(0, 2, 3, 1).contiguous())

@@ -1,6 +1,7 @@
 """Triton kernels of a mixed edge's forward pass beside its convolutions: statistics, their combination and the mix.
 
-P pixels (N * H * W), C channels, E edges, T partial results. States are (P, C) planes in NHWC order; the
+P pixels (N * H * W), C channels, E edges, T partial results. Sources that do not depend on one another, a group, share
+their launches: all inputs of a cell are one, every node is one of its own. States are (P, C) planes in NHWC order; the
 convolutions' outputs are planes y[e, k] (P, C), k = 0, 1, 2 for 1x1, 3x3, 5x5. All arithmetic is in float32.
 """
 
@@ -11,8 +12,9 @@ import triton.language as tl
 @triton.jit
 def pixel_place(pixel, H, W):
     """Row and column of a pixel index in its image."""
-    line = pixel // W
-    return line % H, pixel - line * W
+    place = pixel.to(tl.uint32, bitcast=True)
+    line = place // W.to(tl.uint32)
+    return (line % H.to(tl.uint32)).to(tl.int32), (place - line * W.to(tl.uint32)).to(tl.int32)
 
 
 @triton.jit
@@ -23,10 +25,51 @@ def edge_number(source, slot, S):
 
 
 @triton.jit
-def pool_window(x_ptr, pixel, row, col, lane, valid, H, W, C):
-    """Average over the pixels inside, maximum, its place in the window (0..8) and the centre, of 3x3 windows.
+def load_live(ptr, live, EVEN: tl.constexpr):
+    """Values in float32, undefined where not ``live``. EVEN: all lanes are; a mask costs an instruction a register."""
+    value = tl.load(ptr) if EVEN else tl.load(ptr, mask=live)
+    return value.to(tl.float32)
 
-    The maximum's place is PyTorch's: the first of equals in scan order, and the last NaN where there is one.
+
+@triton.jit
+def window_size(row, col, H, W):
+    """Pixels of a 3x3 window that lie inside the image."""
+    rows = tl.minimum(row + 2, H) - tl.maximum(row - 1, 0)
+    cols = tl.minimum(col + 2, W) - tl.maximum(col - 1, 0)
+    return (rows * cols).to(tl.float32)
+
+
+@triton.jit
+def pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN: tl.constexpr):
+    """Average over the pixels inside, maximum and centre of 3x3 windows around pixels of the plane: (pixels, lanes).
+
+    A place outside the image is read from the nearest one inside: that one lies in the window too, so it cannot change
+    the maximum, and in the sum it weighs nothing. Undefined where not live.
+    """
+    shape: tl.constexpr = (pixel.shape[0], lane.shape[0])
+    total = tl.zeros(shape, tl.float32)
+    best = tl.full(shape, float("-inf"), tl.float32)
+    centre = tl.zeros(shape, tl.float32)
+    for tap in tl.static_range(9):
+        dh = tap // 3 - 1
+        dw = tap % 3 - 1
+        near_h = tl.minimum(tl.maximum(row + dh, 0), H - 1) - row
+        near_w = tl.minimum(tl.maximum(col + dw, 0), W - 1) - col
+        place = (pixel + near_h * W + near_w)[:, None] * C + lane[None, :]
+        value = load_live(x_ptr + place, live[None, :], EVEN)
+        inside = (near_h == dh) & (near_w == dw)
+        total += value * inside.to(tl.float32)[:, None]
+        best = tl.maximum(best, value, propagate_nan=tl.PropagateNan.ALL)
+        if tap == 4:
+            centre = value
+    return total * (1.0 / window_size(row, col, H, W))[:, None], best, centre
+
+
+@triton.jit
+def pool_window_place(x_ptr, pixel, row, col, lane, valid, H, W, C):
+    """As `pool_window`, and the maximum's place in the window (0..8).
+
+    The place is PyTorch's: the first of equals in scan order, and the last NaN where there is one.
     """
     total = tl.zeros(valid.shape, tl.float32)
     best = tl.full(valid.shape, float("-inf"), tl.float32)
@@ -45,10 +88,7 @@ def pool_window(x_ptr, pixel, row, col, lane, valid, H, W, C):
         place = tl.where(take, tap, place)
         if tap == 4:
             centre = value
-    rows = tl.minimum(row + 2, H) - tl.maximum(row - 1, 0)
-    cols = tl.minimum(col + 2, W) - tl.maximum(col - 1, 0)
-    average = total / (rows * cols).to(tl.float32)[:, None]
-    return average, best, place, centre
+    return total * (1.0 / window_size(row, col, H, W))[:, None], best, centre, place
 
 
 @triton.jit
@@ -62,15 +102,20 @@ def store_moments(stats_ptr, part, lanes, lane, live, first, second, shift, coun
 
 
 @triton.jit(do_not_specialize=["P", "H", "W", "tiles"])
-def pool_stats_kernel(x_ptr, stats_ptr, P, H, W, C, tiles, BP: tl.constexpr, BC: tl.constexpr):
-    """Moments of both pools of one source: stats (T, 2, 2, C), a part = ``tiles`` tiles of BP pixels."""
+def pool_stats_kernel(x_ptr, stats_ptr, P, H, W, C, tiles, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr):
+    """Moments of both pools of a group's sources: stats (group, T, 2, 2, C).
+
+    One program a (part of ``tiles`` tiles of BP pixels, block of channels, source).
+    """
     part = tl.program_id(0)
+    x_ptr += tl.program_id(2) * (P.to(tl.int64) * C)
+    stats_ptr += tl.program_id(2) * tl.num_programs(0) * 4 * C
     lane = tl.program_id(1) * BC + tl.arange(0, BC)
     live = lane < C
     start = part * tiles * BP
     corner = start + tl.zeros((1,), tl.int32)
     corner_row, corner_col = pixel_place(corner, H, W)
-    shifts = pool_window(x_ptr, corner, corner_row, corner_col, lane, live[None, :], H, W, C)
+    shifts = pool_window(x_ptr, corner, corner_row, corner_col, lane, live, H, W, C, EVEN)
     shift_avg = tl.sum(shifts[0], axis=0)
     shift_max = tl.sum(shifts[1], axis=0)
     avg1 = tl.zeros((BP, BC), tl.float32)
@@ -80,8 +125,9 @@ def pool_stats_kernel(x_ptr, stats_ptr, P, H, W, C, tiles, BP: tl.constexpr, BC:
     for tile in range(tiles):
         pixel = start + tile * BP + tl.arange(0, BP)
         valid = (pixel < P)[:, None] & live[None, :]
+        pixel = tl.minimum(pixel, P - 1)
         row, col = pixel_place(pixel, H, W)
-        average, best, _, _ = pool_window(x_ptr, pixel, row, col, lane, valid, H, W, C)
+        average, best, _ = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)
         average = tl.where(valid, average - shift_avg[None, :], 0.0)
         best = tl.where(valid, best - shift_max[None, :], 0.0)
         avg1 += average
@@ -141,10 +187,15 @@ def normalise_kernel(
 ):  # fmt: skip
     """Combine the parts' moments (Chan et al.), and fold BN and the mixing weight into coef (E, 5, 2, C).
 
-    One program an (edge of the source, operation, block of channels). ``*_rows`` are the pixels of a full part.
-    mix[e, k] * BN(y) = coef[e, k, 0] * y + coef[e, k, 1]. FIXED takes mean and variance as given.
+    One program an (edge of a group's sources, operation, block of channels); ``source`` is the group's first,
+    ``*_rows`` are the pixels of a full part. mix[e, k] * BN(y) = coef[e, k, 0] * y + coef[e, k, 1].
+    FIXED takes mean and variance as given.
     """
-    slot = tl.program_id(0)
+    slot = tl.program_id(0) % slots
+    member = tl.program_id(0) // slots
+    source += member
+    conv_stats_ptr += member * conv_parts * 6 * slots * C
+    pool_stats_ptr += member * pool_parts * 4 * C
     op = tl.program_id(1)
     lane = tl.program_id(2) * BC + tl.arange(0, BC)
     live = lane < C
@@ -189,17 +240,17 @@ def combine(base, lanes, lane, live, parts, rows, P, BT: tl.constexpr, BC: tl.co
 
 
 @triton.jit
-def edge_value(x_ptr, y_ptr, coef_ptr, mix_ptr, pixel, row, col, lane, live, valid, P, H, W, C):
-    """One mixed edge of a tile: five folded BN terms and the identity."""
-    average, best, _, centre = pool_window(x_ptr, pixel, row, col, lane, valid, H, W, C)
+def edge_value(x_ptr, y_ptr, coef_ptr, mix_ptr, pixel, row, col, lane, live, P, H, W, C, EVEN: tl.constexpr):
+    """One mixed edge of a tile: five folded BN terms and the identity; undefined where not live."""
+    average, best, centre = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)
     value = tl.load(mix_ptr + 5).to(tl.float32) * centre
     bias = tl.zeros(lane.shape, tl.float32)
     for op in tl.static_range(5):
-        scale = tl.load(coef_ptr + op * 2 * C + lane, mask=live, other=0.0)
-        bias += tl.load(coef_ptr + (op * 2 + 1) * C + lane, mask=live, other=0.0)
+        scale = load_live(coef_ptr + op * 2 * C + lane, live, EVEN)
+        bias += load_live(coef_ptr + (op * 2 + 1) * C + lane, live, EVEN)
         if op < 3:
             place = y_ptr + op * P * C + pixel[:, None] * C + lane[None, :]
-            term = tl.load(place, mask=valid, other=0.0).to(tl.float32)
+            term = load_live(place, live[None, :], EVEN)
         elif op == 3:
             term = average
         else:
@@ -210,13 +261,15 @@ def edge_value(x_ptr, y_ptr, coef_ptr, mix_ptr, pixel, row, col, lane, live, val
 
 @triton.jit(do_not_specialize=["node", "S", "P", "H", "W"])
 def mix_kernel(
-    inputs_ptr, nodes_ptr, y_ptr, coef_ptr, mix_ptr, node, S, P, H, W, C, BP: tl.constexpr, BC: tl.constexpr
-):
+    inputs_ptr, nodes_ptr, y_ptr, coef_ptr, mix_ptr, node, S, P, H, W, C,
+    BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
+):  # fmt: skip
     """Node ``node`` of a cell: the sum of its S + node incoming edges, from (P, C) planes, stored once."""
     pixel = tl.program_id(0) * BP + tl.arange(0, BP)
     lane = tl.program_id(1) * BC + tl.arange(0, BC)
     live = lane < C
     valid = (pixel < P)[:, None] & live[None, :]
+    pixel = tl.minimum(pixel, P - 1)
     row, col = pixel_place(pixel, H, W)
     size = P.to(tl.int64) * C
     first = node * S + node * (node - 1) // 2
@@ -226,12 +279,12 @@ def mix_kernel(
         x_ptr = inputs_ptr + source * size
         place = y_ptr + edge * 3 * size
         coef = coef_ptr + edge * 10 * C
-        total += edge_value(x_ptr, place, coef, mix_ptr + edge * 6, pixel, row, col, lane, live, valid, P, H, W, C)
+        total += edge_value(x_ptr, place, coef, mix_ptr + edge * 6, pixel, row, col, lane, live, P, H, W, C, EVEN)
     for earlier in range(node):
         edge = first + S + earlier
         x_ptr = nodes_ptr + earlier * size
         place = y_ptr + edge * 3 * size
         coef = coef_ptr + edge * 10 * C
-        total += edge_value(x_ptr, place, coef, mix_ptr + edge * 6, pixel, row, col, lane, live, valid, P, H, W, C)
+        total += edge_value(x_ptr, place, coef, mix_ptr + edge * 6, pixel, row, col, lane, live, P, H, W, C, EVEN)
     out = nodes_ptr + node * size + pixel[:, None] * C + lane[None, :]
     tl.store(out, total.to(nodes_ptr.dtype.element_ty), mask=valid)

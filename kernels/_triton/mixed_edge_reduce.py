@@ -8,23 +8,28 @@ A * g + B * y + D, where A = mix * weight * r, B = -A * r^2 * sum(g (y - mu)) / 
 import triton
 import triton.language as tl
 
-from .mixed_edge_mix import edge_number, pixel_place, pool_window
+from .mixed_edge_mix import edge_number, load_live, pixel_place, pool_window, pool_window_place, window_size
 
 
-@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "tiles"])
+@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots", "tiles"])
 def reduce_kernel(
-    x_ptr, y_ptr, g_ptr, mean_ptr, sums_ptr, P, H, W, C, S, source, tiles, BP: tl.constexpr, BC: tl.constexpr
-):
+    x_ptr, y_ptr, g_ptr, mean_ptr, sums_ptr, P, H, W, C, S, source, slots, tiles,
+    BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
+):  # fmt: skip
     """Parts of the sums over pixels of g, g * (y_k - mu_k) for the five normalised operations, and g * x.
 
-    One program a (part of ``tiles`` tiles of BP pixels, edge of the source, block of channels); sums (T, slots, 7, C).
+    One program a (part of ``tiles`` tiles of BP pixels, edge of a group's sources, block of channels), the group
+    beginning with ``source``; sums (group, T, slots, 7, C).
     """
     part = tl.program_id(0)
-    slot = tl.program_id(1)
+    slot = tl.program_id(1) % slots
+    member = tl.program_id(1) // slots
+    source += member
     lane = tl.program_id(2) * BC + tl.arange(0, BC)
     live = lane < C
     size = P.to(tl.int64) * C
     edge = edge_number(source, slot, S)
+    x_ptr += member * size
     g_ptr += (tl.maximum(source - S + 1, 0) + slot) * size
     y_ptr += edge * 3 * size
     mean_ptr += edge * 5 * C
@@ -43,18 +48,19 @@ def reduce_kernel(
     for tile in range(tiles):
         pixel = (part * tiles + tile) * BP + tl.arange(0, BP)
         valid = (pixel < P)[:, None] & live[None, :]
+        pixel = tl.minimum(pixel, P - 1)
         place = pixel[:, None] * C + lane[None, :]
         row, col = pixel_place(pixel, H, W)
-        average, best, _, centre = pool_window(x_ptr, pixel, row, col, lane, valid, H, W, C)
+        average, best, centre = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)
         g = tl.load(g_ptr + place, mask=valid, other=0.0).to(tl.float32)
         sum_g += g
-        sum1 += g * (tl.load(y_ptr + place, mask=valid, other=0.0).to(tl.float32) - mean1[None, :])
-        sum3 += g * (tl.load(y_ptr + size + place, mask=valid, other=0.0).to(tl.float32) - mean3[None, :])
-        sum5 += g * (tl.load(y_ptr + 2 * size + place, mask=valid, other=0.0).to(tl.float32) - mean5[None, :])
-        sum_avg += g * tl.where(valid, average - mean_avg[None, :], 0.0)
-        sum_max += g * tl.where(valid, best - mean_max[None, :], 0.0)
+        sum1 += g * (load_live(y_ptr + place, live[None, :], EVEN) - mean1[None, :])
+        sum3 += g * (load_live(y_ptr + size + place, live[None, :], EVEN) - mean3[None, :])
+        sum5 += g * (load_live(y_ptr + 2 * size + place, live[None, :], EVEN) - mean5[None, :])
+        sum_avg += g * (average - mean_avg[None, :])
+        sum_max += g * (best - mean_max[None, :])
         sum_x += g * centre
-    sums_ptr += (part * tl.num_programs(1) + slot) * 7 * C
+    sums_ptr += ((member * tl.num_programs(0) + part) * slots + slot) * 7 * C
     tl.store(sums_ptr + lane, tl.sum(sum_g, axis=0), mask=live)
     tl.store(sums_ptr + C + lane, tl.sum(sum1, axis=0), mask=live)
     tl.store(sums_ptr + 2 * C + lane, tl.sum(sum3, axis=0), mask=live)
@@ -83,12 +89,16 @@ def coefficients_kernel(
 ):  # fmt: skip
     """Gradients of mix (E, 6) and of BN's affine parameters, and coef (slots, 5, 3, C) = A, B, D of the module's text.
 
-    One program an (edge of the source, operation). FIXED statistics carry no gradient: B = D = 0.
+    One program an (edge of a group's sources, operation), the group beginning with ``source``; sums
+    (group, T, slots, 7, C), coef (group, slots, 5, 3, C). FIXED statistics carry no gradient: B = D = 0.
     """
-    slot = tl.program_id(0)
+    slot = tl.program_id(0) % slots
+    member = tl.program_id(0) // slots
+    source += member
     op = tl.program_id(1)
     edge = edge_number(source, slot, S)
-    sums_ptr += slot * 7 * C
+    sums_ptr += (member * parts * slots + slot) * 7 * C
+    coef_ptr += member * slots * 15 * C
     mix = tl.load(mix_ptr + edge * 6 + op).to(tl.float32)
     gradient = tl.zeros((BC,), tl.float32)
     for block in range(0, C, BC):
@@ -127,12 +137,12 @@ def coefficients_kernel(
 
 
 @triton.jit
-def raw_gradient(coef_ptr, op: tl.constexpr, g, y, lane, live, C, FIXED: tl.constexpr):
+def raw_gradient(coef_ptr, op: tl.constexpr, g, y, lane, live, C, FIXED: tl.constexpr, EVEN: tl.constexpr):
     """A * g + B * y + D of operation ``op``; A * g with FIXED statistics, where y may be NaN."""
-    gradient = tl.load(coef_ptr + op * 3 * C + lane, mask=live, other=0.0)[None, :] * g
+    gradient = load_live(coef_ptr + op * 3 * C + lane, live, EVEN)[None, :] * g
     if not FIXED:
-        gradient += tl.load(coef_ptr + (op * 3 + 1) * C + lane, mask=live, other=0.0)[None, :] * y
-        gradient += tl.load(coef_ptr + (op * 3 + 2) * C + lane, mask=live, other=0.0)[None, :]
+        gradient += load_live(coef_ptr + (op * 3 + 1) * C + lane, live, EVEN)[None, :] * y
+        gradient += load_live(coef_ptr + (op * 3 + 2) * C + lane, live, EVEN)[None, :]
     return gradient
 
 
@@ -140,26 +150,37 @@ def raw_gradient(coef_ptr, op: tl.constexpr, g, y, lane, live, C, FIXED: tl.cons
 def spread_kernel(
     x_ptr, y_ptr, g_ptr, coef_ptr, mix_ptr, dy_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, active_ptr,
     P, H, W, C, S, source, slots, stride_slot, stride_conv, stride_pixel,
-    FIXED: tl.constexpr, ACTIVE: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
+    FIXED: tl.constexpr, ACTIVE: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of the raw outputs of every edge of one source.
+    """Gradients of the raw outputs of every edge of a group's sources, the group beginning with ``source``.
 
-    dy, one (P, C) matrix an edge and convolution at the given strides (elements); summed over the edges: davg (already
-    divided by its window's pixels), dmax with the maximum's place in its window (uint8), and the identity's, dskip.
-    ACTIVE also stores ReLU(x).
+    One program a (tile of pixels, block of channels, source). dy, one (P, C) matrix an edge and convolution at the
+    given strides (elements; a source's edges follow those of the one before); summed over a source's edges: davg
+    (already divided by its window's pixels), dmax with the maximum's place in its window (uint8), and the identity's,
+    dskip. ACTIVE also stores ReLU(x).
     """
+    member = tl.program_id(2)
+    source += member
     pixel = tl.program_id(0) * BP + tl.arange(0, BP)
     lane = tl.program_id(1) * BC + tl.arange(0, BC)
     live = lane < C
     valid = (pixel < P)[:, None] & live[None, :]
+    pixel = tl.minimum(pixel, P - 1)
     at = pixel[:, None] * C + lane[None, :]
     row, col = pixel_place(pixel, H, W)
     size = P.to(tl.int64) * C
     zero = size * 0
-    average, best, place, centre = pool_window(x_ptr, pixel, row, col, lane, valid, H, W, C)
+    x_ptr += member * size
+    davg_ptr += member * size
+    dmax_ptr += member * size
+    dskip_ptr += member * size
+    place_ptr += member * size
+    dy_ptr += (zero + member) * slots * stride_slot
+    coef_ptr += member * slots * 15 * C
+    average, best, centre, place = pool_window_place(x_ptr, pixel, row, col, lane, valid, H, W, C)
     if ACTIVE:
         active = tl.where(centre <= 0.0, 0.0, centre).to(active_ptr.dtype.element_ty)
-        tl.store(active_ptr + at, active, mask=valid)
+        tl.store(active_ptr + member * size + at, active, mask=valid)
     g_ptr += tl.maximum(source - S + 1, 0) * size
     davg = tl.zeros((BP, BC), tl.float32)
     dmax = tl.zeros((BP, BC), tl.float32)
@@ -167,18 +188,16 @@ def spread_kernel(
     for slot in range(slots):
         edge = edge_number(source, slot, S)
         coef = coef_ptr + slot * 15 * C
-        g = tl.load(g_ptr + slot * size + at, mask=valid, other=0.0).to(tl.float32)
+        g = load_live(g_ptr + slot * size + at, live[None, :], EVEN)
         for k in tl.static_range(3):
-            y = tl.load(y_ptr + (edge * 3 + k) * size + at, mask=valid, other=0.0).to(tl.float32)
-            dy = raw_gradient(coef, k, g, y, lane, live, C, FIXED).to(dy_ptr.dtype.element_ty)
+            y = load_live(y_ptr + (edge * 3 + k) * size + at, live[None, :], EVEN)
+            dy = raw_gradient(coef, k, g, y, lane, live, C, FIXED, EVEN).to(dy_ptr.dtype.element_ty)
             out = dy_ptr + (zero + slot) * stride_slot + (zero + k) * stride_conv
             tl.store(out + pixel.to(tl.int64)[:, None] * stride_pixel + lane[None, :], dy, mask=valid)
-        davg += raw_gradient(coef, 3, g, average, lane, live, C, FIXED)
-        dmax += raw_gradient(coef, 4, g, best, lane, live, C, FIXED)
+        davg += raw_gradient(coef, 3, g, average, lane, live, C, FIXED, EVEN)
+        dmax += raw_gradient(coef, 4, g, best, lane, live, C, FIXED, EVEN)
         dskip += tl.load(mix_ptr + edge * 6 + 5).to(tl.float32) * g
-    rows = tl.minimum(row + 2, H) - tl.maximum(row - 1, 0)
-    cols = tl.minimum(col + 2, W) - tl.maximum(col - 1, 0)
-    davg = davg / (rows * cols).to(tl.float32)[:, None]
+    davg *= (1.0 / window_size(row, col, H, W))[:, None]
     tl.store(davg_ptr + at, davg.to(davg_ptr.dtype.element_ty), mask=valid)
     tl.store(dmax_ptr + at, dmax.to(dmax_ptr.dtype.element_ty), mask=valid)
     tl.store(dskip_ptr + at, dskip.to(dskip_ptr.dtype.element_ty), mask=valid)
@@ -190,10 +209,22 @@ def gather_kernel(
     x_ptr, first_ptr, second_ptr, third_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, base_ptr, dx_ptr, P, H, W, C,
     CONVS: tl.constexpr, ADD: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """dx of one source (P, C): ReLU's mask on the sum of CONVS convolutions' gradients, both pools and the identity.
+    """dx (P, C) of a group's sources: ReLU's mask on CONVS convolutions' gradients, both pools and the identity.
 
-    ADD adds to base (what the node received from outside its cell).
+    One program a (tile of pixels, block of channels, source). ADD adds to base (what the node received from outside its
+    cell).
     """
+    member = tl.program_id(2) * (P.to(tl.int64) * C)
+    x_ptr += member
+    first_ptr += member
+    second_ptr += member
+    third_ptr += member
+    davg_ptr += member
+    dmax_ptr += member
+    dskip_ptr += member
+    place_ptr += member
+    base_ptr += member
+    dx_ptr += member
     pixel = tl.program_id(0) * BP + tl.arange(0, BP)
     lane = tl.program_id(1) * BC + tl.arange(0, BC)
     valid = (pixel < P)[:, None] & (lane < C)[None, :]

@@ -111,11 +111,16 @@ def taps_kernel(
     BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr, KB: tl.constexpr,
     UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """All convolutions of ReLU(x) for the edges of one source: planes y[e, k], and moments (T, 2, slots * 3 * C).
+    """All convolutions of ReLU(x) for the edges of a group's sources, the group beginning with ``source``.
 
-    One program a (part of BM pixels, block of EB edges times NC channels); KB blocks of BK channels cover C.
+    Planes y[e, k], and moments (group, T, 2, slots * 3 * C). One program a (part of BM pixels, block of EB edges times
+    NC channels, source); KB blocks of BK channels cover C.
     """
     part = tl.program_id(0)
+    member = tl.program_id(2)
+    source += member
+    x_ptr += member * (P.to(tl.int64) * C)
+    stats_ptr += member * tl.num_programs(0) * 6 * slots * C
     blocks = tl.cdiv(C, NC)
     column = tl.arange(0, EB * NC)
     slot = (tl.program_id(1) // blocks) * EB + column // NC
@@ -158,39 +163,52 @@ def taps_kernel(
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots"])
 def input_gradient_kernel(
     dy_ptr, packed_ptr, dx_ptr, P, H, W, C, S, source, slots,
-    BM: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr, KB: tl.constexpr,
+    BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, KB: tl.constexpr,
     UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Gradient (P, C) of ReLU's output: all edges, convolutions and taps of planes dy (slots, 3, P, C) in one sum."""
+    """Gradient (P, C) of ReLU's output of a group's sources: all edges, convolutions and taps of dy in one sum.
+
+    dy (group, slots, 3, P, C). One program a (tile of BM pixels, block of NC input channels, source). A step multiplies
+    EB edges times NC output channels of one tap; KB blocks of channels cover all.
+    """
     pixel = tl.program_id(0) * BM + tl.arange(0, BM)
     cin = tl.program_id(1) * NC + tl.arange(0, NC)
+    member = tl.program_id(2)
+    source += member
     row, col = pixel_place(pixel, H, W)
     size = P.to(tl.int64) * C
+    column = tl.arange(0, EB * NC)
+    dy_ptr += member * slots * 3 * size
+    dx_ptr += member * size
     acc = tl.zeros((BM, NC), tl.float32)
-    for step in range(slots * 35 * KB):
-        slot = step // (35 * KB)
-        tap = step % (35 * KB) // KB
-        lane = (step % KB) * BK + tl.arange(0, BK)
-        conv, dh, dw = tap_place(tap)
-        a = load_tap(dy_ptr + (slot * 3 + conv) * size, pixel, row, col, -dh, -dw, lane, P, H, W, C)
-        matrix = packed_ptr + (edge_number(source, slot, S).to(tl.int64) * 35 + tap) * C * C
-        mask = (lane < C)[:, None] & (cin < C)[None, :]
-        b = tl.load(matrix + lane[:, None] + (cin * C)[None, :], mask=mask, other=0.0)
-        acc = multiply(a, b, acc, UPCAST, PRECISION)
+    for block in range(tl.cdiv(slots, EB) * KB):
+        slot = (block // KB) * EB + column // NC
+        lane = (block % KB) * NC + column % NC
+        live = (slot < slots) & (lane < C)
+        planes = dy_ptr + slot * 3 * size + lane
+        matrices = packed_ptr + edge_number(source, slot, S).to(tl.int64) * 35 * C * C + lane
+        mask = live[:, None] & (cin < C)[None, :]
+        for tap in range(35):
+            conv, dh, dw = tap_place(tap)
+            inside = (pixel < P) & (row >= dh) & (row < H + dh) & (col >= dw) & (col < W + dw)
+            place = (planes + conv * size)[None, :] + ((pixel - dh * W - dw) * C)[:, None]
+            a = tl.load(place, mask=inside[:, None] & live[None, :], other=0.0)
+            b = tl.load(matrices[:, None] + ((tap * C + cin) * C)[None, :], mask=mask, other=0.0)
+            acc = multiply(a, b, acc, UPCAST, PRECISION)
     valid = (pixel < P)[:, None] & (cin < C)[None, :]
     tl.store(dx_ptr + (pixel * C)[:, None] + cin[None, :], acc.to(dx_ptr.dtype.element_ty), mask=valid)
 
 
-@triton.jit(do_not_specialize=["P", "H", "W", "slots", "steps"])
+@triton.jit(do_not_specialize=["P", "H", "W", "slots", "steps", "splits"])
 def weight_gradient_kernel(
-    active_ptr, dy_ptr, partial_ptr, P, H, W, C, slots, steps,
+    active_ptr, dy_ptr, partial_ptr, P, H, W, C, slots, steps, splits,
     TB: tl.constexpr, NI: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr,
     UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Partial weight gradients (splits, slots, 35, C_in, C_out) of one source over ``steps`` blocks of BK pixels.
+    """Partial weight gradients (group, splits, slots, 35, C_in, C_out) of a group's sources.
 
-    A tile has TB taps times NI input channels as rows and EB edges times NC output channels as columns; the taps of
-    one tile belong to one convolution.
+    One program a (rows, columns, split of ``steps`` blocks of BK pixels of a source). A tile has TB taps times NI input
+    channels as rows and EB edges times NC output channels as columns; the taps of one tile belong to one convolution.
     """
     group = tl.program_id(0) // tl.cdiv(C, NI)
     five: tl.constexpr = (25 + TB - 1) // TB
@@ -210,16 +228,20 @@ def weight_gradient_kernel(
     slot = (tl.program_id(1) // blocks) * EB + column // NC
     cout = (tl.program_id(1) % blocks) * NC + column % NC
     live = (slot < slots) & (cout < C)
-    gradient = dy_ptr + (slot * 3 + conv) * (P.to(tl.int64) * C) + cout
+    split = tl.program_id(2) % splits
+    member = tl.program_id(2) // splits
+    size = P.to(tl.int64) * C
+    active_ptr += member * size
+    gradient = dy_ptr + ((member * slots + slot) * 3 + conv) * size + cout
 
     acc = tl.zeros((TB * NI, EB * NC), tl.float32)
     for step in range(steps):
-        pixel = (tl.program_id(2) * steps + step) * BK + tl.arange(0, BK)
+        pixel = (split * steps + step) * BK + tl.arange(0, BK)
         row, col = pixel_place(pixel, H, W)
-        near_h = row[:, None] + dh[None, :]
-        near_w = col[:, None] + dw[None, :]
-        inside = (near_h >= 0) & (near_h < H) & (near_w >= 0) & (near_w < W)
-        inside = inside & (pixel < P)[:, None] & wanted[None, :]
+        # A negative place is a large one where it has no sign: one comparison for both borders.
+        near_h = (row[:, None] + dh[None, :]).to(tl.uint32, bitcast=True)
+        near_w = (col[:, None] + dw[None, :]).to(tl.uint32, bitcast=True)
+        inside = (near_h < H.to(tl.uint32)) & (near_w < W.to(tl.uint32)) & (pixel < P)[:, None] & wanted[None, :]
         a = tl.load(active_ptr + (pixel * C)[:, None] + shift[None, :], mask=inside, other=0.0)
         b = tl.load(gradient[None, :] + (pixel * C)[:, None], mask=(pixel < P)[:, None] & live[None, :], other=0.0)
         acc = multiply(tl.trans(a), b, acc, UPCAST, PRECISION)
@@ -233,15 +255,17 @@ def unpack_kernel(
     partial_ptr, dconv1_ptr, dconv3_ptr, dconv5_ptr, C, S, source, slots, splits,
     WANT1: tl.constexpr, WANT3: tl.constexpr, WANT5: tl.constexpr, BS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Sum the partial weight gradients of one source over the splits, into (E, C_out, C_in, k, k)."""
-    slot = tl.program_id(0) // 35
+    """Sum the partial weight gradients of a group's sources over the splits, into (E, C_out, C_in, k, k)."""
+    slot = tl.program_id(0) // 35 % slots
+    member = tl.program_id(0) // (35 * slots)
+    source += member
     tap = tl.program_id(0) % 35
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     valid = at < C * C
     total = tl.zeros((BS, BLOCK), tl.float32)
     for start in range(0, splits, BS):
         split = start + tl.arange(0, BS)
-        base = ((split.to(tl.int64) * slots + slot) * 35 + tap) * C * C
+        base = (((member * splits + split).to(tl.int64) * slots + slot) * 35 + tap) * C * C
         mask = (split < splits)[:, None] & valid[None, :]
         total += tl.load(partial_ptr + base[:, None] + at[None, :], mask=mask, other=0.0)
     value = tl.sum(total, axis=0)

@@ -152,7 +152,15 @@ def full_precision():
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
-FEWER = ("one pixel", "3 channels, affine", "17 channels, two tiles", "bfloat16, one edge", "66 channels, two blocks")
+FEWER = (
+    "one pixel",
+    "3 channels, affine",
+    "17 channels, two tiles",
+    "individual cell",
+    "aggregation cell, affine",
+    "bfloat16, one edge",
+    "66 channels, two blocks",
+)
 FEWER = FEWER[:-1] if GPU else FEWER
 """Cases of Triton's own convolutions: slow in the interpreter, and slow to compile."""
 
