@@ -79,16 +79,16 @@ def _mix(cell: Cell, node: int, inputs: Tensor, nodes: Tensor, y: Tensor, coef: 
 
 def _statistics(cell: Cell, group: range, x: Tensor, taps, y: Tensor, batch: bool):
     """Run a group's convolutions into ``y``; partial moments of them and of both pools (parts, pixels a part)."""
-    conv_stats, conv_parts, conv_rows = taps.forward(group, x, y)
     if not batch:
-        return (conv_stats, conv_parts, conv_rows), (conv_stats, 1, 1)
-    tiles = Tiles.of(cell, -(-1024 // len(group)))
-    pool_stats = conv_stats.new_empty(len(group), tiles.parts, 2, 2, cell.channels)
+        stats = taps.forward(group, x.relu(), y)
+        return stats, (stats[0], 1, 1)
+    tiles, active = Tiles.of(cell, -(-1024 // len(group))), torch.empty_like(x)
+    pool_stats = x.new_empty(len(group), tiles.parts, 2, 2, cell.channels, dtype=torch.float32)
     pool_stats_kernel[tiles.parts, tiles.blocks, len(group)](
-        x, pool_stats, cell.pixels, cell.height, cell.width, cell.channels, tiles.repeat,
+        x, active, pool_stats, cell.pixels, cell.height, cell.width, cell.channels, tiles.repeat,
         BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
     )  # fmt: skip
-    return (conv_stats, conv_parts, conv_rows), (pool_stats, tiles.parts, tiles.rows * tiles.repeat)
+    return taps.forward(group, active, y), (pool_stats, tiles.parts, tiles.rows * tiles.repeat)
 
 
 def _normalise(cell: Cell, group: range, stats, mix, affine, fixed, out, eps: float, process_group) -> None:

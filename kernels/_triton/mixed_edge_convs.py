@@ -67,8 +67,8 @@ class TritonConvolutions:
     def _sizes(self) -> tuple[int, int, int, int]:
         return self.cell.pixels, self.cell.height, self.cell.width, self.cell.channels
 
-    def forward(self, group: range, x: Tensor, y: Tensor) -> tuple[Tensor, int, int]:
-        """Fill the planes ``y`` of the edges of a group's sources x (group, N, H, W, C).
+    def forward(self, group: range, active: Tensor, y: Tensor) -> tuple[Tensor, int, int]:
+        """Fill the planes ``y`` of the edges of a group's sources; ``active`` (group, N, H, W, C) is their ReLU.
 
         Returns partial moments (group, T, 2, slots * 3 * C), T and pixels a part.
         """
@@ -76,9 +76,9 @@ class TritonConvolutions:
         t = ProductTiles.of(cell, slots)
         rows = t.table["forward_rows"]
         parts = -(-cell.pixels // rows)
-        stats = x.new_empty(len(group), parts, 2, slots * 3 * cell.channels, dtype=torch.float32)
+        stats = active.new_empty(len(group), parts, 2, slots * 3 * cell.channels, dtype=torch.float32)
         taps_kernel[parts, t.columns(slots), len(group)](
-            x, self.packed, y, stats, *self._sizes(), cell.sources, group[0], slots,
+            active, self.packed, y, stats, *self._sizes(), cell.sources, group[0], slots,
             BM=rows, EB=t.EB, NC=t.NC, BK=t.NC, KB=t.KB, **t.launch, **self.options,
         )  # fmt: skip
         return stats, parts, rows
@@ -147,16 +147,15 @@ class LibraryConvolutions:
         merged = [torch.cat([w[e] for e in edges]) for w in self.conv]
         return [w.contiguous(memory_format=torch.channels_last) for w in merged]
 
-    def forward(self, group: range, x: Tensor, y: Tensor) -> tuple[Tensor, int, int]:
+    def forward(self, group: range, active: Tensor, y: Tensor) -> tuple[Tensor, int, int]:
         """Fill the planes ``y`` of a source's edges; partial moments (1, T, 2, slots * 3 * C), T and pixels a part."""
         cell, source = self.cell, group[0]
         slots = cell.slots(source)
-        active = F.relu(x[0].permute(0, 3, 1, 2))
-        with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):
-            outs = [F.conv2d(active, w, padding=w.shape[-1] // 2) for w in self._merged(source)]
+        with torch.autocast("cuda" if active.is_cuda else "cpu", enabled=False):
+            outs = [F.conv2d(active[0].permute(0, 3, 1, 2), w, padding=w.shape[-1] // 2) for w in self._merged(source)]
         outs = [o.contiguous(memory_format=torch.channels_last) for o in outs]
         tiles = Tiles.of(cell, -(-1024 // slots))
-        stats = x.new_empty(1, tiles.parts, 2, slots * 3 * cell.channels, dtype=torch.float32)
+        stats = active.new_empty(1, tiles.parts, 2, slots * 3 * cell.channels, dtype=torch.float32)
         collect_kernel[tiles.parts, slots, tiles.blocks](
             *outs, y, stats, cell.pixels, cell.channels, cell.sources, source, slots, tiles.repeat,
             BP=tiles.rows, BC=tiles.lanes,

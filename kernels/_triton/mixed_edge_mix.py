@@ -25,6 +25,12 @@ def edge_number(source, slot, S):
 
 
 @triton.jit
+def rectify(x):
+    """max(x, 0); NaN stays NaN."""
+    return tl.where(x <= 0.0, 0.0, x)
+
+
+@triton.jit
 def load_live(ptr, live, EVEN: tl.constexpr):
     """Values in float32, undefined where not ``live``. EVEN: all lanes are; a mask costs an instruction a register."""
     value = tl.load(ptr) if EVEN else tl.load(ptr, mask=live)
@@ -102,13 +108,16 @@ def store_moments(stats_ptr, part, lanes, lane, live, first, second, shift, coun
 
 
 @triton.jit(do_not_specialize=["P", "H", "W", "tiles"])
-def pool_stats_kernel(x_ptr, stats_ptr, P, H, W, C, tiles, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr):
-    """Moments of both pools of a group's sources: stats (group, T, 2, 2, C).
+def pool_stats_kernel(
+    x_ptr, active_ptr, stats_ptr, P, H, W, C, tiles, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr
+):
+    """Moments of both pools of a group's sources, stats (group, T, 2, 2, C), and their ReLU, active.
 
     One program a (part of ``tiles`` tiles of BP pixels, block of channels, source).
     """
     part = tl.program_id(0)
-    x_ptr += tl.program_id(2) * (P.to(tl.int64) * C)
+    member = tl.program_id(2) * (P.to(tl.int64) * C)
+    x_ptr += member
     stats_ptr += tl.program_id(2) * tl.num_programs(0) * 4 * C
     lane = tl.program_id(1) * BC + tl.arange(0, BC)
     live = lane < C
@@ -127,7 +136,9 @@ def pool_stats_kernel(x_ptr, stats_ptr, P, H, W, C, tiles, BP: tl.constexpr, BC:
         valid = (pixel < P)[:, None] & live[None, :]
         pixel = tl.minimum(pixel, P - 1)
         row, col = pixel_place(pixel, H, W)
-        average, best, _ = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)
+        average, best, centre = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)
+        active = rectify(centre).to(active_ptr.dtype.element_ty)
+        tl.store(active_ptr + member + pixel[:, None] * C + lane[None, :], active, mask=valid)
         average = tl.where(valid, average - shift_avg[None, :], 0.0)
         best = tl.where(valid, best - shift_max[None, :], 0.0)
         avg1 += average

@@ -8,7 +8,7 @@ A * g + B * y + D, where A = mix * weight * r, B = -A * r^2 * sum(g (y - mu)) / 
 import triton
 import triton.language as tl
 
-from .mixed_edge_mix import edge_number, load_live, pixel_place, pool_window, pool_window_place, window_size
+from .mixed_edge_mix import edge_number, load_live, pixel_place, pool_window, pool_window_place, rectify, window_size
 
 
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots", "tiles"])
@@ -179,7 +179,7 @@ def spread_kernel(
     coef_ptr += member * slots * 15 * C
     average, best, centre, place = pool_window_place(x_ptr, pixel, row, col, lane, valid, H, W, C)
     if ACTIVE:
-        active = tl.where(centre <= 0.0, 0.0, centre).to(active_ptr.dtype.element_ty)
+        active = rectify(centre).to(active_ptr.dtype.element_ty)
         tl.store(active_ptr + member * size + at, active, mask=valid)
     g_ptr += tl.maximum(source - S + 1, 0) * size
     davg = tl.zeros((BP, BC), tl.float32)

@@ -76,14 +76,6 @@ def load_tap(ptr, pixel, row, col, dh, dw, lane, P, H, W, C):
 
 
 @triton.jit
-def rectify(x, UPCAST: tl.constexpr):
-    """max(x, 0); NaN stays NaN."""
-    if UPCAST:
-        x = x.to(tl.float32)
-    return tl.where(x <= 0.0, tl.zeros_like(x), x)
-
-
-@triton.jit
 def load_weight(columns, tap, lane, live, C):
     """Packed weights of a tap: (lanes of C_in, columns)."""
     place = columns[None, :] + ((tap * C + lane) * C)[:, None]
@@ -107,11 +99,11 @@ def store_output(acc, y_ptr, stats_ptr, columns, lanes, pixel, live, P, C, part,
 
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots"])
 def taps_kernel(
-    x_ptr, packed_ptr, y_ptr, stats_ptr, P, H, W, C, S, source, slots,
+    active_ptr, packed_ptr, y_ptr, stats_ptr, P, H, W, C, S, source, slots,
     BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr, KB: tl.constexpr,
     UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """All convolutions of ReLU(x) for the edges of a group's sources, the group beginning with ``source``.
+    """All convolutions of ReLU(x), active, for the edges of a group's sources, the group beginning with ``source``.
 
     Planes y[e, k], and moments (group, T, 2, slots * 3 * C). One program a (part of BM pixels, block of EB edges times
     NC channels, source); KB blocks of BK channels cover C.
@@ -119,7 +111,7 @@ def taps_kernel(
     part = tl.program_id(0)
     member = tl.program_id(2)
     source += member
-    x_ptr += member * (P.to(tl.int64) * C)
+    active_ptr += member * (P.to(tl.int64) * C)
     stats_ptr += member * tl.num_programs(0) * 6 * slots * C
     blocks = tl.cdiv(C, NC)
     column = tl.arange(0, EB * NC)
@@ -137,7 +129,7 @@ def taps_kernel(
     acc = tl.zeros((BM, EB * NC), tl.float32)
     for block in range(KB):
         lane = block * BK + tl.arange(0, BK)
-        a = rectify(load_tap(x_ptr, pixel, row, col, 0, 0, lane, P, H, W, C), UPCAST)
+        a = load_tap(active_ptr, pixel, row, col, 0, 0, lane, P, H, W, C)
         acc = multiply(a, load_weight(weights, 34, lane, live, C), acc, UPCAST, PRECISION)
     store_output(acc, y_ptr, stats_ptr, out, lanes, pixel, live, P, C, part, slots * 3 * C, BM)
 
@@ -146,7 +138,7 @@ def taps_kernel(
     for step in range(9 * KB):
         tap = step // KB
         lane = (step % KB) * BK + tl.arange(0, BK)
-        a = rectify(load_tap(x_ptr, pixel, row, col, tap // 3 - 1, tap % 3 - 1, lane, P, H, W, C), UPCAST)
+        a = load_tap(active_ptr, pixel, row, col, tap // 3 - 1, tap % 3 - 1, lane, P, H, W, C)
         acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)
         acc3 = multiply(a, load_weight(weights, tap + 25, lane, live, C), acc3, UPCAST, PRECISION)
     store_output(acc3, y_ptr, stats_ptr, out + size, lanes + C, pixel, live, P, C, part, slots * 3 * C, BM)
@@ -155,7 +147,7 @@ def taps_kernel(
         tap = step // KB + 9
         lane = (step % KB) * BK + tl.arange(0, BK)
         _, dh, dw = tap_place(tap)
-        a = rectify(load_tap(x_ptr, pixel, row, col, dh, dw, lane, P, H, W, C), UPCAST)
+        a = load_tap(active_ptr, pixel, row, col, dh, dw, lane, P, H, W, C)
         acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)
     store_output(acc, y_ptr, stats_ptr, out + 2 * size, lanes + 2 * C, pixel, live, P, C, part, slots * 3 * C, BM)
 
