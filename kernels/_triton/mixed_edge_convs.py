@@ -12,7 +12,7 @@ from .mixed_edge_taps import input_gradient_kernel, pack_kernel, taps_kernel, un
 
 TAPS = 35
 PROGRAMS = 528
-"""Programs aimed at by the weight gradient's splits: four for each multiprocessor of an H200."""
+"""Programs aimed at by the weight gradient's splits: the four that fit each multiprocessor of an H200."""
 
 
 def prepare(cell: Cell, x: Tensor, conv: tuple[Tensor, Tensor, Tensor], wanted=(False, False, False)):
@@ -28,23 +28,25 @@ class ProductTiles:
     EB: int
     NC: int
     KB: int
-    table: dict
 
     @classmethod
     def of(cls, cell: Cell, slots: int) -> "ProductTiles":
-        """Tiles from the committed table; EB * NC columns at most."""
-        table = tile_table()["products"][width(cell)]
-        lanes = min(max(power_of_two(cell.channels), 16), table["columns"])
-        edges = min(power_of_two(slots), table["columns"] // lanes)
-        return cls(edges, lanes, -(-cell.channels // lanes), table)
+        """As many columns as the committed table has, or fewer."""
+        columns = tile_table()["columns"][width(cell)]
+        lanes = min(max(power_of_two(cell.channels), 16), columns)
+        edges = min(power_of_two(slots), columns // lanes)
+        return cls(edges, lanes, -(-cell.channels // lanes))
 
     def columns(self, slots: int) -> int:
         """Blocks of columns that cover ``slots`` edges."""
         return -(-slots // self.EB) * self.KB
 
-    @property
-    def launch(self) -> dict:
-        return dict(num_warps=self.table["warps"], num_stages=self.table["stages"])
+
+def settings(product: str, cell: Cell) -> tuple[dict, dict]:
+    """Tile sizes and launch options of the ``forward``, ``input`` or ``weight`` product, from the committed table."""
+    row = tile_table()[product][width(cell)]
+    launch = {name: row[name] for name in ("num_warps", "num_stages")}
+    return {name: size for name, size in row.items() if name not in launch}, launch
 
 
 class TritonConvolutions:
@@ -74,12 +76,13 @@ class TritonConvolutions:
         """
         cell, slots = self.cell, self.cell.slots(group[0])
         t = ProductTiles.of(cell, slots)
-        rows = t.table["forward_rows"]
+        tile, launch = settings("forward", cell)
+        rows = tile["rows"]
         parts = -(-cell.pixels // rows)
         stats = active.new_empty(len(group), parts, 2, slots * 3 * cell.channels, dtype=torch.float32)
         taps_kernel[parts, t.columns(slots), len(group)](
             active, self.packed, y, stats, *self._sizes(), cell.sources, group[0], slots,
-            BM=rows, EB=t.EB, NC=t.NC, BK=t.NC, KB=t.KB, **t.launch, **self.options,
+            BM=rows, EB=t.EB, NC=t.NC, BK=t.NC, KB=t.KB, **launch, **self.options,
         )  # fmt: skip
         return stats, parts, rows
 
@@ -92,11 +95,12 @@ class TritonConvolutions:
         """The sum of the convolutions' input gradients (group, P, C), before ReLU's mask; keeps the weights'."""
         cell, slots = self.cell, self.cell.slots(group[0])
         t = ProductTiles.of(cell, slots)
-        rows = t.table["input_rows"]
+        tile, launch = settings("input", cell)
+        rows = tile["rows"]
         dx = dy.new_empty(len(group), cell.pixels, cell.channels)
         input_gradient_kernel[-(-cell.pixels // rows), t.KB, len(group)](
             dy, self.packed, dx, *self._sizes(), cell.sources, group[0], slots,
-            BM=rows, EB=t.EB, NC=t.NC, KB=t.KB, **t.launch, **self.options,
+            BM=rows, EB=t.EB, NC=t.NC, KB=t.KB, **launch, **self.options,
         )  # fmt: skip
         if self.needs_active:
             self._weights(group, active, dy)
@@ -105,8 +109,9 @@ class TritonConvolutions:
     def _weights(self, group: range, active: Tensor, dy: Tensor) -> None:
         cell, slots = self.cell, self.cell.slots(group[0])
         t = ProductTiles.of(cell, slots)
-        rows = min(max(power_of_two(cell.channels), 16), t.table["weight_rows"])
-        taps, pixels = t.table["weight_rows"] // rows, t.table["weight_pixels"]
+        tile, launch = settings("weight", cell)
+        rows = min(max(power_of_two(cell.channels), 16), tile["rows"])
+        taps, pixels = tile["rows"] // rows, tile["pixels"]
         groups = (-(-25 // taps) + -(-9 // taps) + 1) * -(-cell.channels // rows)
         blocks = -(-cell.pixels // pixels)
         programs = max(1, PROGRAMS // (groups * t.columns(slots) * len(group)))
@@ -115,7 +120,7 @@ class TritonConvolutions:
         partial = dy.new_empty(len(group), splits, slots, TAPS, cell.channels, cell.channels, dtype=torch.float32)
         weight_gradient_kernel[groups, t.columns(slots), splits * len(group)](
             active, dy, partial, *self._sizes(), slots, steps, splits,
-            TB=taps, NI=rows, EB=t.EB, NC=t.NC, BK=pixels, **t.launch, **self.options,
+            TB=taps, NI=rows, EB=t.EB, NC=t.NC, BK=pixels, **launch, **self.options,
         )  # fmt: skip
         block = 256 if cell.channels <= 16 else 1024
         unpack_kernel[len(group) * slots * TAPS, -(-(cell.channels**2) // block)](
