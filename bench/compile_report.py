@@ -1,8 +1,9 @@
-"""Ahead-of-time compilation of the mixed edge's Triton kernels, without a GPU: ``python -m bench.compile_report``.
+"""Ahead-of-time compilation of the Triton kernels, without a GPU: ``python -m bench.compile_report``.
 
-A cell runs forward and backward on meta tensors, every launch is recorded with its arguments as Triton would specialise
-them, and each distinct one is compiled for the targets. The table gives registers, stack frame (where spills live),
-tensor-core instructions and 16-byte loads. The exit status is 1 where a gate fails: see `gate`.
+A cell and a resample-and-sum run forward and backward on meta tensors, every launch is recorded with its arguments as
+Triton would specialise them, and each distinct one is compiled for the targets. The table gives registers, stack frame
+(where spills live), tensor-core instructions and 16-byte loads; before it stand the launches of a step. The exit status
+is 1 where a gate fails: see `gate` and `LAUNCHES`.
 """
 
 import argparse
@@ -19,7 +20,13 @@ os.environ["TRITON_INTERPRET"] = "0"
 import torch  # noqa: E402
 import triton  # noqa: E402
 from autopose.kernels._triton import mixed_edge as _operators  # noqa: E402, F401
-from autopose.kernels._triton import mixed_edge_cell, mixed_edge_mix, mixed_edge_reduce, mixed_edge_taps  # noqa: E402
+from autopose.kernels._triton import (  # noqa: E402
+    mixed_edge_cell,
+    mixed_edge_mix,
+    mixed_edge_reduce,
+    mixed_edge_taps,
+    resample_sum,
+)
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
@@ -29,8 +36,15 @@ BRANCHES = {16: (64, 48), 32: (32, 24), 64: (16, 12), 128: (8, 6)}
 
 PRODUCTS = ("taps_kernel", "input_gradient_kernel", "weight_gradient_kernel")
 STREAMS = (*PRODUCTS, "mix_kernel", "reduce_kernel", "spread_kernel", "gather_kernel", "pool_stats_kernel")
+STREAMS += ("forward_kernel", "backward_kernel")
 STACK = {("taps_kernel", 80): 64, ("gather_kernel", 90): 16}
 """Bytes of stack allowed. The gather needs 16 on sm_90 with Triton 3.9 (it unpacks bytes there), none with 3.6."""
+
+LAUNCHES = {(1, 1): 13, (1, 4): 46, (4, 2): 24}
+"""Most launches of a step (forward and backward with the weights' gradients) of a cell (inputs, nodes)."""
+
+RESAMPLE_LAUNCHES = 2
+"""Launches of a resample-and-sum: one forward, one backward."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +72,9 @@ class Compiled:
 
 
 def kernels() -> dict[str, object]:
-    """Every kernel of the mixed edge by name."""
+    """Every kernel by name."""
     found = {}
-    for module in (mixed_edge_mix, mixed_edge_reduce, mixed_edge_taps):
+    for module in (mixed_edge_mix, mixed_edge_reduce, mixed_edge_taps, resample_sum):
         found |= {n: k for n, k in vars(module).items() if n.endswith("_kernel") and isinstance(k, triton.JITFunction)}
     return found
 
@@ -130,6 +144,18 @@ def cell_launches(cell: tuple[int, int], channels: int, dtype: torch.dtype, taps
     return record(run)
 
 
+def resample_launches(channels: int, dtype: torch.dtype, batch: int = 64) -> list[Launch]:
+    """Launches of the resample-and-sum of the paper's four scales to that of ``channels``, forward and backward."""
+    layout = dict(dtype=dtype, device="meta", memory_format=torch.channels_last)
+    sources = [torch.empty(batch, channels, *size, **layout) for size in BRANCHES.values()]
+    weights, size = torch.empty(len(sources), device="meta"), BRANCHES[channels]
+
+    def run():
+        resample_sum.backward(resample_sum.forward(sources, weights, size), sources, weights, True)
+
+    return record(run)
+
+
 def compile_launch(launch: Launch, capability: int) -> Compiled:
     """Compile for sm_``capability`` and read the machine code's resources."""
     kernel = kernels()[launch.kernel]
@@ -178,11 +204,25 @@ def gate(launch: Launch, capability: int, made: Compiled) -> list[str]:
     return faults
 
 
+def count_launches() -> list[str]:
+    """Print the launches of a step of every kind of cell and of a resample-and-sum; return those above the ceiling."""
+    half = torch.bfloat16
+    counts = {f"cell {cell}": (len(cell_launches(cell, 16, half, "triton")), most) for cell, most in LAUNCHES.items()}
+    counts["resample_sum"] = (len(resample_launches(16, half)), RESAMPLE_LAUNCHES)
+    for name, (count, _) in counts.items():
+        print(f"launches of a step, {name}: {count}")
+    return [f"{name}: {count} launches, at most {most}" for name, (count, most) in counts.items() if count > most]
+
+
 def report(cases, capabilities) -> list[str]:
-    """Compile every distinct launch of ``cases`` = (cell, channels, dtype, taps); print rows, return the faults."""
+    """Compile every distinct launch of ``cases`` = (cell, channels, dtype, taps); print rows, return the faults.
+
+    A cell of None stands for the resample-and-sum.
+    """
     faults, seen = [], set()
     for cell, channels, dtype, taps in cases:
-        launches = dict.fromkeys(cell_launches(cell, channels, dtype, taps))
+        recorded = cell_launches(cell, channels, dtype, taps) if cell else resample_launches(channels, dtype)
+        launches = dict.fromkeys(recorded)
         for launch, capability in ((one, sm) for one in launches for sm in capabilities):
             if (launch, capability) in seen:
                 continue
@@ -200,15 +240,19 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a short list: one edge at the narrowest branch")
     quick = parser.parse_args(arguments).quick
+    faults = count_launches()
+    print()
     print("| kernel | C | dtype | sm | warps | registers | stack | shared | mma | 16-byte loads |")
     print("| --- " * 10 + "|")
     half, single = torch.bfloat16, torch.float32
     if quick:
-        faults = report([((1, 1), 16, half, "triton")], (90, 80))
-        faults += report([((1, 1), 16, torch.float16, "library")], (75,))
+        faults += report([((1, 1), 16, half, "triton"), (None, 16, half, "")], (90, 80))
+        faults += report([((1, 1), 16, torch.float16, "library"), (None, 16, torch.float16, "")], (75,))
     else:
         cells = ((1, 1), (1, 4), (4, 2))
-        faults = report([(cell, c, half, "triton") for c in BRANCHES for cell in cells], (90, 80))
+        faults += report([(cell, c, half, "triton") for c in BRANCHES for cell in cells], (90, 80))
+        faults += report([(None, c, half, "") for c in BRANCHES], (90, 80))
+        faults += report([(None, c, torch.float16, "") for c in BRANCHES], (75,))
         faults += report([((1, 4), c, t, "library") for c in BRANCHES for t in (half, single)], (90, 80))
         faults += report([((1, 4), c, torch.float16, "library") for c in BRANCHES], (75,))
     for fault in faults:

@@ -149,7 +149,7 @@ def _coefficients(
     def launch(parts, results):
         coefficients_kernel[edges, 6](
             parts, mean, var, mix, *affine, coef, *results, cell.pixels, cell.channels, cell.sources, group[0], slots,
-            parts.shape[1], eps, FIXED=fixed, AFFINE=affine[0] is not None, BT=4096 // lanes, BC=lanes, num_warps=16,
+            parts.shape[1], eps, FIXED=fixed, AFFINE=affine[0] is not None, BT=2048 // lanes, BC=lanes, num_warps=8,
         )  # fmt: skip
 
     if process_group is not None and not fixed:

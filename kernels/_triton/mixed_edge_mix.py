@@ -135,10 +135,11 @@ def pool_stats_kernel(
         pixel = start + tile * BP + tl.arange(0, BP)
         valid = (pixel < P)[:, None] & live[None, :]
         pixel = tl.minimum(pixel, P - 1)
+        place = pixel[:, None] * C + lane[None, :]
+        active = rectify(load_live(x_ptr + place, live[None, :], EVEN)).to(active_ptr.dtype.element_ty)
+        tl.store(active_ptr + member + place, active, mask=valid)
         row, col = pixel_place(pixel, H, W)
-        average, best, centre = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)
-        active = rectify(centre).to(active_ptr.dtype.element_ty)
-        tl.store(active_ptr + member + pixel[:, None] * C + lane[None, :], active, mask=valid)
+        average, best, _ = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)
         average = tl.where(valid, average - shift_avg[None, :], 0.0)
         best = tl.where(valid, best - shift_max[None, :], 0.0)
         avg1 += average

@@ -181,6 +181,7 @@ def spread_kernel(
     if ACTIVE:
         active = rectify(centre).to(active_ptr.dtype.element_ty)
         tl.store(active_ptr + member * size + at, active, mask=valid)
+    tl.store(place_ptr + at, place.to(tl.uint8), mask=valid)
     g_ptr += tl.maximum(source - S + 1, 0) * size
     davg = tl.zeros((BP, BC), tl.float32)
     dmax = tl.zeros((BP, BC), tl.float32)
@@ -201,7 +202,6 @@ def spread_kernel(
     tl.store(davg_ptr + at, davg.to(davg_ptr.dtype.element_ty), mask=valid)
     tl.store(dmax_ptr + at, dmax.to(dmax_ptr.dtype.element_ty), mask=valid)
     tl.store(dskip_ptr + at, dskip.to(dskip_ptr.dtype.element_ty), mask=valid)
-    tl.store(place_ptr + at, place.to(tl.uint8), mask=valid)
 
 
 @triton.jit(do_not_specialize=["P", "H", "W"])

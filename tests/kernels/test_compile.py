@@ -1,4 +1,4 @@
-"""The mixed edge's kernels compile for the GPUs of the benchmarks, within their gates, on a machine without one."""
+"""The kernels compile for the GPUs of the benchmarks, within their gates, on a machine without one."""
 
 import os
 import subprocess
@@ -20,4 +20,6 @@ def test_main_shapes_compile_within_their_gates():
     assert done.returncode == 0, done.stdout + done.stderr
     for kernel in ("taps_kernel", "input_gradient_kernel", "weight_gradient_kernel", "mix_kernel", "reduce_kernel"):
         assert f"| {kernel} | 16 | bf16 | 90 |" in done.stdout
-    assert "| mix_kernel | 16 | fp16 | 75 |" in done.stdout
+    for kernel in ("mix_kernel", "forward_kernel", "backward_kernel"):
+        assert f"| {kernel} | 16 | fp16 | 75 |" in done.stdout
+    assert "launches of a step, cell (1, 4): 46" in done.stdout
