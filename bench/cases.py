@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from autopose import kernels
@@ -37,12 +38,13 @@ class Case:
         return int(self.variant)
 
 
-def case_list(batches: Sequence[int]) -> list[Case]:
-    """All cases, those of the largest batch first, and of these the steps first."""
+def case_list(batches: Sequence[int], gpu: bool) -> list[Case]:
+    """All cases, those of the largest batch first, and of these the steps first; the mix kernel alone on a GPU only."""
     cases = []
     for batch in sorted(batches, reverse=True):
         for operator in ("mixed_edge", "resample_sum", *list(CELLS)[1:]):
             cases += [Case(operator, str(branch), "step", batch) for branch in range(4)]
+        cases += [Case("mix", str(branch), "forward", batch) for branch in range(4)] if gpu else []
         cases += [Case("module", f"{pattern}-soft", "step", batch) for pattern in PATTERNS]
         cases += [Case("module", f"{pattern}-hard", "step", batch) for pattern in ("all", "1010")]
         for operator in ("mixed_edge", "resample_sum"):
@@ -69,6 +71,8 @@ def build(case: Case, device: str, dtype: torch.dtype, memory_format: torch.memo
     make = _Maker(device, dtype, memory_format)
     if case.operator == "module":
         return _module(case, make, batch or case.batch)
+    if case.operator == "mix":
+        return _mix(case, make, batch or case.batch)
     if case.operator == "resample_sum":
         return _resample_sum(case, make, batch or case.batch)
     return _cell(case, make, batch or case.batch)
@@ -121,6 +125,37 @@ def _resample_sum(case: Case, make: _Maker, batch: int) -> Problem:
     moved = sum(t.numel() * t.element_size() for t in (*sources, grad))
     run = lambda which: [kernels.resample_sum(sources, weights, size, implementation=which)]  # noqa: E731
     return Problem(run, [*sources, weights], [grad], tensor_bytes=moved)
+
+
+def _mix(case: Case, make: _Maker, batch: int) -> Problem:
+    """The last node of an individual cell from the raw outputs of its four edges, normalisation folded in."""
+    (_, nodes), c, size = CELLS["individual_cell"], CHANNELS[case.branch], SIZES[case.branch]
+    edges, first = nodes * (nodes + 1) // 2, nodes * (nodes - 1) // 2
+    states = make.activation(nodes * batch, c, *size).detach().permute(0, 2, 3, 1).reshape(nodes, batch, *size, c)
+    planes = make.activation(edges * 3 * batch, c, *size).detach().permute(0, 2, 3, 1).reshape(edges, 3, -1, c)
+    coef, weights = make.parameter(make.normal(edges, 5, 2, c)).detach(), make.parameter(make.normal(edges, 6)).detach()
+    written = torch.cat([states[1:], torch.empty_like(states[:1])])
+
+    def fused() -> Tensor:
+        from autopose.kernels._triton.launch import Cell
+        from autopose.kernels._triton.mixed_edge_cell import mix_node
+
+        mix_node(Cell(1, nodes, batch, *size, c), nodes - 1, states[:1], written, planes, coef, weights)
+        return written[-1]
+
+    def reference() -> Tensor:
+        total = 0
+        for edge, x in enumerate(states, first):
+            x = x.permute(0, 3, 1, 2)
+            raw = [y.view(batch, *size, c).permute(0, 3, 1, 2) for y in planes[edge]]
+            raw += [F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), F.max_pool2d(x, 3, 1, 1)]
+            for y, (scale, shift) in zip(raw, coef[edge].to(x.dtype).view(5, 2, c, 1, 1), strict=True):
+                total = total + y * scale + shift
+            total = total + x * weights[edge, 5].to(x.dtype)
+        return total.permute(0, 2, 3, 1)
+
+    moved = (nodes * 4 + 1) * batch * c * size[0] * size[1] * planes.element_size()
+    return Problem(lambda which: [reference() if which == "reference" else fused()], [], [], tensor_bytes=moved)
 
 
 def _module(case: Case, make: _Maker, batch: int) -> Problem:

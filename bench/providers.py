@@ -65,6 +65,8 @@ def providers(case: Case, gpu: bool, full: bool) -> tuple[Provider, ...]:
         return CPU + (COMPILED_CPU if full and small else ())
     # The one-op path of a module takes its choice from the host, which a graph cannot capture.
     listed = tuple(p for p in GPU if p.launch != "graph" or not case.variant.endswith("hard"))
+    if case.operator == "mix":
+        return tuple(p for p in listed if p.implementation != "aten")
     return listed + (COMPILED if full or (small and case.batch == 64) else ())
 
 

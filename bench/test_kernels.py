@@ -19,7 +19,7 @@ FAILURES = (RuntimeError, ValueError, AssertionError, NotImplementedError, TypeE
 """What a provider that cannot run raises; its row says so and the others are still timed."""
 
 
-@pytest.mark.parametrize("case", case_list(BATCHES), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", case_list(BATCHES, GPU), ids=lambda case: case.name)
 def test_speed(case, benchmark, results, hardware, ceilings, deadline, request):
     if time.monotonic() > deadline:
         pytest.skip("the time for the benchmark is used up")

@@ -29,10 +29,10 @@ def forward(
         taps = convs.prepare(cell, inputs, conv)
         for group in cell.groups(taps.grouped):
             if group[0] >= cell.sources:
-                _mix(cell, group[0] - cell.sources, inputs, nodes, y, coef, mix)
+                mix_node(cell, group[0] - cell.sources, inputs, nodes, y, coef, mix)
             stats = _statistics(cell, group, _states(inputs, nodes, group), taps, y, fixed[0] is None)
             _normalise(cell, group, stats, mix, affine, fixed, out, eps, process_group)
-        _mix(cell, num_nodes - 1, inputs, nodes, y, coef, mix)
+        mix_node(cell, num_nodes - 1, inputs, nodes, y, coef, mix)
     return nodes, y, mean, var
 
 
@@ -69,7 +69,11 @@ def _states(inputs: Tensor, nodes: Tensor, group: range) -> Tensor:
     return stacked[first : first + len(group)]
 
 
-def _mix(cell: Cell, node: int, inputs: Tensor, nodes: Tensor, y: Tensor, coef: Tensor, mix: Tensor) -> None:
+def mix_node(cell: Cell, node: int, inputs: Tensor, nodes: Tensor, y: Tensor, coef: Tensor, mix: Tensor) -> None:
+    """Write node ``node`` of ``nodes`` (M, N, H, W, C): Eq. 3 with BN and mixing weights folded into ``coef``.
+
+    Other shapes: inputs (S, N, H, W, C), y (E, 3, P, C), coef (E, 5, 2, C) float32, mix (E, 6).
+    """
     tiles = Tiles.of(cell)
     mix_kernel[tiles.parts, tiles.blocks](
         inputs, nodes, y, coef, mix, node, cell.sources, cell.pixels, cell.height, cell.width, cell.channels,

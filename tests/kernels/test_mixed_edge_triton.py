@@ -270,6 +270,17 @@ def test_not_a_number_goes_where_pytorch_sends_it(monkeypatch):
     assert torch.allclose(found[1], truth[1], rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
+def test_the_benchmark_checks_the_mix_kernel_by_itself():
+    from bench.cases import Case as BenchCase
+    from bench.providers import Provider, Truth
+
+    truth = Truth(BenchCase("mix", "3", "forward", 2), DEVICE.type)
+    for half in (False, True):
+        name = "bfloat16" if half else "float32"
+        found = truth._errors(Provider(name, "fused", half=half), torch.bfloat16 if half else torch.float32)
+        assert found[0] < (1e-2 if half else 1e-6), f"{name}: {found}"
+
+
 def _small():
     leaves, _, _ = _problem(Case((2, 3, 2, 2), affine=True))
     stacked = leaves[0].permute(0, 2, 3, 1).contiguous().unsqueeze(0)
