@@ -24,14 +24,24 @@ def image(matrix: Tensor, like: Tensor) -> Tensor:
     return matrix.view(n, h, w, -1).permute(0, 3, 1, 2)
 
 
+def weights_outweigh(x: Tensor, weight: Tensor) -> bool:
+    """Whether on a CPU an edge's weight (C, C, k, k) is heavier than x (N, C, H, W), as on coarse branches.
+
+    The library puts weights into the format of x at every call, and their gradient back. Weights lie contiguous: where
+    they are the heavier, x is put into their format instead. A 1 x 1 weight is in both formats at once.
+    """
+    plain = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    return plain and weight.shape[-1] > 1 and x.numel() < weight[0].numel() * x.shape[1]
+
+
 class EdgeConvolution:
     """The k x k convolutions of a cell's edges, weight (edges, C, C, k, k), run for all edges of one source at once.
 
     The weights of an edge may lie in memory as (C, C, k, k) or, as the library prefers them, as (C, k, k, C).
 
     Where pixels are few and weights many (coarse branches at small batches) the library spends more time on putting
-    weights and their gradients into its own layout than on the sums; there every edge is a matrix product over
-    copied neighbourhoods.
+    weights and their gradients into its own layout than on the sums; there it convolves in the format of the weights
+    (`weights_outweigh`), or, at the extreme, every edge is a matrix product over copied neighbourhoods.
     """
 
     def __init__(self, weight: Tensor, like: Tensor, gradient: bool = False):
@@ -40,6 +50,7 @@ class EdgeConvolution:
         self.rows = self._matrices(weight)
         self.gradient = empty_gradient(weight) if gradient else None
         self.gradient_rows = self._matrices(self.gradient) if gradient else None
+        self.outweighed = not self.taps_first and weights_outweigh(like, weight[0])
         self.by_product = (
             like.device.type == "cpu"
             and like.dtype in (torch.float32, torch.float64)
@@ -48,8 +59,8 @@ class EdgeConvolution:
 
     def forward(self, x: Tensor, edges: Sequence[int]) -> Tensor:
         """(P, edges * C): x (N, C, H, W) convolved with the weights of ``edges``."""
-        if not self.by_product:
-            y = F.conv2d(x, self._gather(edges), padding=self.k // 2)
+        if not self._multiplies(edges):
+            y = F.conv2d(self._placed(x), self._gather(edges), padding=self.k // 2)
             return pixels(y.contiguous(memory_format=CHANNELS_LAST))
         columns, y = self._columns(x), x.new_empty(x.numel() // self.channels, len(edges) * self.channels)
         for edge, out in zip(edges, y.split(self.channels, 1), strict=True):
@@ -58,14 +69,22 @@ class EdgeConvolution:
 
     def backward(self, grad: Tensor, x: Tensor, edges: Sequence[int], need_input: bool) -> Tensor | None:
         """The gradient (P, C) of x for that of the output, (P, edges * C); the weights' goes into ``gradient``."""
-        if self.by_product:
+        if self._multiplies(edges):
             return self._product_backward(grad, x, edges, need_input)
         mask = [need_input, self.gradient is not None, False]
         back, geometry = torch.ops.aten.convolution_backward, ([1, 1], [self.k // 2] * 2, [1, 1], False, [0, 0], 1)
-        dx, dw, _ = back(image(grad, x), x, self._gather(edges), None, *geometry, mask)
+        dx, dw, _ = back(image(grad, x), self._placed(x), self._gather(edges), None, *geometry, mask)
         if self.gradient is not None:
             torch._foreach_copy_([self.gradient_rows[edge] for edge in edges], list(self._split(dw)))
         return pixels(dx.contiguous(memory_format=CHANNELS_LAST)) if need_input else None
+
+    def _multiplies(self, edges: Sequence[int]) -> bool:
+        """Whether matrix products convolve: they copy neighbourhoods once for all edges, a lone one gains nothing."""
+        return self.by_product and (len(edges) > 1 or self.k == 1)
+
+    def _placed(self, x: Tensor) -> Tensor:
+        """x (N, C, H, W) in the format that moves less: its own, or that of the weights."""
+        return x.contiguous() if self.outweighed else x
 
     def _product_backward(self, grad, x, edges, need_input) -> Tensor | None:
         rows = list(zip(edges, grad.split(self.channels, 1), strict=True))

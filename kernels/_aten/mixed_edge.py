@@ -1,4 +1,7 @@
-"""Mixed edges of a cell from restructured ATen calls, registered whole: forward and backward are one operator each."""
+"""Mixed edges of a cell from restructured ATen calls, registered whole: forward and backward are one operator each.
+
+A cell of a single edge has nothing to share between edges and is left to autograd (`lone_edge`).
+"""
 
 from collections.abc import Sequence
 
@@ -8,6 +11,7 @@ from torch import Tensor
 from ..dispatch import memory_format
 from .cell import Source, accumulator, backward, forward
 from .convolution import CHANNELS_LAST, empty_gradient
+from .lone_edge import lone_edge, suits
 from .tables import Layout, Tables
 
 NUM_SAVED = 5
@@ -31,6 +35,8 @@ def mixed_edges(
 
     Other arguments as the public function's.
     """
+    if suits(inputs, num_nodes):
+        return lone_edge(inputs[0], (conv1, conv3, conv5), mix, norm_weight, norm_bias, statistics, eps, process_group)
     mean, var = (None, None) if statistics is None else statistics
     group = "" if process_group is None else process_group.group_name
     nodes = list(_forward(

@@ -74,5 +74,7 @@ def synchronised_batch_norm(x, weight, bias, running_mean, running_var, momentum
             running_var.lerp_((var * count / (count - 1)).to(running_var.dtype), momentum)
     y = centred * torch.rsqrt(var + eps).view(shape)
     if weight is not None:
-        y = y * weight.view(shape) + bias.view(shape)
+        y = y * weight.view(shape)
+    if bias is not None:
+        y = y + bias.view(shape)
     return y.to(x.dtype)

@@ -15,6 +15,7 @@ from tests.numerics import check_close
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 CASES = {
     "one edge": CellCase((2, 3, 5, 7)),
+    "one affine edge": CellCase((2, 4, 3, 2), affine=True, format="channels_last"),
     "individual cell": CellCase((2, 4, 6, 5), 1, 4),
     "aggregation cell": CellCase((2, 4, 6, 5), 4, 2),
     "affine": CellCase((2, 4, 5, 3), 2, 2, affine=True),
@@ -208,20 +209,25 @@ def test_refused(name):
 def _two_processes(rank: int, path: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
     torch.set_num_threads(1)
-    case = CellCase((4, 3, 4, 5), 1, 2, affine=True)
+    for num_nodes, affine in ((2, True), (1, True), (1, False)):
+        _halves_equal_whole(rank, CellCase((4, 3, 4, 5), 1, num_nodes, affine=affine))
+    dist.destroy_process_group()
+
+
+def _halves_equal_whole(rank: int, case: CellCase) -> None:
+    nodes = case.num_nodes
     truth = run(case, "reference")
     part = slice(2 * rank, 2 * rank + 2)
     half = case.to()
     half.inputs = [x.detach()[part].clone().requires_grad_() for x in case.inputs]
     half.grads = [g[part] for g in case.grads]
     found = run(half, "fused", process_group=dist.group.WORLD)
-    split = [*truth[:2], truth[4]]
-    assert_exact([*found[:2], found[4]], [t[part] for t in split])
-    assert_exact(found[2:4], truth[2:4])
-    for gradient in found[5:]:
+    of_images, of_all = [*range(nodes), nodes + 2], slice(nodes + 3, None)
+    assert_exact([found[i] for i in of_images], [truth[i][part] for i in of_images])
+    assert_exact(found[nodes : nodes + 2], truth[nodes : nodes + 2])
+    for gradient in found[of_all]:
         dist.all_reduce(gradient)
-    assert_exact(found[5:], truth[5:])
-    dist.destroy_process_group()
+    assert_exact(found[of_all], truth[of_all])
 
 
 def test_statistics_of_two_processes(tmp_path):

@@ -47,6 +47,27 @@ def test_equals_reference(name, mix, affine, training, poison):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize("shape", [(2, 4, 12, 10), (2, 8, 5, 7), (2, 8, 3, 2)], ids=["light", "5x5 heavy", "heavy"])
+@pytest.mark.parametrize("name", ["all 3x3", "mostly 5x5"])
+def test_weights_lighter_and_heavier_than_activations(name, shape, channels_last):
+    results = []
+    for implementation in ("fused", "reference"):
+        case, convs, mix, _ = arguments(OPS[name], shape=shape, mix=True)
+        inputs = case.inputs
+        if channels_last:
+            inputs = [x.detach().contiguous(memory_format=torch.channels_last).requires_grad_() for x in inputs]
+        nodes = kernels.single_edges(inputs, 4, OPS[name], *convs, mix, implementation=implementation)
+        assert all(node.stride() == inputs[0].stride() for node in nodes)
+        # As the cell does: gradients arrive as slices.
+        loss = (torch.cat(nodes, 1) * torch.cat(case.grads, 1)).sum()
+        leaves = [t for t in (*inputs, *convs, mix) if t is not None]
+        grads = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
+        results.append([*(node.detach() for node in nodes), *grads])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
 @pytest.mark.parametrize("shape", [(3, 2, 1, 1), (2, 1, 5, 7), (1, 130, 3, 2)], ids=str)
 def test_odd_sizes(shape):
     found, truth = (run(OPS["one of each"], name, shape=shape, running=False) for name in ("fused", "reference"))

@@ -1,0 +1,46 @@
+"""A single mixed edge on a CPU: N images, C channels, H x W pixels.
+
+What the cell's operator saves are passes that several edges of a source share; what it costs is a fixed time a call,
+about a tenth of one edge. An edge by itself is therefore composed of library calls under autograd. It is faster than
+the reference by the mixing weights, which are folded into the normalisations, forward and backward.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .norm import EdgeNorm
+from .operations import NodeSum, Operand
+
+
+def suits(inputs: Sequence[Tensor], num_nodes: int) -> bool:
+    """Whether a cell is one edge on a CPU, of a dtype in which sums may be kept."""
+    x = inputs[0]
+    return len(inputs) == num_nodes == 1 and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+
+
+def lone_edge(
+    x: Tensor,
+    convs: Sequence[Tensor],
+    mix: Tensor,
+    norm_weight: Tensor | None,
+    norm_bias: Tensor | None,
+    statistics: tuple[Tensor, Tensor] | None,
+    eps: float,
+    process_group,
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """([node], mean (1, 5, C), biased var (1, 5, C)); arguments as those of `mixed_edges` with E = 1."""
+    channels, training = x.shape[1], statistics is None
+    mean, var = (None, None) if training else (t[0] for t in statistics)
+    weight, bias = (None if t is None else t[0] for t in (norm_weight, norm_bias))
+    norm = EdgeNorm(channels, weight, bias, mean, var, mix[0, :5], training, training, eps, process_group)
+    operand = Operand(x)
+    outputs = [operand.convolve(weights[0]) for weights in convs] + [operand.pool(op) for op in (3, 4)]
+    terms = [y for op, raw in enumerate(outputs) for y in norm(raw, [op])]
+    node = NodeSum.apply(x, *terms, x * mix[0, 5])
+    if training:
+        mean, var = (torch.stack(rows) for rows in zip(*norm.batch.values(), strict=True))
+        count = x.numel() // channels * (1 if process_group is None else process_group.size())
+        var = var * ((count - 1) / count)
+    return [node], mean.unsqueeze(0), var.unsqueeze(0)
