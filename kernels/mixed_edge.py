@@ -83,6 +83,7 @@ def mixed_edges(
     convs = (conv1, conv3, conv5)
     if chosen != "triton":  # Triton's kernels cast while they pack the weights.
         convs = [w.to(dtype) for w in convs]
+        options["collect"] = running_mean is not None
     statistics = None if training else (running_mean, running_var)
     nodes, mean, var = fused(
         inputs, num_nodes, *convs, mix, norm_weight=norm_weight, norm_bias=norm_bias, statistics=statistics, **options

@@ -29,16 +29,22 @@ def lone_edge(
     statistics: tuple[Tensor, Tensor] | None,
     eps: float,
     process_group,
-) -> tuple[list[Tensor], Tensor, Tensor]:
-    """([node], mean (1, 5, C), biased var (1, 5, C)); arguments as those of `mixed_edges` with E = 1."""
+    collect: bool,
+) -> tuple[list[Tensor], Tensor | None, Tensor | None]:
+    """([node], mean (1, 5, C), biased var (1, 5, C)); arguments as those of `mixed_edges` with E = 1.
+
+    Without ``collect`` the batch's statistics are not returned.
+    """
     channels, training = x.shape[1], statistics is None
     mean, var = (None, None) if training else (t[0] for t in statistics)
     weight, bias = (None if t is None else t[0] for t in (norm_weight, norm_bias))
-    norm = EdgeNorm(channels, weight, bias, mean, var, mix[0, :5], training, training, eps, process_group)
+    norm = EdgeNorm(channels, weight, bias, mean, var, mix[0, :5], training, collect, eps, process_group)
     operand = Operand(x)
     outputs = [operand.convolve(weights[0]) for weights in convs] + [operand.pool(op) for op in (3, 4)]
     terms = [y for op, raw in enumerate(outputs) for y in norm(raw, [op])]
     node = NodeSum.apply(x, *terms, x * mix[0, 5])
+    if training and not collect:
+        return [node], None, None
     if training:
         mean, var = (torch.stack(rows) for rows in zip(*norm.batch.values(), strict=True))
         count = x.numel() // channels * (1 if process_group is None else process_group.size())

@@ -1,6 +1,6 @@
 """Mixed edges of a cell from restructured ATen calls, registered whole: forward and backward are one operator each.
 
-A cell of a single edge has nothing to share between edges and is left to autograd (`lone_edge`).
+On a CPU a cell of a single edge has nothing to share between edges and is left to autograd (`lone_edge`).
 """
 
 from collections.abc import Sequence
@@ -30,13 +30,15 @@ def mixed_edges(
     statistics: tuple[Tensor, Tensor] | None = None,
     eps: float = 1e-5,
     process_group=None,
-) -> tuple[list[Tensor], Tensor, Tensor]:
+    collect: bool = True,
+) -> tuple[list[Tensor], Tensor | None, Tensor | None]:
     """(nodes, mean (E, 5, C), biased var (E, 5, C)); ``statistics``, if given, are used instead of the batch's.
 
-    Other arguments as the public function's.
+    Without ``collect`` the batch's may be None. Other arguments as the public function's.
     """
     if suits(inputs, num_nodes):
-        return lone_edge(inputs[0], (conv1, conv3, conv5), mix, norm_weight, norm_bias, statistics, eps, process_group)
+        convs, norm = (conv1, conv3, conv5), (norm_weight, norm_bias)
+        return lone_edge(inputs[0], convs, mix, *norm, statistics, eps, process_group, collect)
     mean, var = (None, None) if statistics is None else statistics
     group = "" if process_group is None else process_group.group_name
     nodes = list(_forward(
