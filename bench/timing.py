@@ -23,7 +23,7 @@ class Interleaved:
     """Times several functions in turn, a call of each a round, so that a busy machine slows all of them alike."""
 
     def __init__(self, functions: Mapping[str, Callable[[], object]], gpu: bool):
-        self.functions, self.gpu = functions, gpu
+        self.functions, self.gpu, self.rounds = functions, gpu, 0
         self.seconds: dict[str, list[float]] = {name: [] for name in functions}
 
     def warm_up(self, calls: int) -> None:
@@ -34,8 +34,10 @@ class Interleaved:
             torch.cuda.synchronize()
 
     def round(self) -> None:
-        """One timed call of every function."""
-        for name, function in self.functions.items():
+        """One timed call of every function, every second time in reverse: none always follows the same other."""
+        self.rounds += 1
+        order = list(self.functions.items())
+        for name, function in order if self.rounds % 2 else reversed(order):
             self.seconds[name].append(self._on_gpu(function) if self.gpu else self._on_cpu(function))
 
     def timings(self) -> dict[str, Timing]:

@@ -148,12 +148,12 @@ def _coefficients(
         tiles.repeat, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
     )  # fmt: skip
     coef = mean.new_empty(len(group), slots, 5, 3, cell.channels)
-    lanes = min(max(power_of_two(cell.channels), 16), 128)
+    lanes = min(max(power_of_two(cell.channels), 16), 64)
 
     def launch(parts, results):
         coefficients_kernel[edges, 6](
             parts, mean, var, mix, *affine, coef, *results, cell.pixels, cell.channels, cell.sources, group[0], slots,
-            parts.shape[1], eps, FIXED=fixed, AFFINE=affine[0] is not None, BT=2048 // lanes, BC=lanes, num_warps=8,
+            parts.shape[1], eps, FIXED=fixed, AFFINE=affine[0] is not None, BT=2048 // lanes, BC=lanes,
         )  # fmt: skip
 
     if process_group is not None and not fixed:
