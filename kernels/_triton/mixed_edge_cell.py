@@ -189,5 +189,5 @@ def _differentiate(cell: Cell, group: range, x, y, grad, coef, mix, taps, dx, fi
     through = taps.backward(group, active, dy)
     gather_kernel[grid](
         x, through[0], through[-1], through[len(through) // 2], davg, dmax, dskip, place, dx, dx, *sizes,
-        CONVS=len(through), ADD=group[0] >= cell.sources, BP=tiles.rows, BC=tiles.lanes,
+        CONVS=len(through), ADD=group[0] >= cell.sources, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
     )  # fmt: skip

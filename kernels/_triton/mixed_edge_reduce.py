@@ -207,7 +207,7 @@ def spread_kernel(
 @triton.jit(do_not_specialize=["P", "H", "W"])
 def gather_kernel(
     x_ptr, first_ptr, second_ptr, third_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, base_ptr, dx_ptr, P, H, W, C,
-    CONVS: tl.constexpr, ADD: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
+    CONVS: tl.constexpr, ADD: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
 ):  # fmt: skip
     """dx (P, C) of a group's sources: ReLU's mask on CONVS convolutions' gradients, both pools and the identity.
 
@@ -227,26 +227,28 @@ def gather_kernel(
     dx_ptr += member
     pixel = tl.program_id(0) * BP + tl.arange(0, BP)
     lane = tl.program_id(1) * BC + tl.arange(0, BC)
-    valid = (pixel < P)[:, None] & (lane < C)[None, :]
+    live = (lane < C)[None, :]
+    valid = (pixel < P)[:, None] & live
+    pixel = tl.minimum(pixel, P - 1)
     at = pixel[:, None] * C + lane[None, :]
     row, col = pixel_place(pixel, H, W)
-    total = tl.load(first_ptr + at, mask=valid, other=0.0).to(tl.float32)
+    total = load_live(first_ptr + at, live, EVEN)
     if CONVS == 3:
-        total += tl.load(second_ptr + at, mask=valid, other=0.0).to(tl.float32)
-        total += tl.load(third_ptr + at, mask=valid, other=0.0).to(tl.float32)
-    x = tl.load(x_ptr + at, mask=valid, other=0.0).to(tl.float32)
-    total = tl.where(x <= 0.0, 0.0, total)
-    total += tl.load(dskip_ptr + at, mask=valid, other=0.0).to(tl.float32)
+        total += load_live(second_ptr + at, live, EVEN)
+        total += load_live(third_ptr + at, live, EVEN)
+    total = tl.where(load_live(x_ptr + at, live, EVEN) <= 0.0, 0.0, total)
+    total += load_live(dskip_ptr + at, live, EVEN)
     for tap in tl.static_range(9):
         dh = tap // 3 - 1
         dw = tap % 3 - 1
-        inside = (row + dh >= 0) & (row + dh < H) & (col + dw >= 0) & (col + dw < W)
-        mask = inside[:, None] & valid
-        near = (pixel + dh * W + dw)[:, None] * C + lane[None, :]
-        total += tl.load(davg_ptr + near, mask=mask, other=0.0).to(tl.float32)
-        place = tl.load(place_ptr + near, mask=mask, other=255).to(tl.int32)
-        dmax = tl.load(dmax_ptr + near, mask=mask, other=0.0).to(tl.float32)
-        total += tl.where(place == 8 - tap, dmax, 0.0)
+        near_h = tl.minimum(tl.maximum(row + dh, 0), H - 1) - row
+        near_w = tl.minimum(tl.maximum(col + dw, 0), W - 1) - col
+        inside = ((near_h == dh) & (near_w == dw))[:, None]
+        near = (pixel + near_h * W + near_w)[:, None] * C + lane[None, :]
+        place = tl.load(place_ptr + near) if EVEN else tl.load(place_ptr + near, mask=live)
+        taken = inside & (place == 8 - tap)
+        total += tl.where(inside, load_live(davg_ptr + near, live, EVEN), 0.0)
+        total += tl.where(taken, load_live(dmax_ptr + near, live, EVEN), 0.0)
     if ADD:
-        total += tl.load(base_ptr + at, mask=valid, other=0.0).to(tl.float32)
+        total += load_live(base_ptr + at, live, EVEN)
     tl.store(dx_ptr + at, total.to(dx_ptr.dtype.element_ty), mask=valid)
