@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .norm import EdgeNorm
-from .operations import NodeSum, Operand
+from .operations import Operand, node_sum
 
 
 def suits(inputs: Sequence[Tensor], num_nodes: int) -> bool:
@@ -42,7 +42,7 @@ def lone_edge(
     operand = Operand(x)
     outputs = [operand.convolve(weights[0]) for weights in convs] + [operand.pool(op) for op in (3, 4)]
     terms = [y for op, raw in enumerate(outputs) for y in norm(raw, [op])]
-    node = NodeSum.apply(x, *terms, x * mix[0, 5])
+    node = node_sum([*terms, x * mix[0, 5]], x)
     if training and not collect:
         return [node], None, None
     if training:

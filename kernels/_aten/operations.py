@@ -1,5 +1,7 @@
 """The operations of one source as ATen calls under autograd, and their sum in a node."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,25 +36,27 @@ class Operand:
         return F.max_pool2d(self.x, 3, 1, 1)
 
 
-class NodeSum(torch.autograd.Function):
-    """The sum of terms (N, C, H, W), in place from the third on.
+def node_sum(terms: Sequence[Tensor], like: Tensor) -> Tensor:
+    """The sum of terms (N, C, H, W), in place from the third on, in the memory format of ``like``."""
+    total = terms[0] if len(terms) == 1 else terms[0] + terms[1]
+    for term in terms[2:]:
+        total += term
+    wanted = memory_format(like)
+    return _DenseGradient.apply(total.contiguous(memory_format=wanted), wanted)
 
-    The gradient of a node is often a slice of that of the cell's concatenated nodes, on which the library's
-    normalisation and pools are slow; here it is made dense, once for all terms.
+
+class _DenseGradient(torch.autograd.Function):
+    """The identity, which makes a node's gradient dense, once for all terms.
+
+    It is often a slice of that of the cell's concatenated nodes, on which the library's normalisation and pools are
+    slow.
     """
 
     @staticmethod
-    def forward(ctx, like: Tensor, *terms: Tensor) -> Tensor:
-        """``like`` gives the memory format."""
-        ctx.count, ctx.memory_format = len(terms), memory_format(like)
-        if len(terms) == 1:
-            total = terms[0].contiguous(memory_format=ctx.memory_format)
-            return total.view_as(total) if total is terms[0] else total
-        total = terms[0] + terms[1]
-        for term in terms[2:]:
-            total += term
-        return total.contiguous(memory_format=ctx.memory_format)
+    def forward(ctx, x: Tensor, wanted: torch.memory_format) -> Tensor:
+        ctx.wanted = wanted
+        return x.view_as(x)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        return None, *(grad.contiguous(memory_format=ctx.memory_format),) * ctx.count
+        return grad.contiguous(memory_format=ctx.wanted), None

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .convolution import weights_outweigh
 from .norm import EdgeNorm
-from .operations import NodeSum, Operand
+from .operations import Operand, node_sum
 
 IDENTITY = 5
 
@@ -57,7 +57,7 @@ def single_edges(
     states = list(inputs)
     for source in range(len(inputs) + num_nodes):
         if source >= len(inputs):
-            states.append(NodeSum.apply(first, *terms[source - len(inputs)]))
+            states.append(node_sum(terms[source - len(inputs)], first))
             terms[source - len(inputs)].clear()
         operand = Operand(states[source])
         for op, edges in cell.groups.get(source, {}).items():
