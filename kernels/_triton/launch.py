@@ -14,8 +14,7 @@ from torch import Tensor
 ELEMENTS = 1024
 """Elements of a tile of the pointwise kernels: one 16-byte load of half precision a thread with four warps."""
 
-PARTS = 1024
-"""Programs aimed at by the kernels that reduce over pixels."""
+TILES = Path(__file__).parent / "tiles.json"
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ if interpreting() and tuple(int(part) for part in triton.__version__.split(".")[
 @lru_cache
 def tile_table() -> dict:
     """The committed tile sizes, ``tiles.json``."""
-    return json.loads((Path(__file__).parent / "tiles.json").read_text(encoding="utf-8"))
+    return json.loads(TILES.read_text(encoding="utf-8"))
 
 
 @lru_cache

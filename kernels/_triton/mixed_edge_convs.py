@@ -103,10 +103,11 @@ class TritonConvolutions:
             BM=rows, EB=t.EB, NC=t.NC, KB=t.KB, **launch, **self.options,
         )  # fmt: skip
         if self.needs_active:
-            self._weights(group, active, dy)
+            self.weights(group, active, dy)
         return [dx]
 
-    def _weights(self, group: range, active: Tensor, dy: Tensor) -> None:
+    def weights(self, group: range, active: Tensor, dy: Tensor) -> None:
+        """Gradients of the weights of a group's edges, for those of the raw outputs, dy (group, slots, 3, P, C)."""
         cell, slots = self.cell, self.cell.slots(group[0])
         t = ProductTiles.of(cell, slots)
         tile, launch = settings("weight", cell)

@@ -281,6 +281,21 @@ def test_the_benchmark_checks_the_mix_kernel_by_itself():
         assert found[0] < (1e-2 if half else 1e-6), f"{name}: {found}"
 
 
+@pytest.mark.parametrize("product", ["forward", "input", "weight"])
+def test_tuning_keeps_the_right_candidates_and_the_table(product, capsys):
+    from autopose.kernels._triton.launch import tile_table
+
+    from bench import tune
+
+    row = tile_table()[product]["16"]
+    before = dict(row)
+    run = tune.products(16, (2, 3), 1, DEVICE.type)[product]
+    tried = [s for s in tune.candidates(product) if (s["num_warps"], s["num_stages"]) == (4, 1)][:1]
+    found = tune.tune(product, run, row, tried, gpu=GPU)
+    assert row == before and len(found) == len(tried) + (before not in tried)
+    assert all(ms > 0 for ms in found.values()) and not capsys.readouterr().err
+
+
 def _small():
     leaves, _, _ = _problem(Case((2, 3, 2, 2), affine=True))
     stacked = leaves[0].permute(0, 2, 3, 1).contiguous().unsqueeze(0)
