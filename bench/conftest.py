@@ -1,7 +1,7 @@
 """Options and the report of the kernels' benchmark.
 
 ``OUT``: folder of the results (default bench/results). ``AUTOPOSE_BENCH_SECONDS``: no new case begins after so many
-seconds (default 270). ``AUTOPOSE_BENCH_APPEND=1``: rows are added to the results that are there.
+seconds (default 450). ``AUTOPOSE_BENCH_APPEND=1``: rows are added to the results that are there.
 """
 
 import importlib.util
@@ -60,7 +60,7 @@ def ceilings():
 @pytest.fixture(scope="session")
 def deadline() -> float:
     """When, on time.monotonic's clock, no new case begins."""
-    return time.monotonic() + float(os.environ.get("AUTOPOSE_BENCH_SECONDS", "270"))
+    return time.monotonic() + float(os.environ.get("AUTOPOSE_BENCH_SECONDS", "450"))
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -14,7 +14,7 @@ GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
 BATCHES = (16, 64) if GPU else (2,)
 SECONDS_A_CASE = 1.0 if GPU else 2.5
-ROUNDS = (3, 50)
+ROUNDS = (5, 50)
 FAILURES = (RuntimeError, ValueError, AssertionError, NotImplementedError, TypeError)
 """What a provider that cannot run raises; its row says so and the others are still timed."""
 

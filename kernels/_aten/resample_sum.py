@@ -9,7 +9,8 @@ from torch import Tensor
 def resample_sum(inputs: Sequence[Tensor], weights: Tensor | None, size: tuple[int, int]) -> Tensor:
     """sum_b w_b * resample(H_b); arguments as the public function's."""
     total, owned = None, False
-    for index, x in enumerate(inputs):
+    for index, source in enumerate(inputs):
+        x = source
         shrink = max(have // want for have, want in zip(x.shape[2:], size, strict=True))
         if shrink > 1:
             x = F.avg_pool2d(x, shrink)
@@ -18,7 +19,7 @@ def resample_sum(inputs: Sequence[Tensor], weights: Tensor | None, size: tuple[i
         if tuple(x.shape[2:]) != tuple(size):
             x = F.interpolate(x, size=size, mode="nearest")
         if total is None:
-            total = x
+            total, owned = x, x is not source
         elif owned:
             total += x
         else:
