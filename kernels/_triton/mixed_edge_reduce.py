@@ -8,7 +8,7 @@ A * g + B * y + D, where A = mix * weight * r, B = -A * r^2 * sum(g (y - mu)) / 
 import triton
 import triton.language as tl
 
-from .mixed_edge_mix import edge_number, load_live, pixel_place, pool_window, pool_window_place, rectify, window_size
+from .mixed_edge_window import edge_number, load_live, pixel_place, pool_window, pool_window_place, rectify, window_size
 
 
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots", "tiles"])

@@ -9,7 +9,7 @@ precision as integers, so it is given float32. PRECISION is that of float32 prod
 import triton
 import triton.language as tl
 
-from .mixed_edge_mix import edge_number, pixel_place
+from .mixed_edge_window import edge_number, pixel_place
 
 
 @triton.jit
