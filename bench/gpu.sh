@@ -39,7 +39,7 @@ part tests_cells 190 $triton_tests -k "not paper" & pids+=($!)
 part tests_others 190 tests/kernels --ignore $triton_tests & pids+=($!)
 for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
 
-bench resample_sum 20 -k "resample_sum or mix-"
+bench resample_sum 25 -k "resample_sum or mix-"
 bench cells 60 -k "mixed_edge or cell"
 bench modules 100 -k module
 exit "$failed"
