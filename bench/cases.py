@@ -134,13 +134,15 @@ def _mix(case: Case, make: _Maker, batch: int) -> Problem:
     states = make.activation(nodes * batch, c, *size).detach().permute(0, 2, 3, 1).reshape(nodes, batch, *size, c)
     planes = make.activation(edges * 3 * batch, c, *size).detach().permute(0, 2, 3, 1).reshape(edges, 3, -1, c)
     coef, weights = make.parameter(make.normal(edges, 5, 2, c)).detach(), make.parameter(make.normal(edges, 6)).detach()
-    written = torch.cat([states[1:], torch.empty_like(states[:1])])
+    written, launches = torch.cat([states[1:], torch.empty_like(states[:1])]), []
 
     def fused() -> Tensor:
         from autopose.kernels._triton.launch import Cell
-        from autopose.kernels._triton.mixed_edge_cell import mix_node
+        from autopose.kernels._triton.mixed_edge_cell import node_launch
 
-        mix_node(Cell(1, nodes, batch, *size, c), nodes - 1, states[:1], written, planes, coef, weights)
+        if not launches:
+            launches.append(node_launch(Cell(1, nodes, batch, *size, c), nodes - 1))
+        launches[0](states[:1], written, planes, coef, weights)
         return written[-1]
 
     def reference() -> Tensor:

@@ -15,6 +15,36 @@ ELEMENTS = 1024
 """Elements of a tile of the pointwise kernels: one 16-byte load of half precision a thread with four warps."""
 
 TILES = Path(__file__).parent / "tiles.json"
+VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
+
+
+class Launch:
+    """A kernel with its grid, sizes and constants: all but its tensors, which come first in its signature.
+
+    From the second time on it is launched as it was compiled, without Triton asking again what every argument is, which
+    takes longer than many of these kernels run. So one `Launch` only ever gets tensors of the same `kinds`. (Triton
+    before 3.6 takes the arguments of a compiled kernel in another way, and is asked every time.)
+    """
+
+    def __init__(self, kernel, grid: tuple[int, ...], *sizes: float, **options):
+        self.kernel, self.grid, self.sizes, self.options = kernel, (*grid, 1, 1)[:3], sizes, options
+        self._compiled, self._rest = None, ()
+
+    def __call__(self, *tensors: Tensor | None) -> None:
+        if self._compiled is not None:
+            self._compiled(*tensors, *self._rest)
+            return
+        # None where nothing was compiled: in the interpreter.
+        compiled = self.kernel[self.grid](*tensors, *self.sizes, **self.options)
+        if compiled is not None and VERSION >= (3, 6):
+            names = self.kernel.arg_names[len(tensors) + len(self.sizes) :]
+            self._rest = (*self.sizes, *(self.options[name] for name in names))
+            self._compiled = compiled[self.grid]
+
+
+def kinds(*tensors: Tensor | None) -> tuple:
+    """What a compiled kernel depends on in its tensors of one device, hashable: dtypes and alignment."""
+    return tuple([None if t is None else (t.dtype, t.data_ptr() % 16) for t in tensors])
 
 
 @dataclass(frozen=True)
@@ -118,7 +148,7 @@ def _accept_any_numpy() -> None:
     interpreter._patch_lang_tensor = patched
 
 
-if interpreting() and tuple(int(part) for part in triton.__version__.split(".")[:2]) < (3, 9):
+if interpreting() and VERSION < (3, 9):
     _accept_any_numpy()
 
 
@@ -128,25 +158,20 @@ def tile_table() -> dict:
     return json.loads(TILES.read_text(encoding="utf-8"))
 
 
-@lru_cache
-def _capability(device: torch.device) -> tuple[int, int]:
-    return torch.cuda.get_device_capability(device)
-
-
-def convolutions(cell: Cell, x: Tensor) -> str:
+def convolutions(cell: Cell, dtype: torch.dtype, device: torch.device, forced: str) -> str:
     """Who runs the convolutions: ``triton`` or ``library`` (cuDNN, or ATen on a CPU).
 
     Below compute capability 8.0 Triton emits no tensor-core instructions, and rows of channels that are no multiple of
-    16 allow no wide loads: the library runs both. Elsewhere the table decides by channels. AUTOPOSE_TAPS overrules.
+    16 allow no wide loads: the library runs both. Elsewhere the table decides by channels. What the environment's
+    AUTOPOSE_TAPS has ``forced`` overrules.
     """
-    forced = os.environ.get("AUTOPOSE_TAPS", "")
     if forced:
         if forced not in ("triton", "library"):
             raise ValueError(f"AUTOPOSE_TAPS must be triton or library, got {forced!r}")
         return forced
-    if cell.channels % 16 or (x.device.type == "cuda" and _capability(x.device) < (8, 0)):
+    if cell.channels % 16 or (device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0)):
         return "library"
-    kind = "half" if x.element_size() == 2 else "float32"
+    kind = "half" if dtype.itemsize == 2 else "float32"
     return tile_table()["taps"][kind][width(cell)]
 
 

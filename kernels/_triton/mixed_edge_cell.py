@@ -2,14 +2,19 @@
 
 States are NHWC, stacked: inputs (S, N, H, W, C) and nodes (M, N, H, W, C); planes y (E, 3, P, C) hold the raw outputs
 of every edge's three convolutions (P = N * H * W). The convolutions of one source for all its edges run merged.
+
+What a cell launches is worked out once for its sizes, and kept: `_forward_plan`, `_backward_plan`.
 """
+
+import os
+from functools import lru_cache
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from . import mixed_edge_convs as convs
-from .launch import Cell, Tiles, on_device, power_of_two
+from .launch import Cell, Launch, Tiles, check_size, convolutions, kinds, on_device, power_of_two
+from .mixed_edge_convs import LibraryConvolutions, TritonConvolutions
 from .mixed_edge_mix import mix_kernel, normalise_kernel, pool_stats_kernel
 from .mixed_edge_reduce import coefficients_kernel, gather_kernel, reduce_kernel, spread_kernel
 
@@ -19,20 +24,23 @@ def forward(
     fixed: tuple[Tensor | None, Tensor | None], num_nodes: int, eps: float, process_group,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Nodes (M, N, H, W, C), planes y (E, 3, P, C), and mean and biased variance (E, 5, C) of what is normalised."""
-    cell = Cell(inputs.shape[0], num_nodes, *inputs.shape[1:])
+    plan = _forward_plan(
+        inputs.shape, num_nodes, inputs.device, kinds(inputs, *conv, mix, *affine, *fixed), affine[0] is not None,
+        fixed[0] is not None, eps, *_switches(),
+    )  # fmt: skip
+    cell = plan.cell
     nodes = inputs.new_empty(num_nodes, *inputs.shape[1:])
     y = inputs.new_empty(cell.edges, 3, cell.pixels, cell.channels)
     mean = inputs.new_empty(cell.edges, 5, cell.channels, dtype=torch.float32)
     var, coef = torch.empty_like(mean), inputs.new_empty(cell.edges, 5, 2, cell.channels, dtype=torch.float32)
-    out = (mean, var, coef)
     with on_device(inputs):
-        taps = convs.prepare(cell, inputs, conv)
-        for group in cell.groups(taps.grouped):
-            if group[0] >= cell.sources:
-                mix_node(cell, group[0] - cell.sources, inputs, nodes, y, coef, mix)
-            stats = _statistics(cell, group, _states(inputs, nodes, group), taps, y, fixed[0] is None)
-            _normalise(cell, group, stats, mix, affine, fixed, out, eps, process_group)
-        mix_node(cell, num_nodes - 1, inputs, nodes, y, coef, mix)
+        weights = plan.convs.weights(conv, inputs)
+        for group in plan.groups:
+            if group.node is not None:
+                plan.nodes[group.node](inputs, nodes, y, coef, mix)
+            x = _states(inputs, nodes, group.sources)
+            group.run(x, weights, y, (mix, *affine), fixed, (mean, var, coef), process_group)
+        plan.nodes[-1](inputs, nodes, y, coef, mix)
     return nodes, y, mean, var
 
 
@@ -45,22 +53,29 @@ def backward(
 
     ``grad`` (M, N, H, W, C) is contiguous and is not written to; groups of sources are walked from the last node back.
     """
-    cell = Cell(inputs.shape[0], grad.shape[0], *inputs.shape[1:])
+    plan = _backward_plan(
+        inputs.shape, grad.shape[0], inputs.device, kinds(inputs, grad, nodes, y, *conv, mix, *affine, mean, var),
+        affine[0] is not None, fixed, eps, *_switches(), wanted,
+    )  # fmt: skip
+    cell = plan.cell
     if cell.nodes > 1:
         grad = grad.clone()
     dinputs = torch.empty_like(inputs)
+    dconv = [torch.empty_like(w) if want else None for w, want in zip(conv, wanted, strict=True)]
     dmix = mean.new_empty(cell.edges, 6)
     daffine = (torch.empty_like(mean), torch.empty_like(mean)) if affine[0] is not None else (mean, mean)
     with on_device(inputs):
-        taps = convs.prepare(cell, inputs, conv, wanted)
-        for group in reversed(cell.groups(taps.grouped)):
-            x = _states(inputs, nodes, group)
-            coef = _coefficients(
-                cell, group, x, y, grad, mix, affine, (mean, var), fixed, eps, process_group, (dmix, *daffine)
-            )
-            _differentiate(cell, group, x, y, grad, coef, mix, taps, _states(dinputs, grad, group), fixed)
-        dconv = taps.weight_gradients()
+        weights = plan.convs.weights(conv, inputs)
+        for group in plan.groups:
+            x, dx = (_states(*pair, group.sources) for pair in ((inputs, nodes), (dinputs, grad)))
+            coef = group.coefficients(x, y, grad, (mix, *affine), (mean, var), (dmix, *daffine), process_group)
+            group.differentiate(x, y, grad, coef, mix, weights, dx, dconv)
     return dinputs, dconv, dmix, *daffine
+
+
+def _switches() -> tuple[str, bool]:
+    """What the environment says of the convolutions, and whether float32 products may be of tf32."""
+    return os.environ.get("AUTOPOSE_TAPS", ""), torch.backends.cudnn.allow_tf32
 
 
 def _states(inputs: Tensor, nodes: Tensor, group: range) -> Tensor:
@@ -69,51 +84,98 @@ def _states(inputs: Tensor, nodes: Tensor, group: range) -> Tensor:
     return stacked[first : first + len(group)]
 
 
-def mix_node(cell: Cell, node: int, inputs: Tensor, nodes: Tensor, y: Tensor, coef: Tensor, mix: Tensor) -> None:
-    """Write node ``node`` of ``nodes`` (M, N, H, W, C): Eq. 3 with BN and mixing weights folded into ``coef``.
+@lru_cache(maxsize=1024)
+def _forward_plan(shape, num_nodes, device, tensors, affine: bool, fixed: bool, eps: float, taps: str, tf32: bool):
+    """The plan of a forward pass; the arguments are all that its launches depend on."""
+    return ForwardPlan(Cell(shape[0], num_nodes, *shape[1:]), tensors[0][0], device, taps, affine, fixed, eps)
 
-    Other shapes: inputs (S, N, H, W, C), y (E, 3, P, C), coef (E, 5, 2, C) float32, mix (E, 6).
+
+@lru_cache(maxsize=1024)
+def _backward_plan(
+    shape, num_nodes, device, tensors, affine: bool, fixed: bool, eps: float, taps: str, tf32: bool, wanted
+):
+    """The plan of a backward pass; the arguments are all that its launches depend on."""
+    cell = Cell(shape[0], num_nodes, *shape[1:])
+    return BackwardPlan(cell, tensors[0][0], device, taps, affine, fixed, eps, wanted)
+
+
+def node_launch(cell: Cell, node: int) -> Launch:
+    """Writes node ``node`` of nodes (M, N, H, W, C): Eq. 3 with BN and mixing weights folded into coefficients.
+
+    Tensors: inputs (S, N, H, W, C), nodes, y (E, 3, P, C), coefficients (E, 5, 2, C) float32, mix (E, 6).
     """
     tiles = Tiles.of(cell)
-    mix_kernel[tiles.parts, tiles.blocks](
-        inputs, nodes, y, coef, mix, node, cell.sources, cell.pixels, cell.height, cell.width, cell.channels,
-        BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
+    return Launch(
+        mix_kernel, (tiles.parts, tiles.blocks), node, cell.sources, cell.pixels, cell.height, cell.width,
+        cell.channels, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
     )  # fmt: skip
 
 
-def _statistics(cell: Cell, group: range, x: Tensor, taps, y: Tensor, batch: bool):
-    """Run a group's convolutions into ``y``; partial moments of them and of both pools (parts, pixels a part)."""
-    if not batch:
-        stats = taps.forward(group, x.relu(), y)
-        return stats, (stats[0], 1, 1)
-    tiles, active = Tiles.of(cell, -(-1024 // len(group))), torch.empty_like(x)
-    pool_stats = x.new_empty(len(group), tiles.parts, 2, 2, cell.channels, dtype=torch.float32)
-    pool_stats_kernel[tiles.parts, tiles.blocks, len(group)](
-        x, active, pool_stats, cell.pixels, cell.height, cell.width, cell.channels, tiles.repeat,
-        BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
-    )  # fmt: skip
-    return taps.forward(group, active, y), (pool_stats, tiles.parts, tiles.rows * tiles.repeat)
+def _convolutions(cell: Cell, dtype: torch.dtype, device: torch.device, taps: str, wanted=(False, False, False)):
+    check_size(cell)
+    triton = convolutions(cell, dtype, device, taps) == "triton"
+    return (TritonConvolutions if triton else LibraryConvolutions)(cell, dtype, wanted)
 
 
-def _normalise(cell: Cell, group: range, stats, mix, affine, fixed, out, eps: float, process_group) -> None:
-    """Fill the rows of a group's edges in ``out`` = (mean, var, coef), over the processes of ``process_group``."""
-    (conv_stats, conv_parts, conv_rows), (pool_stats, pool_parts, pool_rows) = stats
-    lanes, slots = min(max(power_of_two(cell.channels), 16), 64), cell.slots(group[0])
+def _lanes(cell: Cell) -> int:
+    """Channels of a program of the kernels that combine parts."""
+    return min(max(power_of_two(cell.channels), 16), 64)
 
-    def launch(given, results):
-        normalise_kernel[slots * len(group), 5, -(-cell.channels // lanes)](
-            conv_stats, pool_stats, *given, mix, *affine, *results, cell.pixels, cell.channels, cell.sources, group[0],
-            slots, conv_parts, pool_parts, conv_rows, pool_rows, eps,
-            FIXED=given[0] is not None, AFFINE=affine[0] is not None, BT=8192 // lanes, BC=lanes, num_warps=16,
+
+class ForwardPlan:
+    """All launches of a cell's forward pass: ``groups`` of sources in order, and its ``nodes``."""
+
+    def __init__(self, cell: Cell, dtype, device, taps: str, affine: bool, fixed: bool, eps: float):
+        self.cell, self.convs = cell, _convolutions(cell, dtype, device, taps)
+        self.nodes = [node_launch(cell, node) for node in range(cell.nodes)]
+        self.groups = [ForwardGroup(self, sources, affine, fixed, eps) for sources in cell.groups(self.convs.grouped)]
+
+
+class ForwardGroup:
+    """The launches of a group of sources; ``node`` is the one that must be written before, or None."""
+
+    def __init__(self, plan: ForwardPlan, sources: range, affine: bool, fixed: bool, eps: float):
+        cell, count = plan.cell, len(sources)
+        self.cell, self.sources, self.convs = cell, sources, plan.convs.group(sources)
+        self.node = None if sources[0] < cell.sources else sources[0] - cell.sources
+        tiles = Tiles.of(cell, -(-1024 // count))
+        self._moments = (count, tiles.parts, 2, 2, cell.channels)
+        self._pools = Launch(
+            pool_stats_kernel, (tiles.parts, tiles.blocks, count), cell.pixels, cell.height, cell.width, cell.channels,
+            tiles.repeat, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
         )  # fmt: skip
+        lanes, slots = _lanes(cell), cell.slots(sources[0])
+        self._normalise, self._normalise_as_given = (
+            Launch(
+                normalise_kernel, (slots * count, 5, -(-cell.channels // lanes)), cell.pixels, cell.channels,
+                cell.sources, sources[0], slots, self.convs.parts, tiles.parts, self.convs.rows,
+                tiles.rows * tiles.repeat, eps, FIXED=given, AFFINE=affine, BT=8192 // lanes, BC=lanes, num_warps=16,
+            )
+            for given in (False, True)
+        )  # fmt: skip
+        self._fixed = fixed
 
-    if process_group is None or fixed[0] is not None:
-        launch(fixed, out)
-        return
-    local = (torch.empty_like(out[0]), torch.empty_like(out[0]), torch.empty_like(out[2]))
-    launch(fixed, local)
-    edges = [edge for source in group for edge in cell.edges_of(source)]
-    launch(_synchronise(local[0], local[1], edges, cell.pixels, process_group), out)
+    def run(self, x, weights, y, tables, fixed, out, process_group) -> None:
+        """Fill the planes ``y`` of the group's edges and their rows of ``out`` = (mean, var, coefficients).
+
+        x (group, N, H, W, C), ``tables`` = (mix, weight, bias); statistics are ``fixed`` or those of the batches of all
+        processes.
+        """
+        if self._fixed:
+            moments = self.convs.forward(x.relu(), weights, y)
+            self._normalise_as_given(moments, moments, *fixed, *tables, *out)
+            return
+        active, pools = torch.empty_like(x), x.new_empty(self._moments, dtype=torch.float32)
+        self._pools(x, active, pools)
+        moments = self.convs.forward(active, weights, y)
+        if process_group is None:
+            self._normalise(moments, pools, None, None, *tables, *out)
+            return
+        local = (torch.empty_like(out[0]), torch.empty_like(out[0]), torch.empty_like(out[2]))
+        self._normalise(moments, pools, None, None, *tables, *local)
+        edges = [edge for source in self.sources for edge in self.cell.edges_of(source)]
+        every = _synchronise(*local[:2], edges, self.cell.pixels, process_group)
+        self._normalise_as_given(moments, pools, *every, *tables, *out)
 
 
 def _synchronise(mean: Tensor, var: Tensor, edges: list[int], pixels: int, process_group) -> tuple[Tensor, Tensor]:
@@ -135,34 +197,72 @@ def _synchronise(mean: Tensor, var: Tensor, edges: list[int], pixels: int, proce
     return found
 
 
-def _coefficients(
-    cell: Cell, group: range, x, y, grad, mix, affine, statistics, fixed: bool, eps, process_group, out
-) -> Tensor:
-    """A, B, D (group, slots, 5, 3, C) of a group's edges; writes their rows of ``out`` = (dmix, dweight, dbias)."""
-    slots, (mean, var) = cell.slots(group[0]), statistics
-    edges = slots * len(group)
-    tiles = Tiles.of(cell, -(-1024 // edges))
-    sums = mean.new_empty(len(group), tiles.parts, slots, 7, cell.channels)
-    reduce_kernel[tiles.parts, edges, tiles.blocks](
-        x, y, grad, mean, sums, cell.pixels, cell.height, cell.width, cell.channels, cell.sources, group[0], slots,
-        tiles.repeat, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
-    )  # fmt: skip
-    coef = mean.new_empty(len(group), slots, 5, 3, cell.channels)
-    lanes = min(max(power_of_two(cell.channels), 16), 64)
+class BackwardPlan:
+    """All launches of a cell's backward pass: ``groups`` of sources from the last back."""
 
-    def launch(parts, results):
-        coefficients_kernel[edges, 6](
-            parts, mean, var, mix, *affine, coef, *results, cell.pixels, cell.channels, cell.sources, group[0], slots,
-            parts.shape[1], eps, FIXED=fixed, AFFINE=affine[0] is not None, BT=2048 // lanes, BC=lanes,
+    def __init__(self, cell: Cell, dtype, device, taps: str, affine: bool, fixed: bool, eps: float, wanted):
+        self.cell, self.convs = cell, _convolutions(cell, dtype, device, taps, wanted)
+        groups = reversed(cell.groups(self.convs.grouped))
+        self.groups = [BackwardGroup(self, sources, affine, fixed, eps) for sources in groups]
+
+
+class BackwardGroup:
+    """The launches of a group of sources."""
+
+    def __init__(self, plan: BackwardPlan, sources: range, affine: bool, fixed: bool, eps: float):
+        cell, count, slots = plan.cell, len(sources), plan.cell.slots(sources[0])
+        self.cell, self.sources, self.convs, self.fixed = cell, sources, plan.convs.group(sources), fixed
+        self.needs_active, edges = plan.convs.needs_active, slots * count
+        plane = (cell.pixels, cell.height, cell.width, cell.channels)
+        tiles = Tiles.of(cell, -(-1024 // edges))
+        self._sums = (count, tiles.parts, slots, 7, cell.channels)
+        self._reduce = Launch(
+            reduce_kernel, (tiles.parts, edges, tiles.blocks), *plane, cell.sources, sources[0], slots, tiles.repeat,
+            BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
         )  # fmt: skip
+        self._table, lanes = (count, slots, 5, 3, cell.channels), _lanes(cell)
+        self._coefficients, self._coefficients_of_all = (
+            Launch(
+                coefficients_kernel, (edges, 6), cell.pixels, cell.channels, cell.sources, sources[0], slots, parts,
+                eps, FIXED=fixed, AFFINE=affine, BT=2048 // lanes, BC=lanes,
+            )
+            for parts in (tiles.parts, 1)
+        )  # fmt: skip
+        tiles = Tiles.of(cell)
+        grid, tile = (tiles.parts, tiles.blocks, count), dict(BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even)
+        self._spread = Launch(
+            spread_kernel, grid, *plane, cell.sources, sources[0], slots, *self.convs.gradient_strides,
+            FIXED=fixed, ACTIVE=self.needs_active, **tile,
+        )  # fmt: skip
+        self._gather = Launch(
+            gather_kernel, grid, *plane, CONVS=plan.convs.outputs, ADD=sources[0] >= cell.sources, **tile
+        )
 
-    if process_group is not None and not fixed:
-        launch(_reduced_over(process_group, sums, cell.pixels), [torch.empty_like(t) for t in out])
-        kept, coef = coef, torch.empty_like(coef)
-        launch(sums, out)
-        return kept
-    launch(sums, out)
-    return coef
+    def coefficients(self, x, y, grad, tables, statistics, out, process_group) -> Tensor:
+        """A, B, D (group, slots, 5, 3, C) of the group's edges; writes their rows of ``out`` = (dmix, dweight, dbias).
+
+        x (group, N, H, W, C), ``tables`` = (mix, weight, bias), ``statistics`` = (mean, var).
+        """
+        mean, var = statistics
+        sums, coef = mean.new_empty(self._sums), mean.new_empty(self._table)
+        self._reduce(x, y, grad, mean, sums)
+        if process_group is None or self.fixed:
+            self._coefficients(sums, mean, var, *tables, coef, *out)
+            return coef
+        total = _reduced_over(process_group, sums, self.cell.pixels)
+        self._coefficients_of_all(total, mean, var, *tables, coef, *(torch.empty_like(t) for t in out))
+        self._coefficients(sums, mean, var, *tables, torch.empty_like(coef), *out)
+        return coef
+
+    def differentiate(self, x, y, grad, coef, mix, weights, dx, dconv) -> None:
+        """Gradients of the group's convolutions (``dconv``) and of its sources (``dx``; nodes' are added to it)."""
+        dy = x.new_empty(self.convs.gradient_shape)
+        davg, dmax, dskip = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x)
+        place = torch.empty_like(x, dtype=torch.uint8)
+        active = torch.empty_like(x) if self.needs_active else None
+        self._spread(x, y, grad, coef, mix, dy, davg, dmax, dskip, place, active)
+        through = self.convs.backward(active, weights, dy, dconv)
+        self._gather(x, through[0], through[-1], through[len(through) // 2], davg, dmax, dskip, place, dx, dx)
 
 
 def _reduced_over(process_group, sums: Tensor, pixels: int) -> Tensor:
@@ -171,23 +271,3 @@ def _reduced_over(process_group, sums: Tensor, pixels: int) -> Tensor:
     total = torch.cat([total, total.new_full((1,), pixels)])
     dist.all_reduce(total, group=process_group)
     return (total[:-1] * (pixels / total[-1:])).float().view(len(sums), 1, *sums.shape[2:])
-
-
-def _differentiate(cell: Cell, group: range, x, y, grad, coef, mix, taps, dx, fixed: bool) -> None:
-    """Gradients of a group's convolutions (kept in ``taps``) and of its sources (``dx``; nodes' are added to it)."""
-    tiles, slots = Tiles.of(cell), cell.slots(group[0])
-    grid = (tiles.parts, tiles.blocks, len(group))
-    dy, strides = taps.allocate(group, x)
-    davg, dmax, dskip = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x)
-    place = torch.empty_like(x, dtype=torch.uint8)
-    active = torch.empty_like(x) if taps.needs_active else None
-    sizes = (cell.pixels, cell.height, cell.width, cell.channels)
-    spread_kernel[grid](
-        x, y, grad, coef, mix, dy, davg, dmax, dskip, place, active, *sizes, cell.sources, group[0], slots,
-        *strides, FIXED=fixed, ACTIVE=taps.needs_active, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
-    )  # fmt: skip
-    through = taps.backward(group, active, dy)
-    gather_kernel[grid](
-        x, through[0], through[-1], through[len(through) // 2], davg, dmax, dskip, place, dx, dx, *sizes,
-        CONVS=len(through), ADD=group[0] >= cell.sources, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
-    )  # fmt: skip
