@@ -39,8 +39,11 @@ def candidates(product: str) -> Iterator[dict]:
             yield {"rows": 128, "pixels": pixels, "num_warps": warps, "num_stages": stages}
 
 
-def products(channels: int, size: tuple[int, int], batch: int, device: str) -> dict[str, Callable[[], list[Tensor]]]:
-    """Each product as a function that makes its results anew."""
+Run = Callable[[], list[Tensor]]
+
+
+def products(channels: int, size: tuple[int, int], batch: int, device: str) -> dict[str, Callable[[], Run]]:
+    """Each product as what makes a function, with the tile table's present sizes, that makes its results anew."""
     (inputs, nodes), dtype = CELLS["individual_cell"], torch.bfloat16
     cell = launch.Cell(inputs, nodes, batch, *size, channels)
     generator = torch.Generator().manual_seed(0)
@@ -52,38 +55,50 @@ def products(channels: int, size: tuple[int, int], batch: int, device: str) -> d
     weights = tuple(draw(cell.edges, channels, channels, k, k) / k / channels**0.5 for k in (1, 3, 5))
     y = torch.zeros(cell.edges, 3, cell.pixels, channels, dtype=dtype, device=device)
     dy = draw(1, nodes, 3, cell.pixels * channels).to(dtype)
-    group, plain = range(1), TritonConvolutions(cell, active[0], weights, (False,) * 3)
-    trained = TritonConvolutions(cell, active[0], weights, (True,) * 3)
+    plain = TritonConvolutions(cell, dtype, (False,) * 3)
+    trained = TritonConvolutions(cell, dtype, (True,) * 3)
+    packed, gradients = plain.weights(weights, active), [torch.zeros_like(w) for w in weights]
 
-    def forward() -> list[Tensor]:
-        y.zero_()
-        plain.forward(group, active, y)
-        return [y]
+    def forward() -> Run:
+        group = plain.group(range(1))
 
-    def weight() -> list[Tensor]:
-        for gradient in trained.gradients:
-            gradient.zero_()
-        trained.weights(group, active, dy)
-        return [gradient[cell.edges_of(0)] for gradient in trained.gradients]
+        def run() -> list[Tensor]:
+            y.zero_()
+            group.forward(active, packed, y)
+            return [y]
 
-    return {"forward": forward, "input": lambda: plain.backward(group, None, dy), "weight": weight}
+        return run
+
+    def input_gradient() -> Run:
+        group = plain.group(range(1))
+        return lambda: group.backward(None, packed, dy, [None] * 3)
+
+    def weight_gradient() -> Run:
+        group = trained.group(range(1))
+
+        def run() -> list[Tensor]:
+            for gradient in gradients:
+                gradient.zero_()
+            group.weights(active, dy, gradients)
+            return [gradient[cell.edges_of(0)] for gradient in gradients]
+
+        return run
+
+    return {"forward": forward, "input": input_gradient, "weight": weight_gradient}
 
 
-def tune(product: str, run: Callable[[], list[Tensor]], row: dict, tried: list[dict], gpu: bool) -> dict[str, float]:
+def tune(product: str, make: Callable[[], Run], row: dict, tried: list[dict], gpu: bool) -> dict[str, float]:
     """Median ms of every candidate that runs and is right, by its JSON; ``row`` of the tile table ends as it began."""
     from triton.runtime.errors import OutOfResources
 
     committed = dict(row)
-    truth = [t.clone() for t in run()]
-
-    def with_setting(setting: dict) -> list[Tensor]:
-        row.update(setting)
-        return run()
-
+    truth = [t.clone() for t in make()()]
     functions = {}
     for setting in [committed, *(s for s in tried if s != committed)]:
+        row.update(setting)
+        run = make()
         try:
-            found = with_setting(setting)
+            found = run()
         except OutOfResources as error:
             print(f"{product} {setting}: {error}", file=sys.stderr)
             continue
@@ -91,12 +106,12 @@ def tune(product: str, run: Callable[[], list[Tensor]], row: dict, tried: list[d
         if not max(errors) <= FLOOR[torch.bfloat16]:
             print(f"{product} {setting}: wrong, off by {max(errors):.1e}", file=sys.stderr)
             continue
-        functions[json.dumps(setting)] = lambda setting=setting: with_setting(setting)
+        functions[json.dumps(setting)] = run
+    row.update(committed)
     timer = Interleaved(functions, gpu)
     timer.warm_up(2)
     for _ in range(ROUNDS if gpu else 1):
         timer.round()
-    row.update(committed)
     return {name: timing.p50_ms for name, timing in timer.timings().items()}
 
 
@@ -110,10 +125,10 @@ def main(arguments=None) -> int:
         return 2
     table, info, lines = launch.tile_table(), machine(), []
     for channels, size in zip(CHANNELS, SIZES, strict=True):
-        for product, run in products(channels, size, 64, "cuda").items():
+        for product, make in products(channels, size, 64, "cuda").items():
             row = table[product][str(channels)]
             committed = json.dumps(row)
-            found = tune(product, run, row, list(candidates(product)), gpu=True)
+            found = tune(product, make, row, list(candidates(product)), gpu=True)
             best = min(found, key=found.get)
             print(f"{product} C={channels}: {found[best]:.3f} ms {best} (committed: {found[committed]:.3f} ms)")
             for setting, ms in sorted(found.items(), key=lambda item: item[1]):

@@ -51,30 +51,24 @@ def resample_sum(
     total = None
     for start in range(0, len(inputs), MAX_SOURCES):
         part = slice(start, start + MAX_SOURCES)
-        out = _forward(inputs[part], None if weights is None else weights[part], list(size))
+        out = torch.ops.autopose.resample_sum(inputs[part], None if weights is None else weights[part], size)
         total = out if total is None else total + out
     return total
 
 
-def sum_forward(inputs: list[Tensor], weights: Tensor | None, size: list[int]) -> Tensor:
-    """At most `MAX_SOURCES` sources, summed by one launch."""
+def _forward(inputs: list[Tensor], weights: Tensor | None, size: list[int]) -> Tensor:
     from ._triton import resample_sum as kernel
 
     return kernel.forward(_alike(inputs, inputs[0]), _dense(weights), tuple(size))
 
 
-_forward = torch.library.custom_op("autopose::resample_sum", sum_forward, mutates_args=())
-
-
-@_forward.register_fake
-def _(inputs, weights, size):
+def _fake_forward(inputs, weights, size):
     n, c = inputs[0].shape[:2]
     like = inputs[0].new_empty(n, c, *size)
     return torch.empty_like(like, memory_format=memory_format(inputs[0]))
 
 
-def sum_backward(grad: Tensor, inputs: list[Tensor], weights: Tensor | None, need_weights: bool) -> list[Tensor]:
-    """Gradients of the sources and, if needed, of the weights."""
+def _backward(grad: Tensor, inputs: list[Tensor], weights: Tensor | None, need_weights: bool) -> list[Tensor]:
     from ._triton import resample_sum as kernel
 
     alike = _alike(inputs, inputs[0])
@@ -83,11 +77,7 @@ def sum_backward(grad: Tensor, inputs: list[Tensor], weights: Tensor | None, nee
     return [*gradients, weights_gradient.to(weights.dtype)] if need_weights else gradients
 
 
-_backward = torch.library.custom_op("autopose::resample_sum_backward", sum_backward, mutates_args=())
-
-
-@_backward.register_fake
-def _(grad, inputs, weights, need_weights):
+def _fake_backward(grad, inputs, weights, need_weights):
     gradients = [torch.empty_like(x, memory_format=memory_format(inputs[0])) for x in inputs]
     return [*gradients, torch.empty_like(weights)] if need_weights else gradients
 
@@ -98,16 +88,30 @@ def _setup_context(ctx, inputs, output) -> None:
     ctx.save_for_backward(*sources, *(() if weights is None else (weights,)))
 
 
-def _backward_through(ctx, grad):
+def _differentiate(ctx, grad):
     # Read once: recomputed activations can be unpacked only once.
     saved = ctx.saved_tensors
     sources, weights = list(saved[: ctx.count]), saved[ctx.count :]
     need_weights = bool(weights) and ctx.needs_input_grad[1]
-    found = _backward(grad, sources, weights[0] if weights else None, need_weights)
+    found = torch.ops.autopose.resample_sum_backward(grad, sources, weights[0] if weights else None, need_weights)
     return found[: ctx.count], found[-1] if need_weights else None, None
 
 
-_forward.register_autograd(_backward_through, setup_context=_setup_context)
+# At most `MAX_SOURCES` sources, summed by one launch; the backward's gradients are the sources' and, if needed, the
+# weights'.
+for _name, _schema, _impl, _fake in (
+    ("resample_sum", "(Tensor[] inputs, Tensor? weights, int[] size) -> Tensor", _forward, _fake_forward),
+    (
+        "resample_sum_backward",
+        "(Tensor grad, Tensor[] inputs, Tensor? weights, bool need_weights) -> Tensor[]",
+        _backward,
+        _fake_backward,
+    ),
+):
+    torch.library.define(f"autopose::{_name}", _schema)
+    torch.library.impl(f"autopose::{_name}", ("cpu", "cuda"), _impl)
+    torch.library.register_fake(f"autopose::{_name}", _fake)
+torch.library.register_autograd("autopose::resample_sum", _differentiate, setup_context=_setup_context)
 
 
 def _alike(tensors: Sequence[Tensor], like: Tensor) -> list[Tensor]:

@@ -80,7 +80,8 @@ def collect_kernel(
     start = part * tiles * BP
     count = (tl.minimum(P, start + tiles * BP) - start).to(tl.float32)
     wide = slots * C
-    plane = y_ptr + edge_number(source, slot, S) * 3 * (P.to(tl.int64) * C)
+    size = P.to(tl.int64) * C
+    plane = y_ptr + edge_number(source, slot, S) * 3 * size
     for k in tl.static_range(3):
         if k == 0:
             out_ptr = out1_ptr
@@ -96,7 +97,7 @@ def collect_kernel(
             pixel = start + tile * BP + tl.arange(0, BP)
             valid = (pixel < P)[:, None] & live[None, :]
             value = tl.load(out_ptr + pixel.to(tl.int64)[:, None] * wide + lane[None, :], mask=valid, other=0.0)
-            tl.store(plane + k * P * C + pixel[:, None] * C + lane[None, :], value, mask=valid)
+            tl.store(plane + k * size + pixel[:, None] * C + lane[None, :], value, mask=valid)
             value = tl.where(valid, value.to(tl.float32) - shift[None, :], 0.0)
             first += value
             second += value * value
@@ -166,7 +167,7 @@ def combine(base, lanes, lane, live, parts, rows, P, BT: tl.constexpr, BC: tl.co
 
 
 @triton.jit
-def edge_value(x_ptr, y_ptr, coef_ptr, mix_ptr, pixel, row, col, lane, live, P, H, W, C, EVEN: tl.constexpr):
+def edge_value(x_ptr, y_ptr, coef_ptr, mix_ptr, pixel, row, col, lane, live, size, H, W, C, EVEN: tl.constexpr):
     """One mixed edge of a tile: five folded BN terms and the identity; undefined where not live."""
     average, best, centre = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)
     value = tl.load(mix_ptr + 5).to(tl.float32) * centre
@@ -175,7 +176,7 @@ def edge_value(x_ptr, y_ptr, coef_ptr, mix_ptr, pixel, row, col, lane, live, P, 
         scale = load_live(coef_ptr + op * 2 * C + lane, live, EVEN)
         bias += load_live(coef_ptr + (op * 2 + 1) * C + lane, live, EVEN)
         if op < 3:
-            place = y_ptr + op * P * C + pixel[:, None] * C + lane[None, :]
+            place = y_ptr + op * size + pixel[:, None] * C + lane[None, :]
             term = load_live(place, live[None, :], EVEN)
         elif op == 3:
             term = average
@@ -205,12 +206,12 @@ def mix_kernel(
         x_ptr = inputs_ptr + source * size
         place = y_ptr + edge * 3 * size
         coef = coef_ptr + edge * 10 * C
-        total += edge_value(x_ptr, place, coef, mix_ptr + edge * 6, pixel, row, col, lane, live, P, H, W, C, EVEN)
+        total += edge_value(x_ptr, place, coef, mix_ptr + edge * 6, pixel, row, col, lane, live, size, H, W, C, EVEN)
     for earlier in range(node):
         edge = first + S + earlier
         x_ptr = nodes_ptr + earlier * size
         place = y_ptr + edge * 3 * size
         coef = coef_ptr + edge * 10 * C
-        total += edge_value(x_ptr, place, coef, mix_ptr + edge * 6, pixel, row, col, lane, live, P, H, W, C, EVEN)
+        total += edge_value(x_ptr, place, coef, mix_ptr + edge * 6, pixel, row, col, lane, live, size, H, W, C, EVEN)
     out = nodes_ptr + node * size + pixel[:, None] * C + lane[None, :]
     tl.store(out, total.to(nodes_ptr.dtype.element_ty), mask=valid)

@@ -7,17 +7,19 @@ Tensors are dense, channels_last (LAST) or contiguous, all alike; tiles are BP p
 # ruff: noqa: SIM102  (Triton drops the outer of two nested ifs when it compiles, the inner one runs on the device)
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import on_device
+from .launch import Launch, kinds, on_device
 
 MAX_SOURCES = 8
 LANES = 64
 ELEMENTS = 1024
+SHIFTS = tuple(f"S{i}" for i in range(MAX_SOURCES))
 
 
 @triton.jit
@@ -158,18 +160,18 @@ def backward_kernel(
 
 
 def forward(inputs: Sequence[Tensor], weights: Tensor | None, size: tuple[int, int]) -> Tensor:
-    """The result (N, C, H, W) of up to 8 dense sources, all channels_last or all contiguous, in their format."""
+    """The result (N, C, H, W) of up to 8 dense sources, all channels_last or all contiguous, in their format.
+
+    Raises ValueError where a source or the result has 2^31 pixels or more.
+    """
     n, c = inputs[0].shape[:2]
-    h, w = size
     last = _last(inputs)
     formatted = torch.channels_last if last else torch.contiguous_format
-    out = torch.empty((n, c, h, w), dtype=inputs[0].dtype, device=inputs[0].device, memory_format=formatted)
-    rows, lanes = _tile(c)
-    grid = (triton.cdiv(n * h * w, rows), triton.cdiv(c, lanes))
+    out = torch.empty((n, c, *size), dtype=inputs[0].dtype, device=inputs[0].device, memory_format=formatted)
+    shapes = tuple([x.shape for x in inputs])
+    launch = _forward_launch(shapes, size, last, out.device, kinds(*inputs, weights))
     with on_device(out):
-        forward_kernel[grid](
-            out, weights, *_padded(inputs), n * h * w, c, h, w, *_shifts(inputs, size), LAST=last, BP=rows, BC=lanes
-        )
+        launch(out, weights, *_padded(inputs))
     return out
 
 
@@ -177,20 +179,47 @@ def backward(
     grad: Tensor, inputs: Sequence[Tensor], weights: Tensor | None, need_weights: bool
 ) -> tuple[list[Tensor], Tensor | None]:
     """Gradients of the sources and (``need_weights``) of the weights, float32; all tensors are of one format."""
-    n, c, h, w = grad.shape
     gradients = [torch.empty_like(x) for x in inputs]
-    rows, lanes = _tile(c)
-    counts = [triton.cdiv(x.numel() // c, rows) for x in inputs]
-    ends = [sum(counts[: i + 1]) for i in range(len(counts))]
-    columns, blocks, parts = triton.cdiv(c, lanes), max(counts), None
-    if need_weights:
-        parts = torch.zeros(len(inputs), blocks * columns, dtype=torch.float32, device=grad.device)
+    shapes, last = tuple([x.shape for x in inputs]), _last([grad, *inputs])
+    tensors = kinds(grad, *inputs, weights)
+    blocks, launch = _backward_launch(shapes, grad.shape[2:], last, grad.device, tensors, need_weights)
+    parts = torch.zeros(len(inputs), blocks, dtype=torch.float32, device=grad.device) if need_weights else None
     with on_device(grad):
-        backward_kernel[ends[-1], columns](
-            grad, weights, parts, *_padded(inputs), *_padded(gradients), *_padded(ends, 0), blocks, n * h * w, c, h, w,
-            *_shifts(inputs, (h, w)), LAST=_last([grad, *inputs]), BP=rows, BC=lanes,
-        )  # fmt: skip
+        launch(grad, weights, parts, *_padded(inputs), *_padded(gradients))
     return gradients, parts.sum(1) if need_weights else None
+
+
+@lru_cache(maxsize=1024)
+def _forward_launch(shapes, size, last: bool, device, tensors) -> Launch:
+    """Tensors: the result, weights, 8 sources. The arguments are all that the launch depends on."""
+    n, c = shapes[0][:2]
+    _check_pixels(shapes, size)
+    rows, lanes = _tile(c)
+    grid = (triton.cdiv(n * size[0] * size[1], rows), triton.cdiv(c, lanes))
+    shifts = dict(zip(SHIFTS, _shifts(shapes, size), strict=True))
+    return Launch(forward_kernel, grid, n * size[0] * size[1], c, *size, **shifts, LAST=last, BP=rows, BC=lanes)
+
+
+@lru_cache(maxsize=1024)
+def _backward_launch(shapes, size, last: bool, device, tensors, need_weights: bool) -> tuple[int, Launch]:
+    """Parts of a source's weight's gradient, and the launch: gradient, weights, parts, 8 sources, their gradients."""
+    n, c = shapes[0][:2]
+    rows, lanes = _tile(c)
+    counts = [triton.cdiv(n * h * w, rows) for _, _, h, w in shapes]
+    ends = [sum(counts[: i + 1]) for i in range(len(counts))]
+    columns, blocks = triton.cdiv(c, lanes), max(counts)
+    shifts = dict(zip(SHIFTS, _shifts(shapes, size), strict=True))
+    return blocks * columns, Launch(
+        backward_kernel, (ends[-1], columns), *_padded(ends, 0), blocks, n * size[0] * size[1], c, *size,
+        **shifts, LAST=last, BP=rows, BC=lanes,
+    )  # fmt: skip
+
+
+def _check_pixels(shapes: Sequence[tuple[int, ...]], size: tuple[int, int]) -> None:
+    """Raise ValueError for planes too large for the kernels' 32-bit numbers of pixels."""
+    most = shapes[0][0] * max(h * w for h, w in (size, *(shape[2:] for shape in shapes)))
+    if most >= 2**31:
+        raise ValueError(f"resample_sum takes fewer than 2^31 pixels a source, got {most}: use a smaller batch")
 
 
 def _last(tensors: Sequence[Tensor]) -> bool:
@@ -203,10 +232,10 @@ def _tile(channels: int) -> tuple[int, int]:
     return ELEMENTS // lanes, lanes
 
 
-def _shifts(inputs: Sequence[Tensor], size: tuple[int, int]) -> list[int]:
+def _shifts(shapes: Sequence[tuple[int, ...]], size: tuple[int, int]) -> list[int]:
     shifts = []
-    for x in inputs:
-        side, want = max(zip(x.shape[2:], size, strict=True), key=max)
+    for shape in shapes:
+        side, want = max(zip(shape[2:], size, strict=True), key=max)
         shifts.append((want // side).bit_length() - 1 if want >= side else 1 - (side // want).bit_length())
     return _padded(shifts, 0)
 

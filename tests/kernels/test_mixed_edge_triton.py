@@ -289,9 +289,9 @@ def test_tuning_keeps_the_right_candidates_and_the_table(product, capsys):
 
     row = tile_table()[product]["16"]
     before = dict(row)
-    run = tune.products(16, (2, 3), 1, DEVICE.type)[product]
+    make = tune.products(16, (2, 3), 1, DEVICE.type)[product]
     tried = [s for s in tune.candidates(product) if (s["num_warps"], s["num_stages"]) == (4, 1)][:1]
-    found = tune.tune(product, run, row, tried, gpu=GPU)
+    found = tune.tune(product, make, row, tried, gpu=GPU)
     assert row == before and len(found) == len(tried) + (before not in tried)
     assert all(ms > 0 for ms in found.values()) and not capsys.readouterr().err
 
