@@ -1,8 +1,21 @@
-"""Poisoned memory for the kernels' tests."""
+"""Poisoned and watched memory for the kernels' tests."""
 
 import pytest
 import torch
+from autopose.kernels import dispatch
 from torch import Tensor
+
+
+@pytest.fixture(autouse=True)
+def watched_memory():
+    """Interpreted kernels may only touch their tensors, and no program what another one stores."""
+    if not (dispatch.HAS_TRITON and dispatch.interpreting()):
+        yield
+        return
+    from tests.kernels.memory import checked_memory
+
+    with checked_memory():
+        yield
 
 
 @pytest.fixture

@@ -1,0 +1,63 @@
+"""The checker of interpreted kernels' memory finds what it is for."""
+
+import os
+
+import pytest
+import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+triton = pytest.importorskip("triton")
+import triton.language as tl  # noqa: E402
+from autopose.kernels import dispatch  # noqa: E402
+
+from tests.kernels.memory import checked_memory  # noqa: E402
+
+pytestmark = pytest.mark.skipif(not dispatch.interpreting(), reason="only interpreted kernels can be watched")
+
+
+@triton.jit
+def copy_kernel(x_ptr, out_ptr, N, x_shift, out_shift, stride, again, B: tl.constexpr):
+    """Programs copy blocks of B of N elements; loads and stores may be shifted, stores strided, the result reread."""
+    at = tl.program_id(0) * B + tl.arange(0, B)
+    live = at < N
+    value = tl.load(x_ptr + at + x_shift, mask=live)
+    tl.store(out_ptr + at // stride + out_shift, value, mask=live)
+    if again:
+        tl.load(out_ptr + at // stride + out_shift, mask=live)
+
+
+def copy(x, out, x_shift=0, out_shift=0, stride=1, again=0, block=4):
+    with checked_memory():
+        copy_kernel[(triton.cdiv(10, block),)](x, out, 10, x_shift, out_shift, stride, again, B=block)
+
+
+def test_a_right_kernel_passes():
+    x, out = torch.arange(10.0), torch.zeros(10)
+    copy(x, out)
+    assert torch.equal(x, out)
+    copy(x, x)
+
+
+@pytest.mark.parametrize(
+    "fault,options",
+    [
+        ("load addresses outside of its tensors", dict(x_shift=1)),
+        ("load addresses outside of its tensors", dict(x_shift=-1)),
+        ("store addresses outside of its tensors", dict(out_shift=1)),
+        ("stores two lanes to one address", dict(stride=2)),
+        ("stores twice to one address", dict(stride=12, block=1)),
+        ("loads what the launch has stored", dict(again=1)),
+    ],
+)
+def test_a_fault_is_found(fault, options):
+    with pytest.raises(Exception, match=f"copy_kernel, program .*{fault}"):
+        copy(torch.zeros(10), torch.zeros(10), **options)
+
+
+@pytest.mark.parametrize("shift,fault", [(4, "stores to what another program loads"), (-4, "loads what the launch")])
+def test_an_order_of_programs_that_matters_is_found(shift, fault):
+    """Programs in place, each four elements behind or ahead of another."""
+    x = torch.zeros(18)
+    with pytest.raises(Exception, match=fault):
+        copy(x[4:], x[4:], x_shift=shift)
