@@ -164,12 +164,10 @@ def forward(inputs: Sequence[Tensor], weights: Tensor | None, size: tuple[int, i
 
     Raises ValueError where a source or the result has 2^31 pixels or more.
     """
-    n, c = inputs[0].shape[:2]
-    last = _last(inputs)
+    like, last = inputs[0], _last(inputs)
+    launch = _forward_launch(tuple([x.shape for x in inputs]), size, last, like.device, kinds(*inputs, weights))
     formatted = torch.channels_last if last else torch.contiguous_format
-    out = torch.empty((n, c, *size), dtype=inputs[0].dtype, device=inputs[0].device, memory_format=formatted)
-    shapes = tuple([x.shape for x in inputs])
-    launch = _forward_launch(shapes, size, last, out.device, kinds(*inputs, weights))
+    out = torch.empty((*like.shape[:2], *size), dtype=like.dtype, device=like.device, memory_format=formatted)
     with on_device(out):
         launch(out, weights, *_padded(inputs))
     return out

@@ -296,6 +296,14 @@ def test_tuning_keeps_the_right_candidates_and_the_table(product, capsys):
     assert all(ms > 0 for ms in found.values()) and not capsys.readouterr().err
 
 
+def test_more_elements_than_the_kernels_can_number_are_refused():
+    from autopose.kernels._triton import mixed_edge_cell
+
+    vast = torch.zeros(1, device=DEVICE).expand(1, 2**20, 64, 48, 1)
+    with pytest.raises(ValueError, match="fewer than 2\\^31 elements, got 3221225472: use a smaller batch"):
+        mixed_edge_cell.forward(vast, (vast,) * 3, vast, (None, None), (None, None), 1, 1e-5, None)
+
+
 def _small():
     leaves, _, _ = _problem(Case((2, 3, 2, 2), affine=True))
     stacked = leaves[0].permute(0, 2, 3, 1).contiguous().unsqueeze(0)

@@ -143,3 +143,10 @@ def test_refused_weights():
     ):
         with pytest.raises(ValueError, match=message):
             kernels.resample_sum([x], weights, (4, 4))
+
+
+def test_more_pixels_than_the_triton_kernels_can_number_are_refused():
+    kernel = pytest.importorskip("autopose.kernels._triton.resample_sum")
+    vast = torch.zeros(1).expand(2**20, 1, 64, 64)
+    with pytest.raises(ValueError, match="fewer than 2\\^31 pixels a source, got 4294967296: use a smaller batch"):
+        kernel.forward([vast], None, (32, 32))
