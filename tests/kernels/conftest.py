@@ -12,7 +12,7 @@ def watched_memory():
     if not (dispatch.HAS_TRITON and dispatch.interpreting()):
         yield
         return
-    from tests.kernels.memory import checked_memory
+    from tests.kernels.watched_memory import checked_memory
 
     with checked_memory():
         yield
