@@ -23,6 +23,7 @@ from autopose.kernels._triton import mixed_edge as _operators  # noqa: E402, F40
 from autopose.kernels._triton import (  # noqa: E402
     mixed_edge_cell,
     mixed_edge_mix,
+    mixed_edge_pack,
     mixed_edge_reduce,
     mixed_edge_taps,
     resample_sum,
@@ -36,7 +37,7 @@ BRANCHES = {16: (64, 48), 32: (32, 24), 64: (16, 12), 128: (8, 6)}
 
 PRODUCTS = ("taps_kernel", "input_gradient_kernel", "weight_gradient_kernel")
 STREAMS = (*PRODUCTS, "mix_kernel", "reduce_kernel", "spread_kernel", "gather_kernel", "pool_stats_kernel")
-STREAMS += ("forward_kernel", "backward_kernel")
+STREAMS += ("pack_kernel", "unpack_kernel", "forward_kernel", "backward_kernel")
 STACK = {("taps_kernel", 80): 64}
 """Bytes of stack allowed: on sm_80 a tile of 64 x 64 with two sums wants a few more registers than there are."""
 
@@ -74,7 +75,7 @@ class Compiled:
 def kernels() -> dict[str, object]:
     """Every kernel by name."""
     found = {}
-    for module in (mixed_edge_mix, mixed_edge_reduce, mixed_edge_taps, resample_sum):
+    for module in (mixed_edge_mix, mixed_edge_pack, mixed_edge_reduce, mixed_edge_taps, resample_sum):
         found |= {n: k for n, k in vars(module).items() if n.endswith("_kernel") and isinstance(k, triton.JITFunction)}
     return found
 

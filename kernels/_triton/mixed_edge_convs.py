@@ -8,7 +8,8 @@ from torch import Tensor
 
 from .launch import Cell, Launch, Tiles, interpreting, power_of_two, tile_table, width
 from .mixed_edge_mix import collect_kernel
-from .mixed_edge_taps import input_gradient_kernel, pack_kernel, taps_kernel, unpack_kernel, weight_gradient_kernel
+from .mixed_edge_pack import pack_kernel, unpack_kernel
+from .mixed_edge_taps import input_gradient_kernel, taps_kernel, weight_gradient_kernel
 
 TAPS = 35
 PROGRAMS = 528
@@ -36,6 +37,11 @@ class ProductTiles:
         return -(-slots // self.EB) * self.KB
 
 
+def pack_blocks(channels: int, elements: int, wanted=(True, True, True)) -> int:
+    """Blocks of ``elements`` (C_in, k, k) of all wanted convolutions."""
+    return sum(-(-channels * taps // elements) for taps, want in zip((1, 9, 25), wanted, strict=True) if want)
+
+
 def settings(product: str, cell: Cell) -> tuple[dict, dict]:
     """Tile sizes and launch options of the ``forward``, ``input`` or ``weight`` product, from the committed table."""
     row = tile_table()[product][width(cell)]
@@ -57,9 +63,9 @@ class TritonConvolutions:
             UPCAST=interpreting() and dtype.itemsize == 2,
             PRECISION="tf32" if torch.backends.cudnn.allow_tf32 else "ieee",
         )
-        block = 16 if cell.channels <= 16 else 32
-        blocks = -(-cell.channels // block)
-        self._pack = Launch(pack_kernel, (cell.edges, blocks, blocks), cell.channels, BLOCK=block)
+        couts, elements = (16 if cell.channels <= 16 else 32), 64
+        grid = (cell.edges, -(-cell.channels // couts), pack_blocks(cell.channels, elements))
+        self._pack = Launch(pack_kernel, grid, cell.channels, BO=couts, BJ=elements)
 
     def weights(self, conv: tuple[Tensor, Tensor, Tensor], like: Tensor) -> Tensor:
         """All weights (E, 35, C_in, C_out), in the dtype of ``like``."""
@@ -111,11 +117,13 @@ class TritonGroup:
             weight_gradient_kernel, (tap_groups, t.columns(slots), splits * count), *plane, slots, steps, splits,
             TB=taps, NI=rows, EB=t.EB, NC=t.NC, BK=pixels, **launch, **whole.options,
         )  # fmt: skip
-        block = 256 if channels <= 16 else 1024
+        together = min(power_of_two(splits), 8)
+        couts = 16 if channels <= 16 or together > 1 else 32
+        elements = 2048 // together // couts
+        grid = (count * slots, -(-channels // couts), pack_blocks(channels, elements, self.wanted))
         self._unpack = Launch(
-            unpack_kernel, (count * slots * TAPS, -(-(channels**2) // block)), channels, cell.sources, sources[0],
-            slots, splits, WANT1=self.wanted[0], WANT3=self.wanted[1], WANT5=self.wanted[2], BS=2048 // block,
-            BLOCK=block,
+            unpack_kernel, grid, channels, cell.sources, sources[0], slots, splits, WANT1=self.wanted[0],
+            WANT3=self.wanted[1], WANT5=self.wanted[2], BS=together, BO=couts, BJ=elements,
         )  # fmt: skip
 
     def forward(self, active: Tensor, packed: Tensor, y: Tensor) -> Tensor:

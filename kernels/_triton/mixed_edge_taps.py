@@ -28,37 +28,6 @@ def tap_place(tap):
 
 
 @triton.jit
-def tap_weight(conv1_ptr, conv3_ptr, conv5_ptr, tap: tl.constexpr, pair):
-    """Address of a tap's weight of the (edge, C_out, C_in) triple numbered ``pair``."""
-    if tap < 9:
-        return conv5_ptr + pair * 25 + (tap // 3 + 1) * 5 + tap % 3 + 1
-    elif tap < 14:
-        return conv5_ptr + pair * 25 + tap - 9
-    elif tap < 20:
-        return conv5_ptr + pair * 25 + ((tap - 14) // 2 + 1) * 5 + ((tap - 14) % 2) * 4
-    elif tap < 25:
-        return conv5_ptr + pair * 25 + tap
-    elif tap < 34:
-        return conv3_ptr + pair * 9 + tap - 25
-    else:
-        return conv1_ptr + pair
-
-
-@triton.jit
-def pack_kernel(conv1_ptr, conv3_ptr, conv5_ptr, packed_ptr, C, BLOCK: tl.constexpr):
-    """(E, C_out, C_in, k, k) weights to packed (E, 35, C_in, C_out)."""
-    edge = tl.program_id(0).to(tl.int64)
-    cin = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[:, None]
-    cout = tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)[None, :]
-    valid = (cin < C) & (cout < C)
-    pair = (edge * C + cout) * C + cin
-    for tap in tl.static_range(35):
-        value = tl.load(tap_weight(conv1_ptr, conv3_ptr, conv5_ptr, tap, pair), mask=valid, other=0.0)
-        place = packed_ptr + ((edge * 35 + tap) * C + cin) * C + cout
-        tl.store(place, value.to(packed_ptr.dtype.element_ty), mask=valid)
-
-
-@triton.jit
 def multiply(a, b, acc, UPCAST: tl.constexpr, PRECISION: tl.constexpr):
     """acc + a @ b."""
     if UPCAST:
@@ -240,36 +209,3 @@ def weight_gradient_kernel(
     base = partial_ptr + tl.program_id(2).to(tl.int64) * slots * 35 * C * C
     place = base + ((slot * 35 * C * C) + cout)[None, :] + ((tap * C + cin) * C)[:, None]
     tl.store(place, acc, mask=wanted[:, None] & live[None, :])
-
-
-@triton.jit(do_not_specialize=["S", "source", "slots", "splits"])
-def unpack_kernel(
-    partial_ptr, dconv1_ptr, dconv3_ptr, dconv5_ptr, C, S, source, slots, splits,
-    WANT1: tl.constexpr, WANT3: tl.constexpr, WANT5: tl.constexpr, BS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Sum the partial weight gradients of a group's sources over the splits, into (E, C_out, C_in, k, k)."""
-    slot = tl.program_id(0) // 35 % slots
-    member = tl.program_id(0) // (35 * slots)
-    source += member
-    tap = tl.program_id(0) % 35
-    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    valid = at < C * C
-    total = tl.zeros((BS, BLOCK), tl.float32)
-    for start in range(0, splits, BS):
-        split = start + tl.arange(0, BS)
-        base = (((member * splits + split).to(tl.int64) * slots + slot) * 35 + tap) * C * C
-        mask = (split < splits)[:, None] & valid[None, :]
-        total += tl.load(partial_ptr + base[:, None] + at[None, :], mask=mask, other=0.0)
-    value = tl.sum(total, axis=0)
-    conv, dh, dw = tap_place(tap)
-    pair = (edge_number(source, slot, S).to(tl.int64) * C + at % C) * C + at // C
-    if conv == 2:
-        if WANT5:
-            place = dconv5_ptr + pair * 25 + (dh + 2) * 5 + dw + 2
-            tl.store(place, value.to(dconv5_ptr.dtype.element_ty), mask=valid)
-    elif conv == 1:
-        if WANT3:
-            place = dconv3_ptr + pair * 9 + (dh + 1) * 3 + dw + 1
-            tl.store(place, value.to(dconv3_ptr.dtype.element_ty), mask=valid)
-    elif WANT1:
-        tl.store(dconv1_ptr + pair, value.to(dconv1_ptr.dtype.element_ty), mask=valid)
