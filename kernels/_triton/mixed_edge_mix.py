@@ -149,21 +149,28 @@ def normalise_kernel(
 
 @triton.jit
 def combine(base, lanes, lane, live, parts, rows, P, BT: tl.constexpr, BC: tl.constexpr):
-    """Mean and biased variance over P pixels from ``parts`` partial (mean, squared deviations), in float64."""
-    first = tl.zeros((BT, BC), tl.float64)
-    second = tl.zeros((BT, BC), tl.float64)
+    """Mean and biased variance over P pixels from ``parts`` partial (mean, squared deviations).
+
+    Means are taken from that of the first BT parts, so that float32 loses nothing to a large mean or an odd part.
+    """
+    part = tl.arange(0, BT)
+    valid = (part < parts)[:, None] & live[None, :]
+    mean = tl.load(base + part[:, None] * 2 * lanes + lane[None, :], mask=valid, other=0.0)
+    shift = tl.sum(mean, axis=0) / tl.minimum(parts, BT).to(tl.float32)
+    first = tl.zeros((BT, BC), tl.float32)
+    second = tl.zeros((BT, BC), tl.float32)
     for start in range(0, parts, BT):
         part = start + tl.arange(0, BT)
         valid = (part < parts)[:, None] & live[None, :]
-        count = tl.minimum(rows, P - part * rows).to(tl.float64)[:, None]
+        count = tl.minimum(rows, P - part * rows).to(tl.float32)[:, None]
         place = base + part[:, None] * 2 * lanes + lane[None, :]
-        mean = tl.load(place, mask=valid, other=0.0).to(tl.float64)
-        deviation = tl.load(place + lanes, mask=valid, other=0.0).to(tl.float64)
-        first += count * mean
-        second += deviation + count * mean * mean
-    mean = tl.sum(first, axis=0) / P
-    var = tl.sum(second, axis=0) / P - mean * mean
-    return mean.to(tl.float32), tl.maximum(var, 0.0).to(tl.float32)
+        mean = tl.load(place, mask=valid, other=0.0) - shift[None, :]
+        deviation = tl.load(place + lanes, mask=valid, other=0.0)
+        first += tl.where(valid, count * mean, 0.0)
+        second += tl.where(valid, deviation + count * mean * mean, 0.0)
+    mean = tl.sum(first, axis=0) / P.to(tl.float32)
+    var = tl.sum(second, axis=0) / P.to(tl.float32) - mean * mean
+    return shift + mean, tl.maximum(var, 0.0)
 
 
 @triton.jit

@@ -72,13 +72,13 @@ def reduce_kernel(
 
 @triton.jit
 def sum_parts(ptr, stride, lane, live, parts, BT: tl.constexpr, BC: tl.constexpr):
-    """Sum over ``parts`` rows, ``stride`` apart, in float64."""
-    total = tl.zeros((BT, BC), tl.float64)
+    """Sum over ``parts`` rows, ``stride`` apart."""
+    total = tl.zeros((BT, BC), tl.float32)
     for start in range(0, parts, BT):
         part = start + tl.arange(0, BT)
         valid = (part < parts)[:, None] & live[None, :]
-        total += tl.load(ptr + part[:, None] * stride + lane[None, :], mask=valid, other=0.0).to(tl.float64)
-    return tl.sum(total, axis=0).to(tl.float32)
+        total += tl.load(ptr + part[:, None] * stride + lane[None, :], mask=valid, other=0.0)
+    return tl.sum(total, axis=0)
 
 
 @triton.jit(do_not_specialize=["P", "S", "source", "slots", "parts", "eps"])
