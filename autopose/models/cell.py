@@ -84,19 +84,19 @@ class Cell(nn.Module):
         return tuple(tuple(e for e, op in enumerate(ops) if op == kind) for kind in range(3))
 
     def _one_hot(self, inputs: Sequence[Tensor], mixture: EdgeMixture) -> list[Tensor]:
-        ops, rows = mixture.chosen, self.rows(mixture.chosen)
-        convs = [w[list(r)] if r else None for w, r in zip((self.conv1, self.conv3, self.conv5), rows, strict=True)]
-        edges = torch.arange(len(ops))
-        norms = torch.tensor([min(op, NUM_NORMS - 1) for op in ops])
+        ops = mixture.chosen
+        normed = [edge for edge, op in enumerate(ops) if op < NUM_NORMS]
+        norms = [min(op, NUM_NORMS - 1) for op in ops]
+        lists = (*self.rows(ops), range(len(ops)), ops, norms, normed)
+        *rows, edges, picked, norms, normed = _indices(lists, mixture.weights.device)
+        convs = [w[r] if len(r) else None for w, r in zip((self.conv1, self.conv3, self.conv5), rows, strict=True)]
         norm = {name: None if t is None else t[edges, norms] for name, t in self._norm().items()}
-        picked = torch.tensor(ops, device=mixture.weights.device)
         mix = mixture.weights.gather(1, picked[:, None])[:, 0]
         nodes = self._single(inputs, ops, convs, mix, norm)
         if self.state.updates:
-            kept = torch.tensor([op < NUM_NORMS for op in ops])
             with torch.no_grad():
                 for name in ("running_mean", "running_var"):
-                    getattr(self, name)[edges[kept], norms[kept]] = norm[name][kept.to(norm[name].device)]
+                    getattr(self, name)[normed, norms[normed]] = norm[name][normed]
         return nodes
 
     def _single(self, inputs, ops, convs, mix, norm) -> list[Tensor]:
@@ -117,3 +117,9 @@ class Cell(nn.Module):
     def _norm_options(self) -> dict:
         state = self.state
         return {"training": state.training, "momentum": state.momentum, "process_group": state.process_group}
+
+
+def _indices(lists: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, ...]:
+    """Lists as index tensors, by one copy to the device that the host does not wait for."""
+    flat = torch.tensor([i for part in lists for i in part], pin_memory=device.type == "cuda")
+    return flat.to(device, non_blocking=True).split([len(part) for part in lists])
