@@ -28,6 +28,7 @@ from autopose.kernels._triton import (  # noqa: E402
     mixed_edge_taps,
     resample_sum,
 )
+from autopose.kernels._triton.launch import VERSION  # noqa: E402
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
@@ -241,6 +242,9 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a short list: one edge at the narrowest branch")
     quick = parser.parse_args(arguments).quick
+    if VERSION < (3, 6):
+        print(f"error: the report needs Triton 3.6 or later, this is {triton.__version__}", file=sys.stderr)
+        return 2
     faults = count_launches()
     print()
     print("| kernel | C | dtype | sm | warps | registers | stack | shared | mma | 16-byte loads |")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -97,6 +98,13 @@ def effective_dtype(x: torch.Tensor) -> torch.dtype:
     if x.dtype != torch.float64 and torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)
     return x.dtype
+
+
+def register(name: str, schema: str, implementation: Callable, fake: Callable) -> None:
+    """Register the operator autopose::``name`` for CPU and CUDA tensors; ``fake`` makes empty results."""
+    torch.library.define(f"autopose::{name}", schema)
+    torch.library.impl(f"autopose::{name}", ("cpu", "cuda"), implementation)
+    torch.library.register_fake(f"autopose::{name}", fake)
 
 
 def memory_format(x: torch.Tensor) -> torch.memory_format:

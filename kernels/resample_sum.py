@@ -8,7 +8,7 @@ from torch import Tensor
 from . import reference
 from ._aten.resample_sum import resample_sum as _aten_resample_sum
 from .checks import check_finite_weights, check_states, check_table
-from .dispatch import effective_dtype, memory_format, resolve
+from .dispatch import effective_dtype, memory_format, register, resolve
 
 MAX_SOURCES = 8
 
@@ -99,18 +99,13 @@ def _differentiate(ctx, grad):
 
 # At most `MAX_SOURCES` sources, summed by one launch; the backward's gradients are the sources' and, if needed, the
 # weights'.
-for _name, _schema, _impl, _fake in (
-    ("resample_sum", "(Tensor[] inputs, Tensor? weights, int[] size) -> Tensor", _forward, _fake_forward),
-    (
-        "resample_sum_backward",
-        "(Tensor grad, Tensor[] inputs, Tensor? weights, bool need_weights) -> Tensor[]",
-        _backward,
-        _fake_backward,
-    ),
-):
-    torch.library.define(f"autopose::{_name}", _schema)
-    torch.library.impl(f"autopose::{_name}", ("cpu", "cuda"), _impl)
-    torch.library.register_fake(f"autopose::{_name}", _fake)
+register("resample_sum", "(Tensor[] inputs, Tensor? weights, int[] size) -> Tensor", _forward, _fake_forward)
+register(
+    "resample_sum_backward",
+    "(Tensor grad, Tensor[] inputs, Tensor? weights, bool need_weights) -> Tensor[]",
+    _backward,
+    _fake_backward,
+)
 torch.library.register_autograd("autopose::resample_sum", _differentiate, setup_context=_setup_context)
 
 

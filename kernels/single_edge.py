@@ -59,7 +59,7 @@ def single_edges(
         raise ValueError(f"{name} needs one operation for each of {edges} edges, got {len(ops)}")
     if not all(0 <= op < NUM_OPS for op in ops):
         raise ValueError(f"{name} needs operations 0-{NUM_OPS - 1}, got {ops}")
-    check_convolutions(name, (conv1, conv3, conv5), [ops.count(k) for k in range(3)], x)
+    check_convolutions(name, (conv1, conv3, conv5), [sum(op == k for op in ops) for k in range(3)], x)
     check_table(name, "mix", mix, (edges,), x)
     norm = (norm_weight, norm_bias, running_mean, running_var)
     if any(op != NUM_OPS - 1 for op in ops):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..dispatch import memory_format
+from ..dispatch import memory_format, register
 from .cell import Source, accumulator, backward, forward
 from .convolution import CHANNELS_LAST, empty_gradient
 from .lone_edge import lone_edge, suits
@@ -41,9 +41,9 @@ def mixed_edges(
         return lone_edge(inputs[0], convs, mix, *norm, statistics, eps, process_group, collect)
     mean, var = (None, None) if statistics is None else statistics
     group = "" if process_group is None else process_group.group_name
-    nodes = list(_forward(
+    nodes = torch.ops.autopose.aten_mixed_cell(
         list(inputs), num_nodes, conv1, conv3, conv5, mix, norm_weight, norm_bias, mean, var, eps, group
-    ))  # fmt: skip
+    )
     return nodes[:num_nodes], nodes[num_nodes], nodes[num_nodes + 1]
 
 
@@ -61,11 +61,7 @@ def cell_forward(
     return [*nodes, tables.unsort(mean), tables.unsort(var), *(t for source in sources for t in source.tensors())]
 
 
-_forward = torch.library.custom_op("autopose::aten_mixed_cell", cell_forward, mutates_args=())
-
-
-@_forward.register_fake
-def _(inputs, num_nodes, conv1, conv3, conv5, mix, norm_weight, norm_bias, mean, var, eps, group):
+def _fake_forward(inputs, num_nodes, conv1, conv3, conv5, mix, norm_weight, norm_bias, mean, var, eps, group):
     like = inputs[0]
     n, c, h, w = like.shape
     layout, p = Layout(len(inputs), num_nodes), n * h * w
@@ -100,11 +96,7 @@ def cell_backward(
     return results
 
 
-_backward = torch.library.custom_op("autopose::aten_mixed_cell_backward", cell_backward, mutates_args=())
-
-
-@_backward.register_fake
-def _(
+def _fake_backward(
     grads, states, convs, mix, norm_weight, norm_bias, mean, var, saved, eps, group, training, need_inputs, need_convs
 ):
     wanted = [s for s, need in zip(states, need_inputs, strict=False) if need]
@@ -133,7 +125,7 @@ def _backward_through(ctx, grads):
     mean, var, *saved = saved
     needs = ctx.needs_input_grad
     need_inputs, need_convs = _flags(needs[0], num_inputs), list(needs[2:5])
-    found = iter(_backward(
+    found = iter(torch.ops.autopose.aten_mixed_cell_backward(
         list(grads[:num_nodes]), states, convs, mix, *norm, mean, var, saved, *ctx.options, need_inputs, need_convs
     ))  # fmt: skip
     inputs = [next(found) if need else None for need in need_inputs]
@@ -145,4 +137,19 @@ def _flags(needed, count: int) -> list[bool]:
     return list(needed) if isinstance(needed, list | tuple) else [bool(needed)] * count
 
 
-_forward.register_autograd(_backward_through, setup_context=_setup_context)
+_TABLES = "Tensor mix, Tensor? norm_weight, Tensor? norm_bias"
+register(
+    "aten_mixed_cell",
+    f"(Tensor[] inputs, int num_nodes, Tensor conv1, Tensor conv3, Tensor conv5, {_TABLES}, Tensor? mean, Tensor? var, "
+    "float eps, str group) -> Tensor[]",
+    cell_forward,
+    _fake_forward,
+)
+register(
+    "aten_mixed_cell_backward",
+    f"(Tensor?[] grads, Tensor[] states, Tensor[] convs, {_TABLES}, Tensor mean, Tensor var, Tensor[] saved, "
+    "float eps, str group, bool training, bool[] need_inputs, bool[] need_convs) -> Tensor[]",
+    cell_backward,
+    _fake_backward,
+)
+torch.library.register_autograd("autopose::aten_mixed_cell", _backward_through, setup_context=_setup_context)

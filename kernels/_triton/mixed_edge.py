@@ -10,19 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..dispatch import register
 from . import mixed_edge_cell
-
-_TABLES = "Tensor conv1, Tensor conv3, Tensor conv5, Tensor mix, Tensor? norm_weight, Tensor? norm_bias"
-torch.library.define(
-    "autopose::mixed_cell",
-    f"(Tensor inputs, {_TABLES}, Tensor? fixed_mean, Tensor? fixed_var, int num_nodes, float eps, str group) "
-    "-> (Tensor, Tensor, Tensor, Tensor)",
-)
-torch.library.define(
-    "autopose::mixed_cell_backward",
-    f"(Tensor grad, Tensor inputs, Tensor nodes, Tensor y, {_TABLES}, Tensor mean, Tensor var, bool fixed, float eps, "
-    "str group, bool want1, bool want3, bool want5) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-)
 
 
 def mixed_edges(
@@ -136,12 +125,21 @@ def _differentiate(ctx, grad, *_):
     return *(d if need else None for d, need in zip(found, needs[:7], strict=True)), *(None,) * 5
 
 
-for _name, _impl, _fake in (
-    ("autopose::mixed_cell", _forward, _fake_forward),
-    ("autopose::mixed_cell_backward", _backward, _fake_backward),
-):
-    torch.library.impl(_name, ("cpu", "cuda"), _impl)
-    torch.library.register_fake(_name, _fake)
+_TABLES = "Tensor conv1, Tensor conv3, Tensor conv5, Tensor mix, Tensor? norm_weight, Tensor? norm_bias"
+register(
+    "mixed_cell",
+    f"(Tensor inputs, {_TABLES}, Tensor? fixed_mean, Tensor? fixed_var, int num_nodes, float eps, str group) "
+    "-> (Tensor, Tensor, Tensor, Tensor)",
+    _forward,
+    _fake_forward,
+)
+register(
+    "mixed_cell_backward",
+    f"(Tensor grad, Tensor inputs, Tensor nodes, Tensor y, {_TABLES}, Tensor mean, Tensor var, bool fixed, float eps, "
+    "str group, bool want1, bool want3, bool want5) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _backward,
+    _fake_backward,
+)
 torch.library.register_autograd("autopose::mixed_cell", _differentiate, setup_context=_save)
 
 

@@ -38,9 +38,9 @@ def pool_stats_kernel(
     start = part * tiles * BP
     corner = start + tl.zeros((1,), tl.int32)
     corner_row, corner_col = pixel_place(corner, H, W)
-    shifts = pool_window(x_ptr, corner, corner_row, corner_col, lane, live, H, W, C, EVEN)
-    shift_avg = tl.sum(shifts[0], axis=0)
-    shift_max = tl.sum(shifts[1], axis=0)
+    shift_avg, shift_max, corner_value = pool_window(x_ptr, corner, corner_row, corner_col, lane, live, H, W, C, EVEN)
+    shift_avg = tl.sum(shift_avg, axis=0)
+    shift_max = tl.sum(shift_max, axis=0)
     avg1 = tl.zeros((BP, BC), tl.float32)
     avg2 = tl.zeros((BP, BC), tl.float32)
     max1 = tl.zeros((BP, BC), tl.float32)

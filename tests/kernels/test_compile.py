@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("triton")
+launch = pytest.importorskip("autopose.kernels._triton.launch")
+pytestmark = pytest.mark.skipif(launch.VERSION < (3, 6), reason="both tools need Triton 3.6")
 ROOT = Path(__file__).resolve().parents[2]
 
 
