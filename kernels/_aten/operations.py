@@ -19,7 +19,7 @@ class Operand:
 
     def convolve(self, weight: Tensor) -> Tensor:
         """ReLU and convolution with weight (any, C, k, k)."""
-        padding = weight.shape[-1] // 2
+        padding = int(weight.shape[-1]) // 2
         if self._active is None:
             self._active = F.relu(self.x)
         if not weights_outweigh(self.x, weight):

@@ -11,7 +11,7 @@ def resample_sum(inputs: Sequence[Tensor], weights: Tensor | None, size: tuple[i
     total, owned = None, False
     for index, source in enumerate(inputs):
         x = source
-        shrink = max(have // want for have, want in zip(x.shape[2:], size, strict=True))
+        shrink = max(int(have) // want for have, want in zip(x.shape[2:], size, strict=True))
         if shrink > 1:
             x = F.avg_pool2d(x, shrink)
         if weights is not None:

@@ -13,7 +13,7 @@ def resample_sum(inputs: Sequence[Tensor], weights: Tensor | None, size: tuple[i
         if x.shape[-1] < size[1]:
             x = F.interpolate(x, size=size, mode="nearest")
         elif x.shape[-1] > size[1]:
-            x = F.avg_pool2d(x, x.shape[-1] // size[1])
+            x = F.avg_pool2d(x, int(x.shape[-1]) // size[1])
         if weights is not None:
             x = x * weights[index]
         total = x if total is None else total + x
