@@ -59,6 +59,7 @@ class Launch:
     aligned: tuple[str, ...]
     warps: int
     stages: int
+    fusion: bool
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def _specialise(name: str, kernel, args, options) -> Launch:
         tuple(aligned),
         options.get("num_warps", 4),
         options.get("num_stages", 3),
+        options["enable_fp_fusion"],
     )
 
 
@@ -169,7 +171,7 @@ def compile_launch(launch: Launch, capability: int) -> Compiled:
         {(position[name],): [["tt.divisibility", 16]] for name in launch.aligned},
     )
     target = GPUTarget("cuda", capability, 32)
-    options = {"num_warps": launch.warps, "num_stages": launch.stages, "enable_fp_fusion": True}
+    options = {"num_warps": launch.warps, "num_stages": launch.stages, "enable_fp_fusion": launch.fusion}
     made = triton.compile(source, target=target, options=options)
     ptx = made.asm["ptx"]
     usage = _resources(made.asm["cubin"])

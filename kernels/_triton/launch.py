@@ -23,11 +23,13 @@ class Launch:
 
     From the second time on it is launched as it was compiled, without Triton asking again what every argument is, which
     takes longer than many of these kernels run. So one `Launch` only ever gets tensors of the same `kinds`. (Triton
-    before 3.6 takes the arguments of a compiled kernel in another way, and is asked every time.)
+    before 3.6 takes the arguments of a compiled kernel in another way, and is asked every time.) Products and sums are
+    fused, which is Triton's default only up to 3.9.
     """
 
     def __init__(self, kernel, grid: tuple[int, ...], *sizes: float, **options):
-        self.kernel, self.grid, self.sizes, self.options = kernel, (*grid, 1, 1)[:3], sizes, options
+        self.kernel, self.grid, self.sizes = kernel, (*grid, 1, 1)[:3], sizes
+        self.options = dict(options, enable_fp_fusion=True)
         self._compiled, self._rest = None, ()
 
     def __call__(self, *tensors: Tensor | None) -> None:
