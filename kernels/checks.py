@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .dispatch import traced
+
 CONV_KERNELS = (1, 3, 5)
 
 
@@ -88,7 +90,7 @@ def check_finite_weights(name: str, what: str, weights: Tensor) -> None:
     On CUDA the answer would make the host wait for the device, so it is only asked for under
     ``torch.autograd.set_detect_anomaly(True)``; never while compiling, tracing or capturing a graph.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if traced():
         return
     if weights.device.type != "cpu":
         capturing = weights.device.type == "cuda" and torch.cuda.is_current_stream_capturing()

@@ -100,6 +100,11 @@ def effective_dtype(x: torch.Tensor) -> torch.dtype:
     return x.dtype
 
 
+def traced() -> bool:
+    """Whether a compiler or a tracer records what runs."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 def register(name: str, schema: str, implementation: Callable, fake: Callable) -> None:
     """Register the operator autopose::``name`` for CPU and CUDA tensors; ``fake`` makes empty results."""
     torch.library.define(f"autopose::{name}", schema)

@@ -8,7 +8,7 @@ from torch import Tensor
 from . import reference
 from ._aten.resample_sum import resample_sum as _aten_resample_sum
 from .checks import check_finite_weights, check_states, check_table
-from .dispatch import effective_dtype, memory_format, register, resolve
+from .dispatch import effective_dtype, memory_format, register, resolve, traced
 
 MAX_SOURCES = 8
 
@@ -51,7 +51,11 @@ def resample_sum(
     total = None
     for start in range(0, len(inputs), MAX_SOURCES):
         part = slice(start, start + MAX_SOURCES)
-        out = torch.ops.autopose.resample_sum(inputs[part], None if weights is None else weights[part], size)
+        mine = None if weights is None else weights[part]
+        if traced():
+            out = torch.ops.autopose.resample_sum(inputs[part], mine, size)
+        else:
+            out = _EagerSum.apply(size, mine, *inputs[part])
         total = out if total is None else total + out
     return total
 
@@ -107,6 +111,21 @@ register(
     _fake_backward,
 )
 torch.library.register_autograd("autopose::resample_sum", _differentiate, setup_context=_setup_context)
+
+
+class _EagerSum(torch.autograd.Function):
+    """The operator as it is registered, without what the registration's own function takes for lists in Python."""
+
+    @staticmethod
+    def forward(ctx, size, weights, *sources):
+        output = torch.ops.autopose.resample_sum(sources, weights, size)
+        _setup_context(ctx, (sources, weights, size), output)
+        return output
+
+    @staticmethod
+    def backward(ctx, grad):
+        sources, weights, _ = _differentiate(ctx, grad)
+        return None, weights, *sources
 
 
 def _alike(tensors: Sequence[Tensor], like: Tensor) -> list[Tensor]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..dispatch import register
+from ..dispatch import register, traced
 from . import mixed_edge_cell
 
 
@@ -40,8 +40,7 @@ def mixed_edges(
     group = "" if process_group is None else process_group.group_name
     affine = (norm_weight, norm_bias)
     tensors = (stacked, conv1, conv3, conv5, mix, *affine, *fixed)
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    cell = torch.ops.autopose.mixed_cell if traced else _EagerCell.apply
+    cell = torch.ops.autopose.mixed_cell if traced() else _EagerCell.apply
     nodes, _, mean, var = cell(*tensors, num_nodes, float(eps), group)
     return [node.permute(0, 3, 1, 2) for node in nodes.unbind(0)], mean, var
 
