@@ -105,6 +105,14 @@ def traced() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
+def check_first_order(operator: str) -> None:
+    """Raise RuntimeError in a backward pass whose gradients are to be differentiated again."""
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            f"the fused {operator} is differentiable once: create_graph=True needs kernels.{operator}=reference"
+        )
+
+
 def register(name: str, schema: str, implementation: Callable, fake: Callable) -> None:
     """Register the operator autopose::``name`` for CPU and CUDA tensors; ``fake`` makes empty results."""
     torch.library.define(f"autopose::{name}", schema)

@@ -57,6 +57,7 @@ def mixed_edges(
     Raises:
         ValueError: shapes, dtypes or devices that do not fit, an empty batch, NaN in ``mix`` (on CUDA only in
             anomaly mode, since the host would wait for the device), an implementation that cannot run here.
+        RuntimeError: in the backward pass with ``create_graph=True``, where a fused implementation runs.
     """
     name = "mixed_edges"
     check_states(name, inputs)

@@ -8,7 +8,7 @@ from torch import Tensor
 from . import reference
 from ._aten.resample_sum import resample_sum as _aten_resample_sum
 from .checks import check_finite_weights, check_states, check_table
-from .dispatch import effective_dtype, memory_format, register, resolve, traced
+from .dispatch import check_first_order, effective_dtype, memory_format, register, resolve, traced
 
 MAX_SOURCES = 8
 
@@ -30,6 +30,7 @@ def resample_sum(
     Raises:
         ValueError: sizes that are no power of two apart, other shapes, dtypes or devices that do not fit, an empty
             batch, NaN in ``weights`` (on CUDA only in anomaly mode), an implementation that cannot run here.
+        RuntimeError: in the backward pass with ``create_graph=True``, where the Triton kernels run.
     """
     name, size = "resample_sum", tuple(int(s) for s in size)
     check_states(name, inputs, same_size=False)
@@ -93,6 +94,7 @@ def _setup_context(ctx, inputs, output) -> None:
 
 
 def _differentiate(ctx, grad):
+    check_first_order("resample_sum")
     # Read once: recomputed activations can be unpacked only once.
     saved = ctx.saved_tensors
     sources, weights = list(saved[: ctx.count]), saved[ctx.count :]

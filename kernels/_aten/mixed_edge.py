@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..dispatch import memory_format, register
+from ..dispatch import check_first_order, memory_format, register
 from .cell import Source, accumulator, backward, forward
 from .convolution import CHANNELS_LAST, empty_gradient
 from .lone_edge import lone_edge, suits
@@ -117,6 +117,7 @@ def _setup_context(ctx, inputs, output) -> None:
 
 
 def _backward_through(ctx, grads):
+    check_first_order("mixed_edge")
     num_inputs, num_nodes, affine = ctx.shape
     saved = list(ctx.saved_tensors)
     states, saved = saved[: num_inputs + num_nodes - 1], saved[num_inputs + num_nodes - 1 :]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..dispatch import register, traced
+from ..dispatch import check_first_order, register, traced
 from . import mixed_edge_cell
 
 
@@ -111,6 +111,7 @@ def _save(ctx, inputs, output):
 
 
 def _differentiate(ctx, grad, *_):
+    check_first_order("mixed_edge")
     inputs, conv1, conv3, conv5, mix, weight, bias, nodes, y, mean, var = ctx.saved_tensors
     if grad is None:
         return (None,) * 12

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from autopose.kernels import KernelChoice, describe, dispatch
+from autopose.kernels import KernelChoice, describe, dispatch, mixed_edges, resample_sum
 
 CUDA = torch.device("cuda", 0)
 CPU = torch.device("cpu")
@@ -84,3 +84,33 @@ def test_one_line_an_operator():
     assert len(lines) == 3
     assert lines[0] == "kernels.mixed_edge=reference: reference (asked for)"
     assert lines[2].startswith("kernels.resample_sum=auto: aten (restructured")
+
+
+def mixed_loss(x, mix, implementation):
+    convs = [torch.ones(mix.shape[0], 3, 3, k, k, device=x.device) for k in (1, 3, 5)]
+    return sum(node.square().sum() for node in mixed_edges([x], 2, *convs, mix, implementation=implementation))
+
+
+def resample_loss(x, weights, implementation):
+    return resample_sum([x, x], weights, (2, 2), implementation=implementation).square().sum()
+
+
+@pytest.mark.parametrize(
+    "loss,shape,operator,implementation",
+    [
+        (mixed_loss, (3, 6), "mixed_edge", "aten"),
+        (mixed_loss, (3, 6), "mixed_edge", "triton"),
+        (resample_loss, (2,), "resample_sum", "triton"),
+    ],
+)
+def test_second_derivatives_are_refused_and_the_reference_has_them(loss, shape, operator, implementation):
+    if implementation == "triton":
+        pytest.importorskip("triton")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    x = torch.randn(2, 3, 4, 4, device=device)
+    weights = torch.rand(shape, device=device, requires_grad=True)
+    with pytest.raises(RuntimeError, match=f"create_graph=True needs kernels.{operator}=reference"):
+        torch.autograd.grad(loss(x, weights, implementation), weights, create_graph=True)
+    (first,) = torch.autograd.grad(loss(x, weights, "reference"), weights, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), weights)
+    assert second.abs().sum() > 0
