@@ -1,4 +1,4 @@
-"""Sizes and launch settings shared by the mixed edge's Triton kernels."""
+"""Launches, and the sizes and settings that the Triton kernels share."""
 
 import contextlib
 import json
