@@ -179,7 +179,7 @@ def compile_launch(launch: Launch, capability: int) -> Compiled:
         registers=int(re.search(r"REG:(\d+)", usage)[1]),
         stack=int(re.search(r"STACK:(\d+)", usage)[1]),
         shared=made.metadata.shared,
-        tensor_core=len(re.findall(r"\bwgmma\.mma_async|\bmma\.sync", ptx)),
+        tensor_core=len(re.findall(r"\bwgmma\.mma_async|\bmma\.sync|\btcgen05\.mma", ptx)),
         wide_loads=len(
             re.findall(r"ld\.global\S*\.v4\.b32|cp\.async\.c[ag]\.shared\.global \[[^]]*\], \[[^]]*\], 0x10", ptx)
         ),
