@@ -73,11 +73,12 @@ def chart(rows: Sequence[dict], path: Path) -> None:
         axes.barh(at, [values.get((case, name), 0) for case in cases], height, label=name)
     axes.set_yticks([row + 0.4 - height / 2 for row in range(len(cases))])
     axes.set_yticklabels([f"{operator} {variant}, batch {batch}" for operator, variant, _, batch in cases])
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.axvline(1, color="black", linewidth=0.8)
     hardware = timed[0]["gpu"] or f"{timed[0]['cpu']}, {timed[0]['threads']} threads"
-    axes.set_xlabel(f"times faster than the reference in float32 NCHW, forward and backward ({hardware})")
-    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=4)
+    axes.set_xlabel(f"times faster than the reference in float32 NCHW, forward and backward\n({hardware})")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=4)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
