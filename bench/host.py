@@ -3,7 +3,7 @@
 A stand-in for Triton's driver compiles the kernels for sm_90 and makes no launch. Every launch that is kept
 (`launch.Launch`) is first compared with the one that Triton itself would make for the same arguments: the same compiled
 kernel, grid and arguments. Then steps (forward and backward) of cells of tiny bf16 states are timed, with kept launches
-and with Triton asked every time, in turn. The launch itself, some 3 microseconds each, is missing from both.
+and with Triton asked every time, in turn. The launch itself, through CUDA's driver, is missing from both.
 The exit status is 1 where a launch differs. ``--quick`` compares the launches of a lone edge only and times nothing.
 """
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
+from torch import library
 
 CHOICES = ("reference", "fused", "auto", "aten", "triton")
 """What may be asked for; ``aten`` and ``triton`` name one fused implementation, for debugging and measurement."""
@@ -113,11 +114,16 @@ def check_first_order(operator: str) -> None:
         )
 
 
-def register(name: str, schema: str, implementation: Callable, fake: Callable) -> None:
-    """Register the operator autopose::``name`` for CPU and CUDA tensors; ``fake`` makes empty results."""
-    torch.library.define(f"autopose::{name}", schema)
-    torch.library.impl(f"autopose::{name}", ("cpu", "cuda"), implementation)
-    torch.library.register_fake(f"autopose::{name}", fake)
+def register(name: str, schema: str, implementation: Callable, fake: Callable, differentiate=None, save=None) -> None:
+    """Register the operator autopose::``name`` for CPU and CUDA tensors.
+
+    ``fake`` makes empty results; ``differentiate`` and ``save`` are its backward function and what sets its context up.
+    """
+    library.define(f"autopose::{name}", schema)
+    library.impl(f"autopose::{name}", ("cpu", "cuda"), implementation)
+    library.register_fake(f"autopose::{name}", fake)
+    if differentiate is not None:
+        library.register_autograd(f"autopose::{name}", differentiate, setup_context=save)
 
 
 def memory_format(x: torch.Tensor) -> torch.memory_format:

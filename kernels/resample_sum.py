@@ -105,14 +105,20 @@ def _differentiate(ctx, grad):
 
 # At most `MAX_SOURCES` sources, summed by one launch; the backward's gradients are the sources' and, if needed, the
 # weights'.
-register("resample_sum", "(Tensor[] inputs, Tensor? weights, int[] size) -> Tensor", _forward, _fake_forward)
+register(
+    "resample_sum",
+    "(Tensor[] inputs, Tensor? weights, int[] size) -> Tensor",
+    _forward,
+    _fake_forward,
+    _differentiate,
+    _setup_context,
+)
 register(
     "resample_sum_backward",
     "(Tensor grad, Tensor[] inputs, Tensor? weights, bool need_weights) -> Tensor[]",
     _backward,
     _fake_backward,
 )
-torch.library.register_autograd("autopose::resample_sum", _differentiate, setup_context=_setup_context)
 
 
 class _EagerSum(torch.autograd.Function):

@@ -145,6 +145,8 @@ register(
     "float eps, str group) -> Tensor[]",
     cell_forward,
     _fake_forward,
+    _backward_through,
+    _setup_context,
 )
 register(
     "aten_mixed_cell_backward",
@@ -153,4 +155,3 @@ register(
     cell_backward,
     _fake_backward,
 )
-torch.library.register_autograd("autopose::aten_mixed_cell", _backward_through, setup_context=_setup_context)

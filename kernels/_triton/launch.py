@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,8 +10,13 @@ import torch
 import triton
 from torch import Tensor
 
+from ..dispatch import interpreting
+
 ELEMENTS = 1024
 """Elements of a tile of the pointwise kernels: one 16-byte load of half precision a thread with four warps."""
+
+PARTS = 1024
+"""Programs aimed at by the kernels that reduce over pixels."""
 
 TILES = Path(__file__).parent / "tiles.json"
 VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
@@ -127,11 +131,6 @@ def check_size(cell: Cell) -> None:
     widest = cell.pixels * cell.channels
     if widest >= 2**31:
         raise ValueError(f"mixed_edges takes inputs of fewer than 2^31 elements, got {widest}: use a smaller batch")
-
-
-def interpreting() -> bool:
-    """Whether the kernels run in Triton's interpreter."""
-    return os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 
 def _accept_any_numpy() -> None:

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .launch import Cell, Launch, Tiles, check_size, convolutions, kinds, on_device, power_of_two
+from .launch import PARTS, Cell, Launch, Tiles, check_size, convolutions, kinds, on_device, power_of_two
 from .mixed_edge_convs import LibraryConvolutions, TritonConvolutions
 from .mixed_edge_mix import mix_kernel, normalise_kernel, pool_stats_kernel
 from .mixed_edge_reduce import coefficients_kernel, gather_kernel, reduce_kernel, spread_kernel
@@ -138,7 +138,7 @@ class ForwardGroup:
         cell, count = plan.cell, len(sources)
         self.cell, self.sources, self.convs = cell, sources, plan.convs.group(sources)
         self.node = None if sources[0] < cell.sources else sources[0] - cell.sources
-        tiles = Tiles.of(cell, -(-1024 // count))
+        tiles = Tiles.of(cell, -(-PARTS // count))
         self._moments = (count, tiles.parts, 2, 2, cell.channels)
         self._pools = Launch(
             pool_stats_kernel, (tiles.parts, tiles.blocks, count), cell.pixels, cell.height, cell.width, cell.channels,
@@ -214,7 +214,7 @@ class BackwardGroup:
         self.cell, self.sources, self.convs, self.fixed = cell, sources, plan.convs.group(sources), fixed
         self.needs_active, edges = plan.convs.needs_active, slots * count
         plane = (cell.pixels, cell.height, cell.width, cell.channels)
-        tiles = Tiles.of(cell, -(-1024 // edges))
+        tiles = Tiles.of(cell, -(-PARTS // edges))
         self._sums = (count, tiles.parts, slots, 7, cell.channels)
         self._reduce = Launch(
             reduce_kernel, (tiles.parts, edges, tiles.blocks), *plane, cell.sources, sources[0], slots, tiles.repeat,
@@ -255,7 +255,10 @@ class BackwardGroup:
         return coef
 
     def differentiate(self, x, y, grad, coef, mix, weights, dx, dconv) -> None:
-        """Gradients of the group's convolutions (``dconv``) and of its sources (``dx``; nodes' are added to it)."""
+        """Gradients of the group's convolutions (``dconv``) and of its sources (``dx``; nodes' are added to it).
+
+        x, dx (group, N, H, W, C), ``grad`` as in `backward`, ``coef`` from `coefficients`, ``weights`` packed.
+        """
         dy = x.new_empty(self.convs.gradient_shape)
         davg, dmax, dskip = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x)
         place = torch.empty_like(x, dtype=torch.uint8)

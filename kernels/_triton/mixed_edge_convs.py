@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .launch import Cell, Launch, Tiles, interpreting, power_of_two, tile_table, width
+from ..dispatch import interpreting
+from .launch import PARTS, Cell, Launch, Tiles, power_of_two, tile_table, width
 from .mixed_edge_mix import collect_kernel
 from .mixed_edge_pack import pack_kernel, unpack_kernel
 from .mixed_edge_taps import input_gradient_kernel, taps_kernel, weight_gradient_kernel
@@ -135,7 +136,9 @@ class TritonGroup:
         self._forward(active, packed, y, moments)
         return moments
 
-    def backward(self, active: Tensor | None, packed: Tensor, dy: Tensor, gradients: list[Tensor | None]):
+    def backward(
+        self, active: Tensor | None, packed: Tensor, dy: Tensor, gradients: list[Tensor | None]
+    ) -> list[Tensor]:
         """The sum of the convolutions' input gradients (group, P, C), before ReLU's mask, and the weights' gradients.
 
         ``dy`` (group, slots, 3, P * C) are those of the raw outputs; the weights' go to ``gradients``.
@@ -179,7 +182,7 @@ class LibraryGroup:
     def __init__(self, cell: Cell, source: int, wanted: tuple[bool, bool, bool]):
         self.edges, self.wanted = cell.edges_of(source), wanted
         slots, wide = len(self.edges), len(self.edges) * cell.channels
-        tiles = Tiles.of(cell, -(-1024 // slots))
+        tiles = Tiles.of(cell, -(-PARTS // slots))
         self.parts, self.rows = tiles.parts, tiles.rows * tiles.repeat
         self._moments = (1, tiles.parts, 2, 3 * wide)
         self._collect = Launch(
@@ -204,7 +207,9 @@ class LibraryGroup:
         self._collect(*outs, y, moments)
         return moments
 
-    def backward(self, active: Tensor, weights: list[Tensor], dy: Tensor, gradients: list[Tensor | None]):
+    def backward(
+        self, active: Tensor, weights: list[Tensor], dy: Tensor, gradients: list[Tensor | None]
+    ) -> list[Tensor]:
         """The three convolutions' input gradients (N, H, W, C), before ReLU's mask, and the weights' gradients."""
         x, through = active[0].permute(0, 3, 1, 2), []
         for k, weight in enumerate(self._merged(weights)):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from autopose.kernels import KernelChoice
+from torch import library
 
 from autopose.engine.flops import count, format_table, tabulate
 from autopose.models import PoseNetwork
@@ -100,7 +101,7 @@ def test_an_operator_without_a_rule_is_refused(monkeypatch):
         count(PoseNetwork(SearchSpace.full(macro), JOINTS), (4, 4), macro.all_on())
 
 
-@torch.library.custom_op("autopose::unruled", mutates_args=())
+@library.custom_op("autopose::unruled", mutates_args=())
 def unruled(x: torch.Tensor) -> torch.Tensor:
     return x.clone()
 

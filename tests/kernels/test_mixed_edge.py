@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from autopose.kernels._aten import convolution
+from torch import library
 from torch.utils.checkpoint import checkpoint
 
 from autopose import kernels
@@ -98,7 +99,7 @@ def test_opcheck(affine):
     case = CellCase((2, 2, 3, 4), 2, 2, affine=affine, format="channels_last")
     norm = [case.norm.get(name) for name in ("norm_weight", "norm_bias")]
     arguments = (case.inputs, case.num_nodes, *case.convs, case.mix, *norm, None, None, 1e-5, "")
-    torch.library.opcheck(torch.ops.autopose.aten_mixed_cell.default, arguments)
+    library.opcheck(torch.ops.autopose.aten_mixed_cell.default, arguments)
 
 
 def test_only_needed_gradients():

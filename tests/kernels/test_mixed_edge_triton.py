@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import library
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -314,7 +315,7 @@ def _small():
 def test_operator_is_registered_whole(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setenv("AUTOPOSE_TAPS", "library")
-    torch.library.opcheck(torch.ops.autopose.mixed_cell.default, (*_small(), None, None, 1, 1e-5, ""))
+    library.opcheck(torch.ops.autopose.mixed_cell.default, (*_small(), None, None, 1, 1e-5, ""))
 
 
 def test_compiled_graph_holds_the_operators(monkeypatch):

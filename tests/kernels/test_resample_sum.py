@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import library
 
 from autopose import kernels
 from tests.numerics import check_close
@@ -102,7 +103,7 @@ def test_gradcheck():
 def test_opcheck():
     pytest.importorskip("triton")
     inputs, weights, size, _ = make("one pixel", torch.float32, channels_last=True, device=DEVICE)
-    torch.library.opcheck(torch.ops.autopose.resample_sum.default, (inputs, weights, list(size)))
+    library.opcheck(torch.ops.autopose.resample_sum.default, (inputs, weights, list(size)))
 
 
 def test_mixed_formats_and_autocast():

@@ -17,19 +17,19 @@ pytestmark = pytest.mark.skipif(not dispatch.interpreting(), reason="only interp
 
 
 @triton.jit
-def copy_kernel(x_ptr, out_ptr, N, x_shift, out_shift, stride, again, B: tl.constexpr):
+def copy_kernel(x_ptr, out_ptr, N, x_shift, out_shift, stride, again, B: tl.constexpr, MASKED: tl.constexpr):
     """Programs copy blocks of B of N elements; loads and stores may be shifted, stores strided, the result reread."""
     at = tl.program_id(0) * B + tl.arange(0, B)
     live = at < N
-    value = tl.load(x_ptr + at + x_shift, mask=live)
+    value = tl.load(x_ptr + at + x_shift, mask=live) if MASKED else tl.load(x_ptr + at + x_shift)
     tl.store(out_ptr + at // stride + out_shift, value, mask=live)
     if again:
         tl.load(out_ptr + at // stride + out_shift, mask=live)
 
 
-def copy(x, out, x_shift=0, out_shift=0, stride=1, again=0, block=4):
+def copy(x, out, x_shift=0, out_shift=0, stride=1, again=0, block=4, masked=True):
     with checked_memory():
-        copy_kernel[(triton.cdiv(10, block),)](x, out, 10, x_shift, out_shift, stride, again, B=block)
+        copy_kernel[(triton.cdiv(10, block),)](x, out, 10, x_shift, out_shift, stride, again, B=block, MASKED=masked)
 
 
 def test_a_right_kernel_passes():
@@ -44,6 +44,7 @@ def test_a_right_kernel_passes():
     [
         ("load addresses outside of its tensors", dict(x_shift=1)),
         ("load addresses outside of its tensors", dict(x_shift=-1)),
+        ("load addresses outside of its tensors", dict(masked=False)),
         ("store addresses outside of its tensors", dict(out_shift=1)),
         ("stores two lanes to one address", dict(stride=2)),
         ("stores twice to one address", dict(stride=12, block=1)),
