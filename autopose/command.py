@@ -9,9 +9,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from autopose.config import Config, from_hydra
-from autopose.engine.runtime import Interrupted, Runtime, finish, start
 from autopose.errors import UserError
 from autopose.nas import Diverged
+from autopose.runs.runtime import Interrupted, Runtime, finish, start
 
 
 def main(task: str, run: Callable[[Config, Runtime], None]) -> None:

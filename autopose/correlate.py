@@ -5,13 +5,13 @@ from dataclasses import replace
 
 from autopose.command import main, overrides
 from autopose.config import Config, from_checkpoint
-from autopose.engine.checkpoint import read_checkpoint
 from autopose.engine.correlation import correlate
-from autopose.engine.evaluation import write_json
-from autopose.engine.figures import draw_correlation
-from autopose.engine.runtime import Runtime
 from autopose.engine.search import SearchRun
 from autopose.errors import UserError
+from autopose.files import save_json
+from autopose.report.curves import draw_correlation
+from autopose.runs.checkpoint import read_checkpoint
+from autopose.runs.runtime import Runtime
 
 logger = logging.getLogger("autopose")
 
@@ -28,7 +28,7 @@ def run(config: Config, runtime: Runtime) -> None:
     found = correlate(search, config, runtime)
     if runtime.is_main:
         path = runtime.folder / "correlation.json"
-        write_json(path, found)
+        save_json(path, found)
         rows, reward = found["rows"], config.search.reward
         names = (f"supernet: {reward.metric} on the reward subset ({reward.split} split)",
                  f"alone: {found['metric']} on {config.data.val_split} after {found['epochs']} epochs")  # fmt: skip

@@ -2,12 +2,12 @@
 
 from autopose.command import main, overrides
 from autopose.config import Config, from_checkpoint
-from autopose.engine.checkpoint import read_checkpoint
-from autopose.engine.figures import draw_architecture
-from autopose.engine.runtime import Runtime
 from autopose.engine.search import SearchRun
-from autopose.engine.summary import print_found
 from autopose.errors import UserError
+from autopose.report.architecture_figure import draw_architecture
+from autopose.report.printed import print_found
+from autopose.runs.checkpoint import read_checkpoint
+from autopose.runs.runtime import Runtime
 
 
 def run(config: Config, runtime: Runtime) -> None:

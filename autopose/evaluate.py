@@ -5,13 +5,15 @@ from dataclasses import replace
 
 from autopose.command import main, overrides
 from autopose.config import Config, from_checkpoint
-from autopose.engine.checkpoint import read_checkpoint
-from autopose.engine.datasets import load_annotations
-from autopose.engine.evaluation import evaluate, write_json
-from autopose.engine.runtime import Runtime
-from autopose.engine.scoring import Score, score_results
-from autopose.engine.summary import load_network, print_scores
 from autopose.errors import UserError
+from autopose.evaluation.evaluation import evaluate
+from autopose.evaluation.scoring import Score, score_results
+from autopose.files import save_json
+from autopose.report.printed import print_scores
+from autopose.runs.checkpoint import read_checkpoint
+from autopose.runs.datasets import load_annotations
+from autopose.runs.resolve import load_network
+from autopose.runs.runtime import Runtime
 
 logger = logging.getLogger("autopose")
 
@@ -23,7 +25,7 @@ def run(config: Config, runtime: Runtime) -> None:
     scores = _score_results(config) if config.results else _score_checkpoint(config, runtime)
     if runtime.is_main:
         metrics = {name: value for score in scores for name, value in score.metrics.items()}
-        write_json(runtime.folder / "metrics.json", metrics)
+        save_json(runtime.folder / "metrics.json", metrics)
         print_scores(scores, config.name if config.checkpoint else "results")
         logger.info("metrics    %s", runtime.folder / "metrics.json")
 
@@ -47,7 +49,7 @@ def _score_checkpoint(config: Config, runtime: Runtime) -> list[Score]:
     scores, results = evaluate(network, annotations, config.data, config.evaluate, runtime)
     if runtime.is_main:
         path = runtime.folder / "results" / f"keypoints_{config.data.val_split}.json"
-        write_json(path, results)
+        save_json(path, results)
         logger.info("results    %s", path)
     return scores
 

@@ -8,11 +8,11 @@ import logging
 from autopose.command import main
 from autopose.config import Config
 from autopose.data.schema import COCO, MPII
-from autopose.engine.datasets import load_annotations
-from autopose.engine.flops import count, format_table
-from autopose.engine.runtime import Runtime
-from autopose.engine.summary import resolve_architecture
 from autopose.models import PoseNetwork
+from autopose.report.flops import count, format_table
+from autopose.runs.datasets import load_annotations
+from autopose.runs.resolve import resolve_architecture
+from autopose.runs.runtime import Runtime
 from autopose.space.macs import count_macs
 
 logger = logging.getLogger("autopose")

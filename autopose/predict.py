@@ -4,13 +4,14 @@ import logging
 
 from autopose.command import main, overrides
 from autopose.config import Config, from_checkpoint
-from autopose.engine.checkpoint import read_checkpoint
-from autopose.engine.evaluation import predict, write_json
-from autopose.engine.figures import draw_poses
-from autopose.engine.pictures import read_pictures, rows_by_image
-from autopose.engine.runtime import Runtime
-from autopose.engine.summary import load_network
 from autopose.errors import UserError
+from autopose.evaluation.evaluation import predict
+from autopose.evaluation.user_images import read_pictures, rows_by_image
+from autopose.files import save_json
+from autopose.report.poses import draw_poses
+from autopose.runs.checkpoint import read_checkpoint
+from autopose.runs.resolve import load_network
+from autopose.runs.runtime import Runtime
 
 logger = logging.getLogger("autopose")
 
@@ -28,7 +29,7 @@ def run(config: Config, runtime: Runtime) -> None:
     if not runtime.is_main:
         return
     rows = rows_by_image(poses, pictures)
-    write_json(runtime.folder / "results" / "poses.json", [row for row, *_ in rows])
+    save_json(runtime.folder / "results" / "poses.json", [row for row, *_ in rows])
     for row, image, joints, scores in rows:
         path = runtime.folder / "pictures" / f"{row['image_id']:06d}.png"
         path.parent.mkdir(exist_ok=True)

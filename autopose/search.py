@@ -2,9 +2,9 @@
 
 from autopose.command import main, overrides
 from autopose.config import Config
-from autopose.engine.runtime import Runtime
 from autopose.engine.search import SearchRun
-from autopose.engine.summary import print_found
+from autopose.report.printed import print_found
+from autopose.runs.runtime import Runtime
 
 
 def run(config: Config, runtime: Runtime) -> None:

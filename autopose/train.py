@@ -4,10 +4,11 @@ import logging
 
 from autopose.command import main
 from autopose.config import Config
-from autopose.engine.evaluation import write_json
-from autopose.engine.runtime import Runtime
-from autopose.engine.summary import print_scores, resolve_architecture
 from autopose.engine.train import TrainRun
+from autopose.files import save_json
+from autopose.report.printed import print_scores
+from autopose.runs.resolve import resolve_architecture
+from autopose.runs.runtime import Runtime
 
 logger = logging.getLogger("autopose")
 
@@ -19,7 +20,7 @@ def run(config: Config, runtime: Runtime) -> None:
     if not runtime.is_main:
         return
     metrics = {name: value for score in scores for name, value in score.metrics.items()}
-    write_json(runtime.folder / "metrics.json", metrics)
+    save_json(runtime.folder / "metrics.json", metrics)
     print_scores(scores, config.name)
     folder = runtime.folder
     logger.info("curves     %s", folder / "training_curves.png")

@@ -106,7 +106,7 @@ def largest_difference(one: dict, other: dict) -> float:
 
 def side_by_side(task: str, root: Path, data: Path, processes: tuple[int, ...] = (1, 2)) -> dict:
     """Run with one and two processes and compare."""
-    from autopose.engine.checkpoint import read_checkpoint
+    from autopose.runs.checkpoint import read_checkpoint
 
     config = small_runs.composed(task, data, *OVERRIDES[task])
     row: dict = {"task": task, "seconds": {}}

@@ -35,10 +35,10 @@ from autopose.data.coco import load_coco  # noqa: E402
 from autopose.data.dataset import PoseDataset  # noqa: E402
 from autopose.data.mpii import load_mpii  # noqa: E402
 from autopose.data.records import DataSource  # noqa: E402
-from autopose.engine.checkpoint import FORMAT, VERSION, fitting, read_checkpoint  # noqa: E402
-from autopose.engine.scoring import score_keypoint_results  # noqa: E402
 from autopose.errors import UserError  # noqa: E402
+from autopose.evaluation.scoring import score_keypoint_results  # noqa: E402
 from autopose.models import PoseNetwork  # noqa: E402
+from autopose.runs.checkpoint import FORMAT, VERSION, fitting, read_checkpoint  # noqa: E402
 from autopose.space import Architecture, MacroSpace, builtin_architecture  # noqa: E402
 from bench import small_runs  # noqa: E402
 from bench.machine import machine  # noqa: E402

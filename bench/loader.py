@@ -19,7 +19,7 @@ from autopose.data.coco import load_coco
 from autopose.data.dataset import PoseDataset
 from autopose.data.records import DataSource
 from autopose.data.stream import BatchStream, make_loader
-from autopose.data.synthetic import synthetic_dataset
+from autopose.data.synthetic.dataset import synthetic_dataset
 
 
 def main() -> None:

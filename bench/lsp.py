@@ -29,11 +29,11 @@ def run(task: str, root: str, folder: Path, *arguments: str) -> float:
 def untrained(folder: Path, root: str) -> dict[str, float]:
     """Scores of the found network as it is initialised."""
     from autopose.config import from_checkpoint
-    from autopose.engine.checkpoint import read_checkpoint
-    from autopose.engine.datasets import load_annotations
-    from autopose.engine.evaluation import evaluate
-    from autopose.engine.runtime import start
+    from autopose.evaluation.evaluation import evaluate
     from autopose.models import PoseNetwork
+    from autopose.runs.checkpoint import read_checkpoint
+    from autopose.runs.datasets import load_annotations
+    from autopose.runs.runtime import start
     from autopose.space import Architecture
 
     content = read_checkpoint(folder / "train" / "checkpoints" / "last.pt")

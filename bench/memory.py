@@ -44,9 +44,9 @@ def resident_peak() -> int:
 
 def measure(switches: dict, shape: dict, device: torch.device, steps: int) -> dict:
     """One case, in this process."""
-    from autopose.engine.memory import predict_peak, saved_bytes
     from autopose.models import PoseNetwork
     from autopose.nas import BilevelSearch, BilevelSettings, GumbelSettings
+    from autopose.runs.memory import predict_peak, saved_bytes
     from autopose.space import MacroSpace, SearchSpace
 
     names = ("channels", "modules_per_stage", "nodes_individual", "nodes_aggregation", "stem_channels")

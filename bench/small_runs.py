@@ -108,7 +108,7 @@ def log_of(folder: Path) -> str:
 
 def outcome(folder: Path) -> dict[str, str]:
     """Digests of what a finished run leaves behind: every tensor and number of the last checkpoint, and its files."""
-    from autopose.engine.checkpoint import read_checkpoint
+    from autopose.runs.checkpoint import read_checkpoint
 
     content = read_checkpoint(folder / "checkpoints" / "last.pt")
     found = {f"state/{name}": digest for name, digest in _digests(content["state"])}
@@ -142,6 +142,6 @@ def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
 
 def draw_set(folder: Path) -> Path:
     """The synthetic set of the small runs, drawn before any process asks for it."""
-    from autopose.data.synthetic import synthetic_dataset
+    from autopose.data.synthetic.dataset import synthetic_dataset
 
     return synthetic_dataset(folder, 0, 24, 6, (64, 64))

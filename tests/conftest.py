@@ -1,7 +1,8 @@
-"""Settings that must stand before any test imports Triton."""
+"""Settings that must stand before any test imports Triton; the smallest runs and the set they see."""
 
 import os
 
+import pytest
 import torch
 
 if not torch.cuda.is_available():
@@ -10,3 +11,21 @@ if not torch.cuda.is_available():
 
 # Tensors of tests are tiny: one thread is the fastest, above all where something else runs beside the tests.
 torch.set_num_threads(1)
+
+from bench import small_runs  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def small_set(tmp_path_factory):
+    return small_runs.draw_set(tmp_path_factory.mktemp("small") / "set")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, small_set):
+    """A search and a training that nothing disturbed: task -> (folder, outcome)."""
+    found = {}
+    for task in ("search", "train"):
+        folder = tmp_path_factory.mktemp("undisturbed") / task
+        assert small_runs.run(task, small_runs.composed(task, small_set), folder) == 0, small_runs.log_of(folder)
+        found[task] = folder, small_runs.outcome(folder)
+    return found

@@ -223,3 +223,28 @@ MPII = schema_from_category(
         + [[11, 12], [12, 13], [13, 8], [14, 8], [14, 15], [15, 16]],
     }
 )
+
+
+def schema_to_dict(schema: KeypointSchema) -> dict:
+    """Plain data, as a checkpoint embeds it."""
+    return {
+        "name": schema.name,
+        "joints": list(schema.joints),
+        "flip_pairs": [list(pair) for pair in schema.flip_pairs],
+        "skeleton": [list(bone) for bone in schema.skeleton],
+        "sigmas": list(schema.sigmas),
+    }
+
+
+def schema_from_dict(content: dict) -> KeypointSchema:
+    """The inverse of ``schema_to_dict``."""
+    try:
+        return KeypointSchema(
+            content["name"],
+            tuple(content["joints"]),
+            tuple(tuple(pair) for pair in content["flip_pairs"]),
+            tuple(tuple(bone) for bone in content["skeleton"]),
+            tuple(content["sigmas"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise UserError(f"the checkpoint does not describe its joints: {error!r}") from None

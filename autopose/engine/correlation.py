@@ -8,15 +8,14 @@ from math import nan
 from scipy.stats import kendalltau
 
 from autopose.config import Config
+from autopose.engine.search import SearchRun
+from autopose.engine.train import TrainRun
+from autopose.evaluation.scoring import Score
 from autopose.nas import cells_of
 from autopose.nas.baselines import Candidate, random_candidate
 from autopose.nas.randomness import generator
+from autopose.runs.runtime import Runtime
 from autopose.space import Architecture
-
-from .runtime import Runtime
-from .scoring import Score
-from .search import SearchRun
-from .train import TrainRun
 
 logger = logging.getLogger("autopose")
 

@@ -3,9 +3,8 @@
 import logging
 from statistics import pstdev
 
+from autopose.engine.reward import RewardScorer
 from autopose.nas import BilevelSearch
-
-from .reward import RewardScorer
 
 logger = logging.getLogger("autopose")
 SKIP_ALARM = 0.6

@@ -10,6 +10,7 @@ from torch import Tensor
 from autopose.config import RewardConfig
 from autopose.data.dataset import PoseDataset
 from autopose.data.stream import make_loader
+from autopose.evaluation.inference import Poses, predict_poses
 from autopose.metrics.fast_ap import fast_ap, index_truth
 from autopose.metrics.pck import box_sizes, pck, torso_sizes, weighted_mean
 from autopose.metrics.rescore import rescore
@@ -18,8 +19,6 @@ from autopose.nas import ArchitectureParameters, cells_of, derive_cells
 from autopose.nas.bilevel import average
 from autopose.space import MacroArchitecture
 from autopose.space.macs import count_macs
-
-from .inference import Poses, predict_poses
 
 
 class RewardScorer:

@@ -9,32 +9,26 @@ from itertools import islice
 import torch
 
 from autopose import kernels
-from autopose.config import Config
+from autopose.config import MAY_CHANGE, Config
 from autopose.data.splits import SearchSplit, split_search
 from autopose.data.stream import BatchStream, make_loader
+from autopose.engine.health import epoch_health
+from autopose.engine.reward import RewardScorer
 from autopose.models import PoseNetwork
 from autopose.nas import BilevelSearch, cells_of, derive_cells, select_macro
 from autopose.nas.baselines import evolution, random_search
 from autopose.nas.randomness import derive_seed
+from autopose.report.architecture_figure import draw_architecture
+from autopose.report.curves import draw_search_curves
+from autopose.runs.checkpoint import CheckpointStore, fitting
+from autopose.runs.datasets import load_annotations, pose_dataset
+from autopose.runs.memory import explain_out_of_memory, report_memory
+from autopose.runs.record import MetricsLog
+from autopose.runs.runtime import Interrupted, Runtime, progress_bar
 from autopose.space import Architecture
-
-from .checkpoint import CheckpointStore, fitting
-from .datasets import load_annotations, pose_dataset
-from .figures import draw_architecture, draw_search_curves
-from .health import epoch_health
-from .memory import explain_out_of_memory, report_memory
-from .record import MetricsLog
-from .reward import RewardScorer
-from .runtime import Interrupted, Runtime, progress_bar
 
 logger = logging.getLogger("autopose")
 METRIC_NAMES = {"oks_ap": "AP", "pck": "PCK", "negative_loss": "negative loss"}
-MAY_CHANGE = (
-    "task", "name", "resume", "device", "threads", "kernels", "evaluate", "train", "architecture", "checkpoint",
-    "results", "images", "boxes", "correlate", "data.workers", "data.cache", "data.check_images", "data.root",
-    "search.checkpoint_every",
-    "search.keep_checkpoints", "search.derive_samples", "search.max_skips", "search.width",
-)  # fmt: skip
 
 
 class SearchRun:
@@ -210,7 +204,7 @@ class SearchRun:
             self.store.save(order, state)
 
     def _resume(self) -> None:
-        content = self.store.resume(MAY_CHANGE)
+        content = self.store.resume(MAY_CHANGE["search"])
         if content is not None:
             self.load(content)
 

@@ -3,7 +3,6 @@
 import json
 import logging
 import time
-from dataclasses import fields
 from itertools import islice
 
 import torch
@@ -12,33 +11,25 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from autopose import kernels
-from autopose.config import Config
+from autopose.config import MAY_CHANGE, Config
+from autopose.data.schema import schema_to_dict
 from autopose.data.stream import BatchStream, make_loader
 from autopose.errors import UserError
+from autopose.evaluation.evaluation import evaluate, main_metric
+from autopose.evaluation.scoring import Score
+from autopose.files import save_json
 from autopose.models import PoseNetwork, joints_mse_loss
 from autopose.nas.bilevel import average
 from autopose.nas.randomness import derive_seed
-from autopose.space import Architecture, MacroSpace
-
-from .checkpoint import CheckpointStore, fitting
-from .datasets import load_annotations, pose_dataset
-from .evaluation import evaluate, main_metric, write_json
-from .figures import draw_training_curves
-from .memory import GIB, explain_out_of_memory, predict_peak
-from .pictures import schema_to_dict
-from .record import MetricsLog
-from .runtime import Interrupted, Runtime, progress_bar
-from .scoring import Score
+from autopose.report.curves import draw_training_curves
+from autopose.runs.checkpoint import CheckpointStore, fitting
+from autopose.runs.datasets import load_annotations, pose_dataset
+from autopose.runs.memory import GIB, explain_out_of_memory, predict_peak
+from autopose.runs.record import MetricsLog
+from autopose.runs.runtime import Interrupted, Runtime, progress_bar
+from autopose.space import Architecture
 
 logger = logging.getLogger("autopose")
-MAY_CHANGE = (
-    "task", "name", "resume", "device", "threads", "kernels", "evaluate", "search", "architecture", "checkpoint",
-    "results", "images", "boxes", "correlate", "data.workers", "data.cache", "data.check_images", "data.root",
-    "train.checkpoint_every",
-    "train.keep_checkpoints", "train.evaluate_every",
-    # The architecture brings its own space.
-    *(f"space.{field.name}" for field in fields(MacroSpace)), "space.alpha_sharing", "space.supernet_affine",
-)  # fmt: skip
 
 
 class TrainRun:
@@ -220,7 +211,7 @@ class TrainRun:
         network = self.network if self.averaged is None else self.averaged.module
         scores, results = evaluate(network, self.validation, self.config.data, self.config.evaluate, self.runtime)
         if self.runtime.is_main:
-            write_json(self.runtime.folder / "results" / f"keypoints_{self.config.data.val_split}.json", results)
+            save_json(self.runtime.folder / "results" / f"keypoints_{self.config.data.val_split}.json", results)
         return scores
 
     def _after_iteration(self) -> None:
@@ -260,7 +251,7 @@ class TrainRun:
         self.store.save(order, state, self.architecture.to_json(), best)
 
     def _resume(self) -> None:
-        content = self.store.resume(MAY_CHANGE)
+        content = self.store.resume(MAY_CHANGE["train"])
         if content is None:
             return
         with fitting("the training checkpoint"):

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from autopose.errors import UserError
+from autopose.files import save_json
 
 from .cell import CellSpace, Genotype, num_edges
 from .macro import MacroArchitecture, MacroSpace
@@ -69,14 +70,7 @@ class Architecture:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write ``architecture.json`` atomically."""
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        try:
-            partial.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
-            partial.replace(path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise UserError(f"cannot write the architecture to {path}: {error.strerror or error}") from None
+        save_json(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Architecture":

@@ -3,13 +3,7 @@
 import numpy as np
 import pytest
 
-from autopose.data.affine import (
-    box_to_center_scale,
-    crop_image,
-    crop_matrix,
-    mpii_center_scale,
-    transform_points,
-)
+from autopose.data.affine import box_to_center_scale, crop_image, crop_matrix, mpii_center_scale, transform_points
 
 SIZE = (192, 256)
 

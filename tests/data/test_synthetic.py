@@ -9,11 +9,11 @@ import pytest
 
 from autopose.data.checks import check_images
 from autopose.data.coco import load_coco
-from autopose.data.figures import draw_figure
 from autopose.data.records import DataSource
-from autopose.data.scenes import draw_scene
 from autopose.data.schema import COCO
-from autopose.data.synthetic import synthetic_dataset
+from autopose.data.synthetic.body import draw_figure
+from autopose.data.synthetic.dataset import synthetic_dataset
+from autopose.data.synthetic.scene import draw_scene
 from autopose.errors import UserError
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from autopose.engine.figures import draw_correlation
+from autopose.report.curves import draw_correlation
 from bench import small_runs
 
 

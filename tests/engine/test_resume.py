@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from autopose.engine.checkpoint import read_checkpoint
+from autopose.runs.checkpoint import read_checkpoint
 from bench import small_runs
 from bench.chaos import kill_once
 

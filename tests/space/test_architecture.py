@@ -111,8 +111,10 @@ def test_missing_file_folder_and_unwritable_target(tmp_path):
         Architecture.load(tmp_path / "none.json")
     with pytest.raises(UserError, match="cannot read the architecture"):
         Architecture.load(tmp_path)
-    with pytest.raises(UserError, match="cannot write the architecture"):
-        builtin_architecture("random", MACRO).save(tmp_path / "no folder" / "architecture.json")
+    occupied = tmp_path / "occupied"
+    occupied.write_text("a file")
+    with pytest.raises(UserError, match="cannot write .*architecture.json"):
+        builtin_architecture("random", MACRO).save(occupied / "architecture.json")
 
 
 def test_builtin_architectures():

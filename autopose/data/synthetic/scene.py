@@ -7,9 +7,9 @@ holds what lies on top at every pixel: 0 background, 1 + 16 * person + part, 255
 import cv2
 import numpy as np
 
-from autopose.data.drawing import Canvas, Cloth, across, capsule, draw_cloth, draw_colour, ellipse
-from autopose.data.figures import Figure, draw_figure
 from autopose.data.schema import COCO
+from autopose.data.synthetic.body import Figure, draw_figure
+from autopose.data.synthetic.canvas import Canvas, Cloth, across, capsule, draw_cloth, draw_colour, ellipse
 
 _OBJECT = 255
 # Limb, the joints at its ends, its radii there in figure heights, and how much nearer than its middle it is painted.

@@ -10,8 +10,8 @@ from scipy.io import savemat
 
 from autopose.data.records import Person, PoseAnnotations
 from autopose.data.schema import COCO, MPII, schema_from_category
-from autopose.engine.scoring import score_keypoint_results, score_poses, score_results
 from autopose.errors import UserError
+from autopose.evaluation.scoring import score_keypoint_results, score_poses, score_results
 from autopose.metrics.ap import coco_ap
 from bench.ap_speed import synthetic_case
 

@@ -8,8 +8,7 @@ import torch
 
 from autopose.errors import UserError
 from autopose.models import PoseNetwork
-
-from .runtime import Runtime
+from autopose.runs.runtime import Runtime
 
 logger = logging.getLogger("autopose")
 GIB = 2**30

@@ -7,11 +7,11 @@ from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 
 from autopose.config import Config, from_checkpoint, from_hydra
-from autopose.engine.datasets import load_annotations
-from autopose.engine.summary import train_command
 from autopose.errors import UserError
+from autopose.report.printed import train_command
+from autopose.runs.datasets import load_annotations
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 COMMANDS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "base")
 EXPERIMENTS = sorted(
     str(path.relative_to(CONFIGS / "experiment").with_suffix("")) for path in (CONFIGS / "experiment").rglob("*.yaml")

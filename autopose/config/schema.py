@@ -4,10 +4,6 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from autopose.data.augment import PRESETS
 from autopose.data.splits import REWARD_SPLITS
 from autopose.errors import UserError
@@ -313,54 +309,3 @@ class Config:
     def to_dict(self) -> dict:
         """Plain data, as a checkpoint embeds it."""
         return dataclasses.asdict(self)
-
-
-def from_checkpoint(embedded: dict, composed: Config, overrides: list[str]) -> Config:
-    """The configuration that a checkpoint embeds, changed by what the command line says.
-
-    Args:
-        embedded: ``Config.to_dict()`` of the run that wrote the checkpoint.
-        composed: the configuration of this command.
-        overrides: its command-line overrides; ``data=`` or ``experiment=`` takes this command's ``data``.
-    """
-    merged = OmegaConf.create(
-        {**embedded, **{k: getattr(composed, k) for k in ("task", "checkpoint", "results", "images", "boxes")}}
-    )
-    keys = [item.split("=")[0].lstrip("+~") for item in overrides]
-    if "data" in keys or "experiment" in keys:
-        merged.data = OmegaConf.create(dataclasses.asdict(composed.data))
-    for group in ("kernels", "search", "space", "train"):
-        if group in keys:
-            merged[group] = OmegaConf.create(dataclasses.asdict(getattr(composed, group)))
-    for key in keys:
-        if key.split(".")[0] in embedded and (("." in key) or key in ("seed", "device", "threads", "name", "resume")):
-            OmegaConf.update(merged, key, OmegaConf.select(OmegaConf.create(composed.to_dict()), key), force_add=True)
-    return from_hydra(merged)
-
-
-def _thawed(node: DictConfig) -> DictConfig:
-    """Let a schema made from frozen dataclasses take values; the objects made from it are frozen again."""
-    OmegaConf.set_readonly(node, False)
-    for key in node:
-        child = node._get_node(key)
-        if isinstance(child, DictConfig):
-            _thawed(child)
-    return node
-
-
-def from_hydra(config: DictConfig) -> Config:
-    """Check and freeze a composed configuration; UserError names the key that is unknown or has a wrong value."""
-    try:
-        return OmegaConf.to_object(OmegaConf.merge(_thawed(OmegaConf.structured(Config)), config))
-    except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None)
-        reason = str(error).splitlines()[0]
-        raise UserError(f"the configuration cannot be used{f' at {key}' if key else ''}: {reason}") from None
-    except UserError:
-        raise
-    except ValueError as error:
-        raise UserError(f"the configuration cannot be used: {error}") from None
-
-
-# Under every YAML file, so that any key can be given on the command line, and a mistyped one is refused.
-ConfigStore.instance().store(name="typed_defaults", node=OmegaConf.create(Config().to_dict()))

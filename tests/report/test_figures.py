@@ -13,18 +13,10 @@ from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.image import imread
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from autopose.engine.drawing import OP_COLOURS, architecture_figure
-from autopose.engine.figures import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    PEOPLE,
-    draw_architecture,
-    draw_poses,
-    draw_search_curves,
-    draw_training_curves,
-)
 from autopose.errors import UserError
+from autopose.report.architecture_figure import OP_COLOURS, architecture_figure, draw_architecture
+from autopose.report.curves import BLUE, GREEN, ORANGE, PEOPLE, draw_search_curves, draw_training_curves
+from autopose.report.poses import draw_poses
 from autopose.space import OPS, MacroSpace, builtin_architecture
 
 SPACES = {
@@ -206,15 +198,17 @@ def test_wrong_shapes_are_refused(tmp_path):
 
 def test_failed_writes_are_one_sentence_and_leave_nothing(tmp_path):
     (tmp_path / "folder.png").mkdir()
-    for path in (tmp_path / "missing" / "curves.png", tmp_path / "folder.png"):
+    (tmp_path / "occupied").write_text("a file")
+    for path in (tmp_path / "occupied" / "curves.png", tmp_path / "folder.png"):
         with pytest.raises(UserError, match="cannot write the picture"):
             draw_training_curves([], path)
     with pytest.raises(UserError, match="no suffix of a picture"):
         draw_training_curves([], tmp_path / "curves.txt")
-    assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.png", "occupied"]
 
 
 def test_pyplot_is_never_imported():
-    code = "import sys, autopose.engine.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    modules = "autopose.report.curves, autopose.report.poses, autopose.report.architecture_figure"
+    code = f"import sys, {modules}; sys.exit('matplotlib.pyplot' in sys.modules)"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=60).returncode == 0

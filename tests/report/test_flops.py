@@ -5,8 +5,8 @@ import torch
 from autopose.kernels import KernelChoice
 from torch import library
 
-from autopose.engine.flops import count, format_table, tabulate
 from autopose.models import PoseNetwork
+from autopose.report.flops import count, format_table, tabulate
 from autopose.space import MacroArchitecture, MacroSpace, SearchSpace, builtin_architecture
 from autopose.space.macs import count_macs
 

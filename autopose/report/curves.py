@@ -6,30 +6,20 @@ Letters: P people, K joints, H and W the image's sides. No state of pyplot is to
 import os
 from collections.abc import Callable, Sequence
 from math import isfinite
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from autopose.errors import UserError
-from autopose.space import Architecture
-
-from .drawing import BRANCH_COLOURS, DARK, GREY, architecture_figure
+from autopose.report.architecture_figure import BRANCH_COLOURS, DARK, GREY
+from autopose.report.saving import save_figure
 
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 PEOPLE = ("#e69f00", "#56b4e9", "#f0e442", "#cc79a7", "#00c08b", "#d55e00", "#3d8bfd")
 HEADLINES = (("AP", "AR"), ("Mean", "Mean@0.1"), ("PCK",))
 MAX_PIXELS = 16000
 POSE_SIDE = 800
-
-
-def draw_architecture(architecture: Architecture, path: str | os.PathLike) -> None:
-    """Network level and cells of an architecture; UserError where ``path`` cannot be written."""
-    _save(architecture_figure(architecture), path, 150)
 
 
 def draw_search_curves(rows: Sequence[dict], path: str | os.PathLike, metric: str = "AP") -> None:
@@ -48,7 +38,7 @@ def draw_search_curves(rows: Sequence[dict], path: str | os.PathLike, metric: st
         _curve(axes[3], rows, lambda row: row.get("loss_train"), BLUE, "weights' half (ω steps)")
         _curve(axes[3], rows, lambda row: row.get("loss_val"), ORANGE, "architecture's half (α steps)")
         _finish(axes[3], "Losses of the supernet", "loss", log=True)
-    _save(figure, path, 150)
+    save_figure(figure, path, 150)
 
 
 def draw_training_curves(rows: Sequence[dict], path: str | os.PathLike) -> None:
@@ -70,7 +60,7 @@ def draw_training_curves(rows: Sequence[dict], path: str | os.PathLike) -> None:
         _finish(axes[1], "Validation", " / ".join(shown) or "metric")
         _curve(axes[2], rows, lambda row: row.get("lr"), DARK, "learning rate")
         _finish(axes[2], "Learning rate", "learning rate", log=True)
-    _save(figure, path, 150)
+    save_figure(figure, path, 150)
 
 
 def draw_correlation(
@@ -90,55 +80,7 @@ def draw_correlation(
     _finish(axes, f"Kendall τ = {tau:.2f} over {len(scores)} architectures", names[1])
     axes.set_xlabel(names[0], fontsize=9.5)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    _save(figure, path, 150)
-
-
-def draw_poses(
-    image: np.ndarray,
-    joints: np.ndarray,
-    scores: np.ndarray,
-    skeleton: Sequence[tuple[int, int]],
-    path: str | os.PathLike,
-    threshold: float = 0.2,
-) -> None:
-    """Poses over their image, one colour a person; small images are enlarged by a whole factor.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        joints: (P, K, 2) px.
-        scores: (P, K); a limb is drawn where both its joints reach ``threshold``.
-        skeleton: 0-based pairs of joints.
-        path: of the picture.
-        threshold: least score of a joint that is drawn.
-    """
-    joints, scores = np.asarray(joints, float), np.asarray(scores, float)
-    if image.ndim != 3 or image.shape[2] != 3 or joints.shape != (*scores.shape, 2):
-        raise ValueError(
-            f"expected image (H, W, 3), joints (P, K, 2) and scores (P, K), but got {image.shape}, {joints.shape} "
-            f"and {scores.shape}"
-        )
-    height, width = image.shape[:2]
-    zoom = max(POSE_SIDE // max(height, width), 1)
-    # A hundredth of a pixel more, because the sizes in px are cut, not rounded.
-    figure = Figure(figsize=((width * zoom + 0.01) / 100, (height * zoom + 0.01) / 100), dpi=100)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(image, interpolation="nearest" if zoom == 1 else "bicubic", aspect="auto")
-    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-    axes.axis("off")
-    for person, (points, seen) in enumerate(zip(joints, scores >= threshold, strict=True)):
-        seen = seen & np.isfinite(points).all(axis=1)
-        if seen.any():
-            _draw_person(axes, points, seen, skeleton, PEOPLE[person % len(PEOPLE)], zoom)
-    _save(figure, path, 100)
-
-
-def _draw_person(axes: Axes, points: np.ndarray, seen: np.ndarray, skeleton, colour: str, zoom: int) -> None:
-    extent = np.hypot(*np.ptp(points[seen], axis=0)) * zoom
-    line = float(np.clip(extent / 110, 1.2, 6.0))
-    limbs = [points[[a, b]] for a, b in skeleton if seen[a] and seen[b]]
-    for width, tint in ((line + 1.4, "black"), (line, colour)):
-        axes.add_collection(LineCollection(limbs, linewidths=width, colors=tint, capstyle="round", zorder=3))
-    axes.scatter(*points[seen].T, s=(line + 2.2) ** 2, c=colour, edgecolors="white", linewidths=line / 4, zorder=4)
+    save_figure(figure, path, 150)
 
 
 def _entropies(axes: Axes, rows: Sequence[dict]) -> None:
@@ -242,20 +184,3 @@ def _logarithmic(axes: Axes) -> None:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if few else (1,)))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _save(figure: Figure, path: str | os.PathLike, dpi: int) -> None:
-    """Write the picture beside its place, then rename, so that no half picture is ever found."""
-    path = Path(path)
-    kind = path.suffix[1:].lower()
-    kinds = FigureCanvasAgg(figure).get_supported_filetypes()
-    if kind not in kinds:
-        raise UserError(f"{path} has no suffix of a picture: use one of {', '.join(sorted(kinds))}")
-    partial = path.with_name(path.name + ".partial")
-    dpi = min(dpi, MAX_PIXELS / max(figure.get_size_inches()))
-    try:
-        figure.savefig(partial, format=kind, dpi=dpi, facecolor="white")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"cannot write the picture {path}: {error.strerror or error}") from None

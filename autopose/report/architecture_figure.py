@@ -3,6 +3,7 @@
 Coordinates are px of a picture 1600 px wide, y down. Letters: B branches.
 """
 
+import os
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
 from matplotlib.path import Path as Outline
 
+from autopose.report.saving import save_figure
 from autopose.space import OPS, Architecture, Genotype
 
 DARK, GREY, SHADE = "#2b2f36", "#8d949e", "#f4f5f7"
@@ -32,6 +34,11 @@ MARGIN, ROW, BLOCK = 40, 74, 38
 # Top of the branches' rows; room left (branch names, stem) and right (head, "heatmaps") of the modules.
 TOP, LEFT, RIGHT = 150, 195, 250
 NARROW, WIDE, MODULE_MIN, MODULE_WISH = 1200, 1600, 130, 210
+
+
+def draw_architecture(architecture: Architecture, path: str | os.PathLike) -> None:
+    """Network level and cells of an architecture; UserError where ``path`` cannot be written."""
+    save_figure(architecture_figure(architecture), path, 150)
 
 
 def architecture_figure(architecture: Architecture) -> Figure:

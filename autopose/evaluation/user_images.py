@@ -9,37 +9,11 @@ import numpy as np
 from autopose.data.affine import box_to_center_scale
 from autopose.data.checks import number, numbers, read_image, read_json, text
 from autopose.data.records import ImageFile, Person, PoseAnnotations
-from autopose.data.schema import KeypointSchema
+from autopose.data.schema import schema_from_dict
 from autopose.errors import UserError
-
-from .inference import Poses
+from autopose.evaluation.inference import Poses
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-
-
-def schema_to_dict(schema: KeypointSchema) -> dict:
-    """Plain data, as a checkpoint embeds it."""
-    return {
-        "name": schema.name,
-        "joints": list(schema.joints),
-        "flip_pairs": [list(pair) for pair in schema.flip_pairs],
-        "skeleton": [list(bone) for bone in schema.skeleton],
-        "sigmas": list(schema.sigmas),
-    }
-
-
-def schema_from_dict(content: dict) -> KeypointSchema:
-    """The inverse of ``schema_to_dict``."""
-    try:
-        return KeypointSchema(
-            content["name"],
-            tuple(content["joints"]),
-            tuple(tuple(pair) for pair in content["flip_pairs"]),
-            tuple(tuple(bone) for bone in content["skeleton"]),
-            tuple(content["sigmas"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise UserError(f"the checkpoint does not describe its joints: {error!r}") from None
 
 
 def read_pictures(images: str, boxes: str | None, schema: dict, aspect: float) -> PoseAnnotations:

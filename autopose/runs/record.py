@@ -2,10 +2,11 @@
 
 import json
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from autopose.files import replace_file
 
 logger = logging.getLogger("autopose")
 
@@ -39,13 +40,9 @@ class MetricsLog:
             self.scalars(row, row["epoch"])
 
     def _write(self) -> None:
-        partial = self.path.with_suffix(".partial")
+        text = "".join(json.dumps(row) + "\n" for row in self.rows)
         with self._tolerating(str(self.path)):
-            with open(partial, "w") as file:
-                file.write("".join(json.dumps(row) + "\n" for row in self.rows))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, self.path)
+            replace_file(self.path, lambda file: file.write(text.encode()))
 
     @contextmanager
     def _tolerating(self, what: str) -> Iterator[None]:

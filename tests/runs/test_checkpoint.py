@@ -11,8 +11,10 @@ import zipfile
 import pytest
 import torch
 
-from autopose.engine import checkpoint
-from autopose.engine.checkpoint import (
+from autopose import files
+from autopose.errors import UserError
+from autopose.runs import checkpoint
+from autopose.runs.checkpoint import (
     CheckpointStore,
     DamagedCheckpoint,
     check_resumable,
@@ -20,7 +22,6 @@ from autopose.engine.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from autopose.errors import UserError
 
 CONFIG = {"seed": 0, "name": "a", "search": {"epochs": 2, "batch_size": 4}, "space": {"channels": [4, 8]}}
 PAGE = 4096
@@ -152,7 +153,7 @@ def test_a_full_disk_keeps_the_last_good_file_and_the_run_goes_on(store, message
 
     with monkeypatch.context() as patch:
         if failing == "write":
-            patch.setattr(checkpoint, "open", full, raising=False)
+            patch.setattr(files, "open", full, raising=False)
         else:
             patch.setattr(os, failing, full)
         assert store.save(2, content()["state"]) is False

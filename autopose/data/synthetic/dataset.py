@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from autopose.data.scenes import draw_scene
 from autopose.data.schema import COCO
+from autopose.data.synthetic.scene import draw_scene
 from autopose.errors import UserError
 
 SPLITS = ("train", "val")

@@ -15,8 +15,8 @@ import numpy as np
 from autopose.data.checks import integer, number, numbers, read_json, records
 from autopose.data.records import PoseAnnotations
 from autopose.data.schema import COCO, KeypointSchema, schema_from_category
-from autopose.engine.results_file import check_results, poses_of_people, read_mpii_predictions, read_results
 from autopose.errors import UserError
+from autopose.evaluation.result_files import check_results, poses_of_people, read_mpii_predictions, read_results
 from autopose.metrics.ap import MAX_DETECTIONS, METRICS, coco_ap
 from autopose.metrics.pck import COLUMNS, PCK_ALPHA, PCK_REFERENCES, box_sizes, pck_table, pckh, torso_sizes
 

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from autopose.errors import UserError
+from autopose.files import replace_file
 
 logger = logging.getLogger("autopose")
 FORMAT = "autopose-checkpoint"
@@ -32,31 +33,10 @@ class DamagedCheckpoint(UserError):
 
 
 def write_checkpoint(path: Path, content: dict) -> None:
-    """Write ``content`` to ``path`` by temporary file, fsync and rename; OSError leaves an older file untouched."""
+    """Write ``content`` to ``path`` atomically; OSError leaves an older file untouched."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        _sync_folder(path.parent)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable where the platform lets folders be synced."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    replace_file(path, lambda file: file.write(buffer.getbuffer()))
 
 
 def read_checkpoint(path: str | Path, kind: str | None = None) -> dict:
@@ -110,7 +90,6 @@ class CheckpointStore:
         content = {**self.header, "step": step, "architecture": architecture, "state": state}
         path = self.folder / f"step_{step:012d}.pt"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             write_checkpoint(path, content)
             self._link(path, "last.pt")
             if best:

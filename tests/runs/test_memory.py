@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from autopose.engine.memory import explain_out_of_memory, predict_peak
 from autopose.errors import UserError
+from autopose.runs.memory import explain_out_of_memory, predict_peak
 from bench.memory import measure
 
 SHAPE = {"channels": (4, 8), "modules_per_stage": 1, "nodes_individual": 2, "nodes_aggregation": 1,

@@ -11,7 +11,7 @@ from autopose.data.coco import load_coco
 from autopose.data.dataset import PoseDataset
 from autopose.data.mpii import load_mpii
 from autopose.data.records import DataSource, PoseAnnotations
-from autopose.data.synthetic import synthetic_dataset
+from autopose.data.synthetic.dataset import synthetic_dataset
 from autopose.errors import UserError
 
 logger = logging.getLogger("autopose")

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from autopose import derive, evaluate, flops, predict, search, train
 from autopose.command import execute
-from autopose.data.synthetic import synthetic_dataset
+from autopose.data.synthetic.dataset import synthetic_dataset
 from bench.small_runs import SEARCH, SIZE, TRAIN
 
 COMMANDS = {c.__name__.rpartition(".")[2]: c.run for c in (derive, evaluate, flops, predict, search, train)}

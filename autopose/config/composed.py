@@ -1,0 +1,36 @@
+"""From Hydra's composed configuration to the typed, frozen one; no object of Hydra's goes further."""
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from autopose.config.schema import Config
+from autopose.errors import UserError
+
+
+def _thawed(node: DictConfig) -> DictConfig:
+    """Let a schema made from frozen dataclasses take values; the objects made from it are frozen again."""
+    OmegaConf.set_readonly(node, False)
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig):
+            _thawed(child)
+    return node
+
+
+def from_hydra(config: DictConfig) -> Config:
+    """Check and freeze a composed configuration; UserError names the key that is unknown or has a wrong value."""
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(_thawed(OmegaConf.structured(Config)), config))
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        reason = str(error).splitlines()[0]
+        raise UserError(f"the configuration cannot be used{f' at {key}' if key else ''}: {reason}") from None
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"the configuration cannot be used: {error}") from None
+
+
+# Under every YAML file, so that any key can be given on the command line, and a mistyped one is refused.
+ConfigStore.instance().store(name="typed_defaults", node=OmegaConf.create(Config().to_dict()))
