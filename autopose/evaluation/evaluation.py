@@ -1,0 +1,75 @@
+"""Evaluation of a network on a validation split under the configured protocol."""
+
+import numpy as np
+
+from autopose.config import DataConfig, EvaluateConfig
+from autopose.data.records import PoseAnnotations
+from autopose.data.stream import evaluation_loader
+from autopose.errors import UserError
+from autopose.evaluation.inference import Poses, coco_results, predict_poses
+from autopose.evaluation.scoring import Score, score_poses, score_results
+from autopose.models import PoseNetwork
+from autopose.runs.datasets import pose_dataset
+from autopose.runs.runtime import Runtime
+
+
+def predict(
+    network: PoseNetwork, annotations: PoseAnnotations, data: DataConfig, settings: EvaluateConfig, runtime: Runtime
+) -> Poses:
+    """Poses of every crop of ``annotations``; all processes share the work and get the same result."""
+    dataset = pose_dataset(annotations, data)
+    if not len(dataset):
+        raise UserError("there is no person to evaluate: the annotations (or detections) hold no usable box")
+    pinned = runtime.device.type == "cuda"
+    loader = evaluation_loader(dataset, settings.batch_size, data.workers, pinned, runtime.rank, runtime.world_size)
+    was_training = network.training
+    network.eval()
+    pairs = annotations.schema.flip_pairs if settings.flip_test else None
+    try:
+        return predict_poses(network, loader, runtime.device, pairs, settings.decoding, data.udp)
+    finally:
+        network.train(was_training)
+
+
+def protocol_of(annotations: PoseAnnotations, data: DataConfig, settings: EvaluateConfig) -> dict[str, str]:
+    """What is printed beside every number."""
+    nms = "none" if settings.nms == "none" else f"{settings.nms} at {settings.nms_threshold}"
+    return {
+        "boxes": annotations.box_source,
+        "split": data.val_split,
+        "input": f"{data.image_size[0]}x{data.image_size[1]}" + (" (UDP)" if data.udp else ""),
+        "flip": "on" if settings.flip_test else "off",
+        "decoding": settings.decoding,
+        "NMS": nms,
+    }
+
+
+def evaluate(
+    network: PoseNetwork, annotations: PoseAnnotations, data: DataConfig, settings: EvaluateConfig, runtime: Runtime
+) -> tuple[list[Score], list[dict]]:
+    """Scores and COCO results of a network.
+
+    COCO-style sets get AP and AR, and with ground-truth boxes PCK as well; MPII gets PCKh.
+    """
+    poses = predict(network, annotations, data, settings, runtime)
+    how = protocol_of(annotations, data, settings)
+    results = coco_results(poses, annotations, settings.nms, settings.nms_threshold, settings.keypoint_threshold)
+    scores = []
+    if annotations.metric == "oks":
+        scores.append(score_results(annotations, results, how=how))
+    if annotations.metric != "oks" or annotations.box_source == "ground truth":
+        names = annotations.schema.joints
+        reference = "torso" if {"left_shoulder", "right_hip"} <= set(names) else "bbox"
+        how = {name: value for name, value in how.items() if name != "NMS"}
+        scores.append(
+            score_poses(annotations, poses.joints, how=how, pck_reference=reference, pck_alpha=settings.pck_alpha)
+        )
+    return scores, results
+
+
+def main_metric(scores: list[Score]) -> tuple[str, float]:
+    """Name and value by which the best checkpoint is chosen: AP, or the mean of PCK(h)."""
+    metrics = scores[0].metrics
+    name = "AP" if "AP" in metrics else "Mean"
+    value = metrics[name]
+    return name, float(value) if np.isfinite(value) else -1.0
