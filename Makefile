@@ -1,14 +1,20 @@
-# Each target alone sets everything up on a machine that has only Python 3.11: .venv, packages, job.
-PYTHON ?= python3.11
+# Each target sets up what it needs (.venv and packages) on a machine that has nothing but Python 3.11 or newer.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := outputs/quick
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.docs
+PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
 
-.PHONY: search test bench clean
+.DEFAULT_GOAL := help
+.PHONY: help search test quick lint format coverage docs bench clean
 
-# Search on drawn figures, derive, train from scratch, evaluate: within five minutes on two cores.
-search: $(STAMP)
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+search: $(STAMP) ## Search on drawn figures, derive, train from scratch, evaluate: a first result within minutes
 	rm -rf $(RUN)/search $(RUN)/train $(RUN)/evaluate
 	$(BIN)/python -m autopose.search experiment=quick hydra.run.dir=$(RUN)/search
 	$(BIN)/python -m autopose.train experiment=quick architecture=$(RUN)/search/architecture.json hydra.run.dir=$(RUN)/train
@@ -19,19 +25,39 @@ search: $(STAMP)
 	@echo "search curves       $(RUN)/search/search_curves.png"
 	@echo "training curves     $(RUN)/train/training_curves.png"
 
-test: $(STAMP)
+test: lint ## Lint, types and the whole test suite; no GPU needed
+	$(PYTEST) tests
+
+quick: $(STAMP) ## The tests that take less than a minute together (without those marked slow)
+	$(PYTEST) -m "not slow" tests
+
+lint: $(STAMP) ## Style and types, nothing changed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -q -p no:cacheprovider tests
 
-bench: $(STAMP)
+format: $(STAMP) ## Put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+coverage: $(STAMP) ## The whole test suite, then the lines that no test runs
+	$(PYTEST) --cov --cov-report=term-missing:skip-covered tests
+
+docs: $(DOCS_STAMP) ## Build the documentation site into site/
+	$(BIN)/mkdocs build --strict
+
+bench: $(STAMP) ## Time the kernels on whatever is here
 	$(BIN)/python -m pytest bench --benchmark-only
 
-$(STAMP): requirements.txt setup.py
+$(STAMP): requirements.txt setup.py pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer with venv and pip was found: install one, or name it, as in make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $(STAMP)
 
-clean:
-	rm -rf $(VENV) outputs build *.egg-info
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-build-isolation -e '.[docs]'
+	touch $(DOCS_STAMP)
+
+clean: ## Remove what was made: .venv, outputs, site
+	rm -rf $(VENV) outputs build site *.egg-info

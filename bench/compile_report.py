@@ -19,6 +19,9 @@ os.environ["TRITON_INTERPRET"] = "0"
 
 import torch  # noqa: E402
 import triton  # noqa: E402
+from triton.backends.compiler import GPUTarget  # noqa: E402
+from triton.compiler import ASTSource  # noqa: E402
+
 from autopose.kernels._triton import mixed_edge as _operators  # noqa: E402, F401
 from autopose.kernels._triton import (  # noqa: E402
     mixed_edge_cell,
@@ -29,8 +32,6 @@ from autopose.kernels._triton import (  # noqa: E402
     resample_sum,
 )
 from autopose.kernels._triton.launch import VERSION  # noqa: E402
-from triton.backends.compiler import GPUTarget  # noqa: E402
-from triton.compiler import ASTSource  # noqa: E402
 
 TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.uint8: "u8", torch.int64: "i64"}
 BRANCHES = {16: (64, 48), 32: (32, 24), 64: (16, 12), 128: (8, 6)}

@@ -18,12 +18,12 @@ os.environ["TRITON_INTERPRET"] = "0"
 
 import torch  # noqa: E402
 import triton  # noqa: E402
-from autopose.kernels import dispatch  # noqa: E402
-from autopose.kernels._triton.launch import VERSION, Launch  # noqa: E402
 from torch import Tensor  # noqa: E402
 from triton.backends.compiler import GPUTarget  # noqa: E402
 
 from autopose import kernels  # noqa: E402
+from autopose.kernels import dispatch  # noqa: E402
+from autopose.kernels._triton.launch import VERSION, Launch  # noqa: E402
 from bench.machine import machine  # noqa: E402
 from bench.timing import Interleaved  # noqa: E402
 

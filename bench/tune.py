@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from autopose.kernels._triton import launch
-from autopose.kernels._triton.mixed_edge_convs import TritonConvolutions
 from torch import Tensor
 
+from autopose.kernels._triton import launch
+from autopose.kernels._triton.mixed_edge_convs import TritonConvolutions
 from bench.cases import CELLS, CHANNELS, SIZES
 from bench.machine import machine
 from bench.timing import Interleaved

@@ -15,6 +15,14 @@ torch.set_num_threads(1)
 from bench import small_runs  # noqa: E402
 
 
+def pytest_collection_modifyitems(items):
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
 @pytest.fixture(scope="session")
 def small_set(tmp_path_factory):
     return small_runs.draw_set(tmp_path_factory.mktemp("small") / "set")

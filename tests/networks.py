@@ -1,8 +1,8 @@
 """Small networks and batches for the tests of models and search."""
 
 import torch
-from autopose.kernels import KernelChoice
 
+from autopose.kernels import KernelChoice
 from autopose.models import EdgeMixture, PoseNetwork
 from autopose.nas import ArchitectureParameters
 from autopose.space import MacroSpace, SearchSpace

@@ -31,6 +31,7 @@ def test_the_wheel_holds_all_that_the_checkout_holds(wheel):
     for name, kinds in (("kernels", ("*.py", "*.json")), ("configs", ("*.py", "*.yaml"))):
         found = (path for kind in kinds for path in (ROOT / name).rglob(kind))
         expected |= {f"autopose/{path.relative_to(ROOT)}" for path in found}
+    expected.add("autopose/py.typed")
     assert expected <= set(zipfile.ZipFile(wheel).namelist())
 
 

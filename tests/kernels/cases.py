@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 import torch
-from autopose.kernels._aten import mixed_edge as aten_mixed_edge
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from autopose.kernels._aten import mixed_edge as aten_mixed_edge
 
 ALLOCATIONS = {"empty", "empty_like", "new_empty", "empty_strided", "empty_permuted", "detach", "lift_fresh"}
 PLAIN = {

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from autopose.kernels import dispatch
 from torch import Tensor
+
+from autopose.kernels import dispatch
 
 
 @pytest.fixture(autouse=True)

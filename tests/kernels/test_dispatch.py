@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from autopose.kernels import KernelChoice, describe, dispatch, mixed_edges, resample_sum
 
 CUDA = torch.device("cuda", 0)

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 import torch.distributed as dist
-from autopose.kernels._aten import convolution
 from torch import library
 from torch.utils.checkpoint import checkpoint
 
 from autopose import kernels
+from autopose.kernels._aten import convolution
 from tests.kernels.cases import CellCase
 from tests.numerics import check_close
 

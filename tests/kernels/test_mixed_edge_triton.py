@@ -13,12 +13,11 @@ pytest.importorskip("triton")
 
 from autopose.kernels import reference  # noqa: E402
 from autopose.kernels._triton.mixed_edge import mixed_edges  # noqa: E402
-
 from tests.numerics import check_close  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 GPU = DEVICE.type == "cuda"
-needs_gpu = pytest.mark.skipif(not GPU, reason="compiled kernels need a GPU")
+needs_gpu = pytest.mark.gpu
 
 
 @dataclass(frozen=True)
@@ -286,7 +285,6 @@ def test_the_benchmark_checks_the_mix_kernel_by_itself():
 @pytest.mark.parametrize("product", ["forward", "input", "weight"])
 def test_tuning_keeps_the_right_candidates_and_the_table(product, capsys):
     from autopose.kernels._triton.launch import tile_table
-
     from bench import tune
 
     row = tile_table()[product]["16"]

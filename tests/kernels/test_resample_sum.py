@@ -9,7 +9,7 @@ from tests.numerics import check_close
 
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
-needs_gpu = pytest.mark.skipif(not GPU, reason="the paper's shapes need a GPU")
+needs_gpu = pytest.mark.gpu
 
 CASES = {
     "one source": ([(4, 6)], (4, 6), 3),

@@ -9,8 +9,8 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 triton = pytest.importorskip("triton")
 import triton.language as tl  # noqa: E402
-from autopose.kernels import dispatch  # noqa: E402
 
+from autopose.kernels import dispatch  # noqa: E402
 from tests.kernels.watched_memory import checked_memory  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not dispatch.interpreting(), reason="only interpreted kernels can be watched")

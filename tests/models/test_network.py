@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from autopose.kernels import KernelChoice
 from networks import REFERENCE, TINY, images, random_mixtures, supernet
 from torch import nn
 
 from autopose.errors import UserError
+from autopose.kernels import KernelChoice
 from autopose.models import Cell, PoseNetwork, joints_mse_loss
 from autopose.models.norm import BatchNorm2d, NormState
 from autopose.nas import GumbelSettings

@@ -4,10 +4,10 @@ from itertools import product
 
 import pytest
 import torch
-from autopose.kernels import KernelChoice
 from networks import REFERENCE, TINY, images, random_mixtures, supernet
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from autopose.kernels import KernelChoice
 from autopose.models import PoseNetwork
 from autopose.nas import ArchitectureParameters, inherit_weights
 from autopose.space import OPS, Architecture, MacroArchitecture, MacroSpace, builtin_architecture

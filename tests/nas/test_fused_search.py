@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from autopose.kernels import KernelChoice, dispatch
 
+from autopose.kernels import KernelChoice, dispatch
 from autopose.models import PoseNetwork
 from autopose.nas import BilevelSearch, BilevelSettings, ControllerSettings, GumbelSettings
 from autopose.space import MacroSpace, SearchSpace

@@ -1,9 +1,9 @@
 """The alternating steps of Algorithm 1 find the operations of a known cell."""
 
 import torch
-from autopose.kernels import KernelChoice
 from networks import REFERENCE
 
+from autopose.kernels import KernelChoice
 from autopose.models import Cell
 from autopose.models.norm import NormState
 from autopose.nas import ArchitectureParameters, GumbelSettings, derive_cells

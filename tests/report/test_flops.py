@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from autopose.kernels import KernelChoice
 from torch import library
 
+from autopose.kernels import KernelChoice
 from autopose.models import PoseNetwork
 from autopose.report.flops import count, format_table, tabulate
 from autopose.space import MacroArchitecture, MacroSpace, SearchSpace, builtin_architecture
