@@ -9,8 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from autopose.config import Config, from_hydra
-from autopose.errors import UserError
-from autopose.nas import Diverged
+from autopose.errors import Diverged, UserError
 from autopose.runs.runtime import Interrupted, Runtime, finish, start
 
 

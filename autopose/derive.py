@@ -22,7 +22,7 @@ def run(config: Config, runtime: Runtime) -> None:
     if runtime.is_main:
         architecture.save(runtime.folder / "architecture.json")
         draw_architecture(architecture, runtime.folder / "architecture.png")
-        print_found(architecture, config, runtime.folder, search.search.network.num_joints)
+        print_found(architecture, config, runtime.folder, search.bilevel.network.num_joints)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises."""
+"""What ends a run in one sentence: a user's mistake, and numbers that are no longer finite."""
 
 
 class UserError(ValueError):
@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     Entry points print it as ``error: <sentence>`` and exit with code 2, without a traceback.
     """
+
+
+class Diverged(RuntimeError):
+    """Losses, gradients or outputs that are not finite; entry points print the sentence and exit with code 3."""

@@ -12,7 +12,7 @@ def run(config: Config, runtime: Runtime) -> None:
     search = SearchRun(config, runtime)
     architecture = search.run()
     if runtime.is_main:
-        print_found(architecture, config, runtime.folder, search.search.network.num_joints, overrides())
+        print_found(architecture, config, runtime.folder, search.bilevel.network.num_joints, overrides())
 
 
 if __name__ == "__main__":

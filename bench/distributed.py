@@ -59,7 +59,7 @@ def search_rank(config, runtime) -> None:
 
     search = SearchRun(config, runtime)
     architecture = search.run()
-    alphas = {name: value.tolist() for name, value in search.search.alphas.state_dict().items()}
+    alphas = {name: value.tolist() for name, value in search.bilevel.alphas.state_dict().items()}
     found = {"architecture": architecture.to_json(), "alphas": alphas}
     (runtime.folder / f"rank_{runtime.rank}.json").write_text(json.dumps(found))
 

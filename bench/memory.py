@@ -74,7 +74,7 @@ def measure(switches: dict, shape: dict, device: torch.device, steps: int) -> di
     batch = {
         "image": torch.randn(shape["batch"], 3, height, width, device=device),
         "target": torch.rand(shape["batch"], NUM_JOINTS, height // 4, width // 4, device=device),
-        "weight": torch.ones(shape["batch"], NUM_JOINTS, device=device),
+        "target_weight": torch.ones(shape["batch"], NUM_JOINTS, device=device),
     }
     held = sum(p.numel() * p.element_size() for p in network.parameters())
     on_gpu = device.type == "cuda"

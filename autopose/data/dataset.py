@@ -70,8 +70,8 @@ class PoseDataset(Dataset):
         """One sample.
 
         Returns:
-            image (3, H, W) float32, normalised by ImageNet's mean and deviation; target (K, h, w) and weight (K,)
-            float32; center and scale (2,) float64 of the crop before mirroring and rotation are undone, i.e. as
+            image (3, H, W) float32, normalised by ImageNet's mean and deviation; target (K, h, w) and target_weight
+            (K,) float32; center and scale (2,) float64 of the crop before mirroring and rotation are undone, i.e. as
             annotated for a key without seed; index.
 
         Raises:
@@ -89,7 +89,7 @@ class PoseDataset(Dataset):
         return {
             "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
             "target": torch.from_numpy(target),
-            "weight": torch.from_numpy(weight.reshape(-1)),
+            "target_weight": torch.from_numpy(weight.reshape(-1)),
             "center": torch.from_numpy(np.asarray(view.center, np.float64)),
             "scale": torch.from_numpy(np.asarray(view.scale, np.float64)),
             "index": index,

@@ -23,7 +23,7 @@ logger = logging.getLogger("autopose")
 def sample(search: SearchRun, count: int, seed: int) -> list[Candidate]:
     """Architectures drawn uniformly from the space, β and every operation."""
     draws = generator(seed, "correlate")
-    macro, alphas = search.search.network.space.macro, search.search.alphas
+    macro, alphas = search.bilevel.network.space.macro, search.bilevel.alphas
     return [random_candidate(macro, alphas, draws) for _ in range(count)]
 
 
@@ -52,9 +52,9 @@ def correlate(search: SearchRun, config: Config, runtime: Runtime) -> dict:
     config = replace(config, train=replace(config.train, width=settings.width))
     for number, candidate in enumerate(sample(search, settings.architectures, config.seed)):
         score = search.reward.score(candidate.beta, candidate.ops)
-        cells = cells_of(search.search.alphas, candidate.ops)
+        cells = cells_of(search.bilevel.alphas, candidate.ops)
         drawn = {"algorithm": "uniform", "seed": config.seed, "number": number}
-        architecture = Architecture(search.search.network.space.macro, candidate.beta, cells, drawn)
+        architecture = Architecture(search.bilevel.network.space.macro, candidate.beta, cells, drawn)
         scores = train_alone(config, runtime, architecture, f"architectures/{number:03d}", settings.epochs)
         name, alone = headline(scores, config.search.reward.metric)
         rows.append({"beta": str(candidate.beta), "supernet": score, "alone": float(alone)})

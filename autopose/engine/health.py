@@ -34,7 +34,7 @@ def epoch_health(search: BilevelSearch, reward: RewardScorer, updates: list[dict
         "reward": sum(sampled) / len(sampled) if sampled else None,
         "baseline": search.reinforce.baseline,
         "share": shares,
-        "bad_steps": search.bad_steps,
+        "bad_steps": search.bad_steps.count,
     }
     if thorough:
         row["loss_relaxed"], row["loss_argmax"] = reward.loss(beta, True), reward.loss(beta, False)

@@ -1,6 +1,6 @@
 """The controller's reward (§3.2.1, §4.2): average precision of the supernet under β, with shared weights."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,8 +15,8 @@ from autopose.metrics.fast_ap import fast_ap, index_truth
 from autopose.metrics.pck import box_sizes, pck, torso_sizes, weighted_mean
 from autopose.metrics.rescore import rescore
 from autopose.models import PoseNetwork, joints_mse_loss
+from autopose.models.steps import average
 from autopose.nas import ArchitectureParameters, cells_of, derive_cells
-from autopose.nas.bilevel import average
 from autopose.space import MacroArchitecture
 from autopose.space.macs import count_macs
 
@@ -39,7 +39,19 @@ class RewardScorer:
         rank: int = 0,
         world_size: int = 1,
         workers: int = 0,
+        calibration: Iterable[dict] = (),
+        before_score: Callable[[], None] = lambda: None,
     ):
+        """
+        Args:
+            network, alphas: the supernet; their present state is scored.
+            dataset: the reward subset.
+            width: channels of the derived network over the supernet's, for its multiply-adds.
+            rank, world_size: this process among those that share the batches.
+            workers: loader processes that decode the subset once.
+            calibration: batches that recalibrate running statistics; read once, and only if they are needed.
+            before_score: called before every score, which takes long on a large subset; may raise.
+        """
         self.network, self.alphas, self.dataset, self.settings = network, alphas, dataset, settings
         self.device, self.width, self.rank, self.world_size = device, width, rank, world_size
         annotations = dataset.annotations
@@ -49,8 +61,8 @@ class RewardScorer:
         samples = [{key: value[0] for key, value in sample.items()} for sample in loader]
         self._samples = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
         self._cache: dict[MacroArchitecture, float] = {}
-        self.calibration: Sequence[dict] = ()
-        self.before_score: Callable[[], None] = lambda: None
+        self._calibration, self._calibrating = calibration, None
+        self.before_score = before_score
 
     def clear(self) -> None:
         """Forget scores: the weights have moved."""
@@ -99,9 +111,11 @@ class RewardScorer:
         mode = self.settings.batch_norm
         if mode == "recalibrated":
             self.network.set_norm("track")
-            for number, batch in enumerate(self.calibration):
+            if self._calibrating is None:
+                self._calibrating = [batch["image"] for batch in self._calibration]
+            for number, images in enumerate(self._calibrating):
                 self.network.state.momentum = 1 / (number + 1)
-                self.network(batch["image"].to(self.device), beta, mixtures)
+                self.network(images.to(self.device), beta, mixtures)
             self.network.state.momentum = 0.1
         self.network.set_norm("batch" if mode == "batch" else "running")
 
@@ -139,7 +153,7 @@ class RewardScorer:
         for batch in self._share(shuffle):
             batch = {k: v.to(self.device) for k, v in batch.items()}
             heatmaps = self.network(batch["image"], beta, mixtures)
-            total += joints_mse_loss(heatmaps, batch["target"], batch["weight"]).item() * len(heatmaps)
+            total += joints_mse_loss(heatmaps, batch["target"], batch["target_weight"]).item() * len(heatmaps)
         return average(total) * self.world_size / len(self.dataset)
 
     def _flops_penalty(self, beta: MacroArchitecture, ops: dict[str, list[int]] | None) -> float:

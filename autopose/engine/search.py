@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 import torch
+from tqdm import tqdm
 
 from autopose import kernels
 from autopose.config import MAY_CHANGE, Config
@@ -15,6 +16,7 @@ from autopose.data.stream import BatchStream, make_loader
 from autopose.engine.health import epoch_health
 from autopose.engine.reward import RewardScorer
 from autopose.models import PoseNetwork
+from autopose.models.steps import Batch, place
 from autopose.nas import BilevelSearch, cells_of, derive_cells, select_macro
 from autopose.nas.baselines import evolution, random_search
 from autopose.nas.randomness import derive_seed
@@ -44,7 +46,7 @@ class SearchRun:
         self._build(space, split)
         self.sums: dict[str, list[float]] = {}
         self.rewards: list[dict] = []
-        self.rows: list[dict] = []
+        self.log = MetricsLog(runtime.folder)
         self.store = CheckpointStore(
             runtime.folder, "search", config.to_dict(), self.settings.keep_checkpoints, runtime.world_size
         )
@@ -71,12 +73,17 @@ class SearchRun:
         network.state.synchronised = settings.sync_bn
         network.set_norm("track" if settings.reward.batch_norm == "running" else "batch")
         relax = "alpha" if settings.algorithm == "bilevel" else "random"
-        self.search = BilevelSearch(network, settings, config.seed, relax)
+        self.bilevel = BilevelSearch(network, settings, config.seed, relax)
         self.weight_data = pose_dataset(split.weights, config.data, self.size, augment=True)
         self.alpha_data = pose_dataset(split.alpha, config.data, self.size, augment=True)
+        stream = BatchStream(
+            len(self.weight_data), settings.batch_size, derive_seed(config.seed, "calibration"), 0,
+            settings.reward.recalibration_batches,
+        )  # fmt: skip
         self.reward = RewardScorer(
-            network, self.search.alphas, pose_dataset(split.reward, config.data, self.size), settings.reward,
+            network, self.bilevel.alphas, pose_dataset(split.reward, config.data, self.size), settings.reward,
             runtime.device, settings.width, runtime.rank, runtime.world_size, config.data.workers,
+            make_loader(self.weight_data, stream, config.data.workers), self._stop_if_asked,
         )  # fmt: skip
         self._describe(space, network)
 
@@ -89,89 +96,67 @@ class SearchRun:
 
     def run(self) -> Architecture:
         """Algorithm 1, then derivation (§3.3); resumes where asked."""
-        if self.config.resume == "auto":
-            self._resume()
-        else:
-            self.store.refuse_existing()
-        search, settings = self.search, self.settings
-        # Scoring takes minutes on a large subset, and no state moves while it lasts.
-        self.reward.before_score = self._stop_if_asked
-        self.log = MetricsLog(self.runtime.folder, self.rows) if self.runtime.is_main else None
+        rows = self._resume() if self.config.resume == "auto" else self.store.refuse_existing()
+        if self.runtime.is_main:
+            self.log.open(rows or ())
+        settings = self.settings
         total = settings.epochs * settings.iterations
-        self.bar = progress_bar(total, search.step, self.runtime)
-        self.batches = self._batches()
-        try:
-            with explain_out_of_memory("search"):
-                while search.position.epoch < settings.epochs:
-                    self._epoch()
-        finally:
-            self.bar.close()
         with explain_out_of_memory("search"):
+            batches = self._batches()
+            with progress_bar(total, self.bilevel.step, self.runtime) as bar:
+                while self.bilevel.position.epoch < settings.epochs:
+                    self._epoch(batches, bar)
             return self._finish()
 
-    def _epoch(self) -> None:
+    def _epoch(self, batches: Iterator[tuple[Batch, Batch]], bar: tqdm) -> None:
         """One epoch: N_iter cell updates, then N_ctr controller updates, then records."""
-        search, settings = self.search, self.settings
+        search, settings = self.bilevel, self.settings
         started, before = time.monotonic(), search.position.iteration
-        for weight_batch, alpha_batch in islice(self.batches, settings.iterations - before):
+        for weight_batch, alpha_batch in islice(batches, settings.iterations - before):
             for name, value in search.cell_update(weight_batch, alpha_batch).items():
                 self.sums.setdefault(name, []).append(value)
-            self._after_iteration()
+            self._after_iteration(bar)
         self.reward.clear()
-        self._calibrate()
         if search.controller_active and settings.algorithm == "bilevel" and search.network.space.beta is None:
             while search.position.controller_update < settings.controller.updates:
                 self.rewards.append(search.controller_update(self.reward))
                 self._stop_if_asked()
         self._finish_epoch(time.monotonic() - started, settings.iterations - before)
 
-    def _batches(self) -> Iterator[tuple[dict, dict]]:
+    def _batches(self) -> Iterator[tuple[Batch, Batch]]:
         """Pairs of a batch for ω and a batch for α from the current step to the end, on the device."""
         config, runtime, device = self.config, self.runtime, self.runtime.device
-        loaders, remaining = [], self.settings.epochs * self.settings.iterations - self.search.step
+        loaders, remaining = [], self.settings.epochs * self.settings.iterations - self.bilevel.step
         for dataset, purpose in ((self.weight_data, "weights"), (self.alpha_data, "alpha")):
             stream = BatchStream(
-                len(dataset), self.settings.batch_size, derive_seed(config.seed, "batches", purpose), self.search.step,
+                len(dataset), self.settings.batch_size, derive_seed(config.seed, "batches", purpose), self.bilevel.step,
                 remaining, runtime.rank, runtime.world_size,
             )  # fmt: skip
             loaders.append(make_loader(dataset, stream, config.data.workers, device.type == "cuda"))
 
-        def place(batch: dict) -> dict:
-            images = batch["image"].to(device, non_blocking=True, memory_format=torch.channels_last)
-            rest = {key: batch[key].to(device, non_blocking=True) for key in ("target", "weight")}
-            return {"image": images, **rest}
-
         for pair in zip(*loaders, strict=True):
-            yield place(pair[0]), place(pair[1])
+            yield place(pair[0], device), place(pair[1], device)
 
-    def _calibrate(self) -> None:
-        reward = self.settings.reward
-        if reward.batch_norm != "recalibrated":
-            return
-        seed = derive_seed(self.config.seed, "calibration")
-        stream = BatchStream(len(self.weight_data), self.settings.batch_size, seed, 0, reward.recalibration_batches)
-        self.reward.calibration = list(make_loader(self.weight_data, stream, self.config.data.workers))
-
-    def _after_iteration(self) -> None:
-        search, every = self.search, self.settings.checkpoint_every
-        self.bar.update()
+    def _after_iteration(self, bar: tqdm) -> None:
+        search, every = self.bilevel, self.settings.checkpoint_every
+        bar.update()
         if search.step % 10 == 0:
-            self.bar.set_postfix(self._postfix(), refresh=False)
+            bar.set_postfix(self._postfix(), refresh=False)
         self._stop_if_asked()
         if every and search.step % every == 0 and search.position.iteration < self.settings.iterations:
             self._save()
 
     def _postfix(self) -> dict[str, str]:
         found = {name: f"{sum(v[-20:]) / len(v[-20:]):.2e}" for name, v in self.sums.items()}
-        entropies = self.search.alphas.entropy().values()
+        entropies = self.bilevel.alphas.entropy().values()
         found["H(α)"] = f"{sum(entropies) / len(entropies):.3f}"
-        if self.rewards or (self.log and self.log.rows):
+        if self.rewards or self.log.rows:
             last = self.rewards[-1]["rewards"] if self.rewards else [self.log.rows[-1]["supernet_reward"]]
             found["R"] = f"{sum(last) / len(last):.3f}"
         return found
 
     def _finish_epoch(self, seconds: float, iterations: int) -> None:
-        search = self.search
+        search = self.bilevel
         row = {"epoch": search.position.epoch, "tau": self.settings.gumbel.tau(search.progress)}
         row |= {name: sum(values) / len(values) for name, values in self.sums.items()}
         row |= epoch_health(search, self.reward, self.rewards, self.settings.health)
@@ -181,7 +166,7 @@ class SearchRun:
             row["epoch"], row["loss_train"], row["supernet_reward"], row["entropy_alpha"]["mean"],
             row["entropy_policy"], per_iteration,
         )  # fmt: skip
-        if self.log is not None:
+        if self.runtime.is_main:
             self.log.write(row)
         self.sums, self.rewards = {}, []
         search.next_epoch()
@@ -195,31 +180,31 @@ class SearchRun:
             raise Interrupted(signum)
 
     def _save(self) -> None:
-        if self.runtime.is_main:
-            state = {"search": self.search.state_dict(), "sums": self.sums, "rewards": self.rewards}
-            state["rows"] = json.dumps(self.log.rows)
-            position = self.search.position
-            # Rises with iterations, controller updates and the step to the next epoch, which moves neither.
-            order = (self.search.step + position.epoch) * 1000 + position.controller_update
-            self.store.save(order, state)
+        if not self.log.is_open:
+            return
+        state = {"search": self.bilevel.state_dict(), "sums": self.sums, "rewards": self.rewards}
+        state["rows"] = json.dumps(self.log.rows)
+        position = self.bilevel.position
+        # Rises with iterations, controller updates and the step to the next epoch, which moves neither.
+        updates = max(1000, self.settings.controller.updates + 1)
+        self.store.save((self.bilevel.step + position.epoch) * updates + position.controller_update, state)
 
-    def _resume(self) -> None:
+    def _resume(self) -> list[dict]:
         content = self.store.resume(MAY_CHANGE["search"])
-        if content is not None:
-            self.load(content)
+        return [] if content is None else self.load(content)
 
-    def load(self, content: dict) -> None:
-        """Continue from a checkpoint's content."""
+    def load(self, content: dict) -> list[dict]:
+        """Continue from a checkpoint's content; returns the rows of its epochs."""
         with fitting("the search checkpoint"):
             state = content["state"]
-            self.search.load_state_dict(state["search"])
-            self.sums, self.rewards, self.rows = state["sums"], state["rewards"], json.loads(state["rows"])
+            self.bilevel.load_state_dict(state["search"])
+            self.sums, self.rewards = state["sums"], state["rewards"]
+            return json.loads(state["rows"])
 
     def derive(self) -> Architecture:
         """Derivation (§3.3) from the current state."""
-        self._calibrate()
         architecture, rows = derive_architecture(
-            self.search, self.reward, self.config, self.settings.derive_samples, self._budget()
+            self.bilevel, self.reward, self.config, self.settings.derive_samples, self._budget()
         )
         for row in rows if len(rows) <= 32 else []:
             logger.info("derive     %s  reward %.4f  (%s)", row["beta"], row["reward"], row["source"])

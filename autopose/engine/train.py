@@ -3,12 +3,14 @@
 import json
 import logging
 import time
+from collections.abc import Iterator
 from itertools import islice
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
 
 from autopose import kernels
 from autopose.config import MAY_CHANGE, Config
@@ -19,7 +21,7 @@ from autopose.evaluation.evaluation import evaluate, main_metric
 from autopose.evaluation.scoring import Score
 from autopose.files import save_json
 from autopose.models import PoseNetwork, joints_mse_loss
-from autopose.nas.bilevel import average
+from autopose.models.steps import BadSteps, Batch, backward, place
 from autopose.nas.randomness import derive_seed
 from autopose.report.curves import draw_training_curves
 from autopose.runs.checkpoint import CheckpointStore, fitting
@@ -59,11 +61,12 @@ class TrainRun:
             tuple(config.train.betas),
             weight_decay=config.train.weight_decay,
         )
-        self.epoch = self.iteration = self.bad_steps = self.bad_in_a_row = 0
+        self.epoch = self.iteration = 0
+        self.bad_steps = BadSteps(config.train.max_bad_steps)
         self.kept_buffers = [torch.empty_like(buffer) for buffer in self.network.buffers()]
         self.best = float("-inf")
         self.losses: list[float] = []
-        self.rows: list[dict] = []
+        self.log = MetricsLog(runtime.folder)
         self.store = CheckpointStore(
             runtime.folder, "train", config.to_dict(), config.train.keep_checkpoints, runtime.world_size
         )
@@ -99,48 +102,41 @@ class TrainRun:
 
     def run(self) -> list[Score]:
         """Train all epochs and score the final (averaged, where ``ema``) network; resumes where asked."""
-        if self.config.resume == "auto":
-            self._resume()
-        else:
-            self.store.refuse_existing()
+        rows = self._resume() if self.config.resume == "auto" else self.store.refuse_existing()
         if self.runtime.is_main:
             self.architecture.save(self.runtime.folder / "architecture.json")
-        self.log = MetricsLog(self.runtime.folder, self.rows) if self.runtime.is_main else None
+            self.log.open(rows or ())
         total = self.settings.epochs * self.iterations
         done = self.epoch * self.iterations + self.iteration
-        self.bar = progress_bar(total, done, self.runtime)
-        self.batches = self._batches()
         scores: list[Score] = []
-        try:
-            with explain_out_of_memory("train"):
-                while self.epoch < self.settings.epochs:
-                    scores = self._epoch()
-                if not scores:
-                    scores = self._evaluate()
-        finally:
-            self.bar.close()
-        if self.log is not None:
+        with explain_out_of_memory("train"), progress_bar(total, done, self.runtime) as bar:
+            batches = self._batches()
+            while self.epoch < self.settings.epochs:
+                scores = self._epoch(batches, bar)
+            if not scores:
+                scores = self._evaluate()
+        if self.runtime.is_main:
             draw_training_curves(self.log.rows, self.runtime.folder / "training_curves.png")
             self.log.close()
         return scores
 
-    def _epoch(self) -> list[Score]:
+    def _epoch(self, batches: Iterator[Batch], bar: tqdm) -> list[Score]:
         started, before = time.monotonic(), self.iteration
         lr = self._set_lr(self.epoch * self.iterations + max(before - 1, 0))
-        for batch in islice(self.batches, self.iterations - before):
+        for batch in islice(batches, self.iterations - before):
             lr = self._set_lr(self.epoch * self.iterations + self.iteration)
             self.losses.append(self._step(batch))
             self.iteration += 1
-            self._after_iteration()
-        every, last = self.settings.evaluate_every, self.epoch + 1 == self.settings.epochs
-        scores = self._evaluate() if last or (every and (self.epoch + 1) % every == 0) else []
-        row = {"epoch": self.epoch, "loss": sum(self.losses) / len(self.losses), "lr": lr, "bad_steps": self.bad_steps}
+            self._after_iteration(bar)
+        scores = self._evaluate() if self._evaluates() else []
+        mean_loss, bad_steps = sum(self.losses) / len(self.losses), self.bad_steps.count
+        row = {"epoch": self.epoch, "loss": mean_loss, "lr": lr, "bad_steps": bad_steps}
         if scores:
             row["metrics"] = {name: value for score in scores for name, value in score.metrics.items()}
         seconds = (time.monotonic() - started) / max(self.iterations - before, 1)
         shown = "  ".join(f"{n} {v:.3f}" for n, v in [main_metric(scores)]) if scores else ""
-        logger.info("epoch %d  loss %.3e  lr %.1e  %.2f s/it  %s", self.epoch, row["loss"], lr, seconds, shown)
-        if self.log is not None:
+        logger.info("epoch %d  loss %.3e  lr %.1e  %.2f s/it  %s", self.epoch, mean_loss, lr, seconds, shown)
+        if self.runtime.is_main:
             self.log.write(row)
         improved = bool(scores) and main_metric(scores)[1] > self.best
         if improved:
@@ -150,7 +146,12 @@ class TrainRun:
         self._stop_if_asked()
         return scores
 
-    def _batches(self):
+    def _evaluates(self) -> bool:
+        """Whether the current epoch ends with an evaluation."""
+        every, number = self.settings.evaluate_every, self.epoch + 1
+        return number == self.settings.epochs or bool(every and number % every == 0)
+
+    def _batches(self) -> Iterator[Batch]:
         runtime, device = self.runtime, self.runtime.device
         first = self.epoch * self.iterations + self.iteration
         stream = BatchStream(
@@ -158,8 +159,7 @@ class TrainRun:
             first, self.settings.epochs * self.iterations - first, runtime.rank, runtime.world_size,
         )  # fmt: skip
         for batch in make_loader(self.data, stream, self.config.data.workers, device.type == "cuda"):
-            images = batch["image"].to(device, non_blocking=True, memory_format=torch.channels_last)
-            yield {"image": images, **{k: batch[k].to(device, non_blocking=True) for k in ("target", "weight")}}
+            yield place(batch, device)
 
     def _set_lr(self, step: int) -> float:
         settings = self.settings
@@ -170,38 +170,27 @@ class TrainRun:
             group["lr"] = lr
         return lr
 
-    def _step(self, batch: dict) -> float:
+    def _step(self, batch: Batch) -> float:
         """One optimizer step over ``accumulate`` micro-batches; a step that is not finite is skipped and counted."""
-        settings, parts, total = self.settings, self.settings.accumulate, 0.0
         self.optimizer.zero_grad()
         buffers = list(self.network.buffers())
         torch._foreach_copy_(self.kept_buffers, buffers)
-        for index in range(parts):
-            micro = {k: v.chunk(parts)[index] for k, v in batch.items()} if parts > 1 else batch
-            with torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=settings.autocast):
-                heatmaps = self.model(micro["image"])
-            loss = joints_mse_loss(heatmaps, micro["target"], micro["weight"]) / parts
-            loss.backward()
-            total += float(loss.detach())
-        limit = settings.grad_clip or float("inf")
+        total = backward(batch, self.settings.accumulate, self._loss)
+        limit = self.settings.grad_clip or float("inf")
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit)
-        if torch.isfinite(norm):
-            self.bad_in_a_row = 0
+        if self.bad_steps.usable(norm, self.epoch * self.iterations + self.iteration):
+            self.bad_steps.good()
             self.optimizer.step()
             if self.averaged is not None:
                 self.averaged.update_parameters(self.network)
         else:
             torch._foreach_copy_(buffers, self.kept_buffers)
-            self._count_bad_step()
-        return average(total)
+        return total
 
-    def _count_bad_step(self) -> None:
-        from autopose.nas import Diverged
-
-        self.bad_steps += 1
-        self.bad_in_a_row += 1
-        if self.bad_in_a_row >= self.settings.max_bad_steps:
-            raise Diverged(f"{self.bad_in_a_row} steps in a row had a gradient that is not finite")
+    def _loss(self, batch: Batch) -> Tensor:
+        with torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=self.settings.autocast):
+            heatmaps = self.model(batch["image"])
+        return joints_mse_loss(heatmaps, batch["target"], batch["target_weight"])
 
     def _evaluate(self) -> list[Score]:
         """Scores of the network; every process evaluates with the first one's running statistics, which are saved."""
@@ -214,11 +203,11 @@ class TrainRun:
             save_json(self.runtime.folder / "results" / f"keypoints_{self.config.data.val_split}.json", results)
         return scores
 
-    def _after_iteration(self) -> None:
-        self.bar.update()
+    def _after_iteration(self, bar: tqdm) -> None:
+        bar.update()
         if self.iteration % 10 == 0:
             recent = self.losses[-20:]
-            self.bar.set_postfix({"loss": f"{sum(recent) / len(recent):.2e}"}, refresh=False)
+            bar.set_postfix({"loss": f"{sum(recent) / len(recent):.2e}"}, refresh=False)
         self._stop_if_asked()
         every = self.settings.checkpoint_every
         if every and self.iteration % every == 0 and self.iteration < self.iterations:
@@ -231,7 +220,7 @@ class TrainRun:
             raise Interrupted(signum)
 
     def _save(self, best: bool = False) -> None:
-        if not self.runtime.is_main:
+        if not self.log.is_open:
             return
         network = self.network if self.averaged is None else self.averaged.module
         state = {
@@ -240,7 +229,7 @@ class TrainRun:
             "averaged": self.averaged.state_dict() if self.averaged is not None else None,
             "optimizer": self.optimizer.state_dict(),
             "position": [self.epoch, self.iteration],
-            "bad_steps": [self.bad_steps, self.bad_in_a_row],
+            "bad_steps": self.bad_steps.state_dict(),
             "best": self.best,
             "losses": self.losses,
             "rows": json.dumps(self.log.rows),
@@ -250,10 +239,10 @@ class TrainRun:
         order = (self.epoch * (self.iterations + 1)) + self.iteration
         self.store.save(order, state, self.architecture.to_json(), best)
 
-    def _resume(self) -> None:
+    def _resume(self) -> list[dict]:
         content = self.store.resume(MAY_CHANGE["train"])
         if content is None:
-            return
+            return []
         with fitting("the training checkpoint"):
             known, given = content["architecture"], self.architecture.to_json()
             if any(known[key] != given[key] for key in ("space", "beta", "cells")):
@@ -267,5 +256,6 @@ class TrainRun:
             if self.averaged is not None:
                 self.averaged.load_state_dict(state["averaged"])
             self.epoch, self.iteration = state["position"]
-            self.bad_steps, self.bad_in_a_row = state["bad_steps"]
-            self.best, self.losses, self.rows = state["best"], state["losses"], json.loads(state["rows"])
+            self.bad_steps.load_state_dict(state["bad_steps"])
+            self.best, self.losses = state["best"], state["losses"]
+            return json.loads(state["rows"])

@@ -116,7 +116,7 @@ class PoseNetwork(nn.Module):
         self.activation_checkpointing = activation_checkpointing
         self.state = NormState()
         macro = space.macro
-        rows = macro.all_on().beta if space.beta is None else space.beta.beta
+        rows = macro.all_on().rows if space.beta is None else space.beta.rows
         self.stem = Stem(macro, self.state)
         self.modules_ = nn.ModuleList(
             MultiScaleModule(space, rows[macro.decision_of(m)], affine, self.state, choice)
@@ -149,7 +149,7 @@ class PoseNetwork(nn.Module):
         beta = self._beta(beta)
         found = [*self.stem.parameters(), *self.head.parameters()]
         for m, module in enumerate(self.modules_):
-            for b, on in enumerate(beta.beta[self.space.macro.decision_of(m)]):
+            for b, on in enumerate(beta.rows[self.space.macro.decision_of(m)]):
                 if on:
                     found += module.branches[str(b)].parameters()
         return found
@@ -172,7 +172,7 @@ class PoseNetwork(nn.Module):
         beta = self._beta(beta)
         features = self.stem(images)
         for m, module in enumerate(self.modules_):
-            active = beta.beta[macro.decision_of(m)]
+            active = beta.rows[macro.decision_of(m)]
             if self.activation_checkpointing and torch.is_grad_enabled() and any(active):
                 features = self._checkpointed(module, features, active, mixtures)
             else:

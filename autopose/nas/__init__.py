@@ -1,9 +1,9 @@
 """The bilevel search (§3.2, Algorithm 1): α by gradients, β by REINFORCE."""
 
 from .alpha import ArchitectureParameters, GumbelSettings
-from .bilevel import BilevelSearch, BilevelSettings, Diverged
+from .bilevel import BilevelSearch, BilevelSettings
 from .controller import Controller, ControllerSettings, Reinforce
 from .derive import cells_of, derive_cells, inherit_weights, select_macro
 
-__all__ = ["ArchitectureParameters", "BilevelSearch", "BilevelSettings", "Controller", "ControllerSettings", "Diverged"]
+__all__ = ["ArchitectureParameters", "BilevelSearch", "BilevelSettings", "Controller", "ControllerSettings"]
 __all__ += ["GumbelSettings", "Reinforce", "cells_of", "derive_cells", "inherit_weights", "select_macro"]

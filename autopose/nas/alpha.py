@@ -81,7 +81,7 @@ class ArchitectureParameters(nn.Module):
         used = {
             self.name(b, cell)
             for b, branch in enumerate(self.space.branches)
-            if any(row[b] for row in beta.beta)
+            if any(row[b] for row in beta.rows)
             for cell in branch.cells()
         }
         return [alpha for name, alpha in self.alphas.items() if name not in used]

@@ -69,9 +69,9 @@ def evolution(
 def mutate(parent: Candidate, macro: MacroSpace, draws: torch.Generator) -> Candidate:
     """A copy with one β row (probability 1/2) or one operation drawn anew."""
     if torch.rand((), generator=draws) < 0.5:
-        rows = list(parent.beta.beta)
+        rows = list(parent.beta.rows)
         row = int(torch.randint(len(rows), (), generator=draws))
-        rows[row] = uniform_beta(macro, draws).beta[0]
+        rows[row] = uniform_beta(macro, draws).rows[0]
         return Candidate(MacroArchitecture(tuple(rows)), parent.ops)
     ops = {name: list(values) for name, values in parent.ops.items()}
     edges = [(name, e) for name, values in ops.items() for e in range(len(values))]

@@ -1,26 +1,21 @@
-"""Algorithm 1: the bilevel search. N images a batch; a batch holds image, target and weight (see ``data``)."""
+"""Algorithm 1: the bilevel search. N images a batch; batches as in ``models.steps``."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import cos, pi
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from autopose.models import EdgeMixture, PoseNetwork, joints_mse_loss
+from autopose.models.steps import BadSteps, Batch, average_gradients, backward
 from autopose.space import MacroArchitecture
 
 from .alpha import ArchitectureParameters, GumbelSettings
 from .controller import Controller, ControllerSettings, Reinforce, uniform_beta
 from .randomness import generator
 
-Batch = Mapping[str, Tensor]
 TRAINING_BETAS = ("sampled", "all_on", "uniform")
-
-
-class Diverged(RuntimeError):
-    """Too many steps in a row had a loss or gradient that is not finite."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +97,7 @@ class BilevelSearch:
             self.alphas.parameters(), settings.alpha_lr, settings.alpha_betas, weight_decay=settings.alpha_weight_decay
         )
         self.position = Position()
-        self.bad_steps = self.bad_in_a_row = 0
+        self.bad_steps = BadSteps(settings.max_bad_steps)
 
     @property
     def controller(self) -> Controller:
@@ -148,18 +143,18 @@ class BilevelSearch:
         """Mean squared error of the heatmaps under (ω, α, β)."""
         with torch.autocast(batch["image"].device.type, torch.bfloat16, enabled=self.settings.autocast):
             heatmaps = self.network(batch["image"], beta, mixtures)
-        return joints_mse_loss(heatmaps, batch["target"], batch["weight"])
+        return joints_mse_loss(heatmaps, batch["target"], batch["target_weight"])
 
     def cell_update(self, weight_batch: Batch, alpha_batch: Batch) -> dict[str, float]:
         """Function cell_update(β) of Algorithm 1, first order: a step of ω, then one of α. Returns both losses."""
-        beta, bad_before = self.training_beta(), self.bad_steps
+        beta, bad_before = self.training_beta(), self.bad_steps.count
         self._cosine_lr()
         loss_weights = self._weight_step(weight_batch, beta)
         found = {"loss_train": loss_weights}
         if self.relax_ops == "alpha" and self.position.epoch >= self.settings.alpha_start_epoch:
             found["loss_val"] = self._alpha_step(alpha_batch, beta)
-        if self.bad_steps == bad_before:
-            self.bad_in_a_row = 0
+        if self.bad_steps.count == bad_before:
+            self.bad_steps.good()
         self.position.iteration += 1
         return found
 
@@ -183,7 +178,7 @@ class BilevelSearch:
         loss = self._backward(batch, beta, lambda: mixtures)
         average_gradients(active)
         norm = torch.nn.utils.clip_grad_norm_(active, self.settings.grad_clip)
-        if self._finite(norm):
+        if self.bad_steps.usable(norm, self.step):
             self.weight_optimizer.step()
         return loss
 
@@ -200,30 +195,14 @@ class BilevelSearch:
             alpha.grad = None
         used = [alpha for alpha in self.alphas.parameters() if alpha.grad is not None]
         average_gradients(used)
-        if used and self._finite(torch.stack([alpha.grad.square().sum() for alpha in used]).sum()):
-            self.alpha_optimizer.step()
+        if used:
+            norm = torch.stack([alpha.grad.square().sum() for alpha in used]).sum()
+            if self.bad_steps.usable(norm, self.step):
+                self.alpha_optimizer.step()
         return loss
 
     def _backward(self, batch: Batch, beta: MacroArchitecture, mixtures: Callable) -> float:
-        parts, total = self.settings.accumulate, 0.0
-        for index in range(parts):
-            micro = {k: batch[k].tensor_split(parts)[index] for k in ("image", "target", "weight")}
-            share = len(micro["image"]) / len(batch["image"])
-            loss = self.loss(micro, beta, mixtures()) * share
-            if loss.requires_grad:
-                loss.backward()
-            total = total + loss.detach()
-        return average(float(total))
-
-    def _finite(self, norm: Tensor) -> bool:
-        """Count a step that is not finite; Diverged after ``max_bad_steps`` without an iteration free of them."""
-        if torch.isfinite(norm):
-            return True
-        self.bad_steps += 1
-        self.bad_in_a_row += 1
-        if self.bad_in_a_row >= self.settings.max_bad_steps:
-            raise Diverged(f"{self.bad_in_a_row} steps in a row had a gradient that is not finite, at step {self.step}")
-        return False
+        return backward(batch, self.settings.accumulate, lambda micro: self.loss(micro, beta, mixtures()))
 
     def _cosine_lr(self) -> None:
         high, low = self.settings.weight_lr, self.settings.weight_lr_end
@@ -239,7 +218,7 @@ class BilevelSearch:
             "weight_optimizer": self.weight_optimizer.state_dict(),
             "alpha_optimizer": self.alpha_optimizer.state_dict(),
             "position": vars(self.position).copy(),
-            "bad_steps": [self.bad_steps, self.bad_in_a_row],
+            "bad_steps": self.bad_steps.state_dict(),
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -247,25 +226,4 @@ class BilevelSearch:
         for name in ("network", "alphas", "reinforce", "weight_optimizer", "alpha_optimizer"):
             getattr(self, name).load_state_dict(state[name])
         self.position = Position(**state["position"])
-        self.bad_steps, self.bad_in_a_row = state["bad_steps"]
-
-
-def average_gradients(parameters: list[torch.nn.Parameter]) -> None:
-    """Average gradients over all processes in one all-reduce; the active set is known, so nothing is searched for."""
-    if not parameters or not dist.is_initialized() or dist.get_world_size() == 1:
-        return
-    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch._utils._flatten_dense_tensors(grads)
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for parameter, grad in zip(parameters, torch._utils._unflatten_dense_tensors(flat, grads), strict=True):
-        parameter.grad = grad.clone()
-
-
-def average(value: float) -> float:
-    """Mean of a number over all processes."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return value
-    tensor = torch.tensor([value], dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
-    dist.all_reduce(tensor)
-    return tensor.item() / dist.get_world_size()
+        self.bad_steps.load_state_dict(state["bad_steps"])

@@ -102,13 +102,13 @@ def _draw_network(axes: Axes, architecture: Architecture, width: float) -> None:
     _arrow(axes, right + 96, rows[0], right + 126)
     _text(axes, right + 132, rows[0], "heatmaps", 10)
     for module in range(space.num_modules):
-        active = architecture.macro.beta[space.decision_of(module)]
+        active = architecture.macro.rows[space.decision_of(module)]
         _draw_module(axes, left + column * module, column, rows, active, "M" if space.aggregation == "cell" else "cat")
     _draw_headers(axes, architecture, left, column, rows[-1])
 
 
 def _draw_headers(axes: Axes, architecture: Architecture, left: float, column: float, bottom: float) -> None:
-    space, beta = architecture.macro_space, architecture.macro.beta
+    space, beta = architecture.macro_space, architecture.macro.rows
     rows = ["".join(str(int(on)) for on in row) for row in beta]
     for stage in range(space.num_stages):
         x0 = left + column * stage * space.modules_per_stage
@@ -203,7 +203,7 @@ def _draw_legend(axes: Axes, y: float, concat: bool) -> None:
 def _draw_cells(
     axes: Axes, architecture: Architecture, names: Sequence[str], y: float, square: float, width: float
 ) -> None:
-    space, beta = architecture.macro_space, architecture.macro.beta
+    space, beta = architecture.macro_space, architecture.macro.rows
     room = min((width - 2 * MARGIN) / space.num_branches, 480)
     title = " = ".join(CELL_NAMES[name] for name in names)
     for b, cells in enumerate(architecture.cells):

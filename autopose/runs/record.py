@@ -19,18 +19,26 @@ class MetricsLog:
 
     Args:
         folder: of the run.
-        rows: of the epochs that a resumed run has behind it, as its checkpoint remembers them; whatever the file held
-            beyond them (a half-written line, rows of epochs that are to be repeated) goes.
     """
 
-    def __init__(self, folder: Path, rows: Sequence[dict] = ()):
-        self.path, self.rows = folder / "metrics.jsonl", list(rows)
-        self._write()
+    def __init__(self, folder: Path):
+        self.path, self.rows = folder / "metrics.jsonl", []
+        self.is_open = False
+        self._board = None
+
+    def open(self, rows: Sequence[dict] = ()) -> None:
+        """Begin to write.
+
+        Args:
+            rows: of the epochs that a resumed run has behind it, as its checkpoint remembers them; whatever the file
+                held beyond them (a half-written line, rows of epochs that are to be repeated) goes.
+        """
         from torch.utils.tensorboard import SummaryWriter
 
-        self._board: SummaryWriter | None = None
+        self.rows, self.is_open = list(rows), True
+        self._write()
         with self._tolerating("TensorBoard's file"):
-            self._board = SummaryWriter(str(folder / "tb"), purge_step=len(self.rows) or None)
+            self._board = SummaryWriter(str(self.path.parent / "tb"), purge_step=len(self.rows) or None)
 
     def write(self, row: dict) -> None:
         """Append a row; it must have "epoch"."""

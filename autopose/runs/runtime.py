@@ -152,9 +152,3 @@ def finish() -> None:
     """Leave the process group."""
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def barrier() -> None:
-    """Wait for all processes."""
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        dist.barrier()

@@ -60,7 +60,7 @@ class Architecture:
             "format": FORMAT,
             "version": VERSION,
             "space": space,
-            "beta": [[int(on) for on in row] for row in self.macro.beta],
+            "beta": [[int(on) for on in row] for row in self.macro.rows],
             "cells": [
                 {"scale": scale, **{name: _named(cell, name, self.macro_space) for name, cell in cells.items()}}
                 for scale, cells in zip(self.macro_space.scales, self.cells, strict=True)

@@ -14,9 +14,9 @@ BETA_SHARINGS = ("stage", "module")
 
 @dataclass(frozen=True)
 class MacroArchitecture:
-    """β: ``beta[d][b]`` tells whether decision d (a stage, or a module) activates branch b of scale 2^(b+2)."""
+    """β: ``rows[d][b]`` tells whether decision d (a stage, or a module) activates branch b of scale 2^(b+2)."""
 
-    beta: tuple[tuple[bool, ...], ...]
+    rows: tuple[tuple[bool, ...], ...]
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]]) -> "MacroArchitecture":
@@ -24,7 +24,7 @@ class MacroArchitecture:
         return cls(tuple(tuple(bool(value) for value in row) for row in rows))
 
     def __str__(self) -> str:
-        return "[" + " ".join("".join(str(int(on)) for on in row) for row in self.beta) + "]"
+        return "[" + " ".join("".join(str(int(on)) for on in row) for row in self.rows) + "]"
 
 
 @dataclass(frozen=True)
@@ -120,11 +120,11 @@ class MacroSpace:
 
     def check(self, macro: MacroArchitecture) -> None:
         """UserError unless β has this space's shape and bounds."""
-        shape = (len(macro.beta), {len(row) for row in macro.beta})
+        shape = (len(macro.rows), {len(row) for row in macro.rows})
         if shape != (self.num_decisions, {self.num_branches}):
             raise UserError(f"beta must have {self.num_decisions} rows of {self.num_branches} branches, but is {macro}")
         allowed = self.allowed()
-        for row in macro.beta:
+        for row in macro.rows:
             if row not in allowed:
                 raise UserError(
                     f"beta row {[int(on) for on in row]} breaks the bounds on active branches "

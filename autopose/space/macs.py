@@ -68,7 +68,7 @@ def count_macs(
     """Multiply-adds of one image [width, height] through the network; ``cells`` None: the supernet under β."""
     total = stem_head_macs(space, image_size, num_joints)
     for module in range(space.num_modules):
-        for b, on in enumerate(beta.beta[space.decision_of(module)]):
+        for b, on in enumerate(beta.rows[space.decision_of(module)]):
             if on:
                 total += branch_macs(space, b, cells[b] if cells else None, image_size)
     return total

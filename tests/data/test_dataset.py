@@ -28,9 +28,9 @@ def _same(a, b):
 
 def test_shapes_and_dtypes(annotations):
     sample = PoseDataset(annotations, SIZE)[1, None]
-    expected = {"image": (3, 64, 48), "target": (17, 16, 12), "weight": (17,), "center": (2,), "scale": (2,)}
+    expected = {"image": (3, 64, 48), "target": (17, 16, 12), "target_weight": (17,), "center": (2,), "scale": (2,)}
     assert {name: tuple(sample[name].shape) for name in expected} == expected
-    assert all(sample[n].dtype == torch.float32 for n in ("image", "target", "weight"))
+    assert all(sample[n].dtype == torch.float32 for n in ("image", "target", "target_weight"))
     assert sample["center"].dtype == sample["scale"].dtype == torch.float64 and sample["index"] == 1
     assert len(PoseDataset(annotations, SIZE)) == 2
 
@@ -131,7 +131,7 @@ def test_udp_maps_the_corner_pixels_of_the_box(annotations):
 def test_real_images(real_data):
     annotations = load_coco(DataSource(real_data / "lsp", "val"))
     dataset = PoseDataset(annotations, (192, 256), PRESETS["hrnet_coco"])
-    inside = np.mean([dataset[index, None]["weight"].sum() for index in range(40)])
+    inside = np.mean([dataset[index, None]["target_weight"].sum() for index in range(40)])
     labelled = np.mean([(p.visible > 0).sum() for p in annotations.persons[:40]])
     assert inside > 0.99 * labelled
     assert torch.isfinite(dataset[0, (0, 1)]["image"]).all()

@@ -7,7 +7,8 @@ import pytest
 import torch
 from networks import images, supernet
 
-from autopose.nas import BilevelSearch, BilevelSettings, ControllerSettings, Diverged, GumbelSettings
+from autopose.errors import Diverged
+from autopose.nas import BilevelSearch, BilevelSettings, ControllerSettings, GumbelSettings
 from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
 
 MACRO = MacroSpace((4, 6), 2, 1, 1, 1, 4)
@@ -17,7 +18,7 @@ def batch(seed: int, count: int = 4, macro: MacroSpace = MACRO) -> dict[str, tor
     x = images(macro, count, seed)
     draws = torch.Generator().manual_seed(seed)
     target = torch.rand(count, 3, x.shape[2] // 4, x.shape[3] // 4, generator=draws)
-    return {"image": x, "target": target, "weight": torch.ones(count, 3)}
+    return {"image": x, "target": target, "target_weight": torch.ones(count, 3)}
 
 
 def bilevel(seed: int = 0, macro: MacroSpace = MACRO, relax_ops: str = "alpha", **settings) -> BilevelSearch:
@@ -97,12 +98,12 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(spoiled):
     bad[spoiled][0] = float("nan")
     search.cell_update(bad, bad)
     after = search.state_dict()
-    assert search.bad_steps == 2
+    assert search.bad_steps.count == 2
     for part in ("network", "alphas"):
         assert all(torch.equal(after[part][name], value) for name, value in state[part].items())
     assert after["weight_optimizer"]["state"][0]["step"] == state["weight_optimizer"]["state"][0]["step"]
     run(search, 1)
-    assert search.bad_in_a_row == 0 and search.bad_steps == 2
+    assert search.bad_steps.in_a_row == 0 and search.bad_steps.count == 2
     assert not torch.equal(search.state_dict()["alphas"]["alphas.individual_0"], state["alphas"]["alphas.individual_0"])
 
 
@@ -118,7 +119,7 @@ def test_a_search_that_stays_bad_has_diverged():
 @pytest.mark.parametrize("options", [{}, dict(weight_optimizer="sgd"), dict(gumbel=GumbelSettings("one_op"))], ids=str)
 def test_resume_continues_to_the_bit(options):
     def reward(beta):
-        return float(beta.beta[0][0]) - 0.1 * beta.beta[1][1]
+        return float(beta.rows[0][0]) - 0.1 * beta.rows[1][1]
 
     whole, first = bilevel(**options), bilevel(**options)
     losses = run(whole, 3)

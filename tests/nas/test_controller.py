@@ -25,7 +25,7 @@ def spread(controller: Controller, scale: float = 8.0) -> Controller:
 
 def log_prob_of(controller: Controller, beta: MacroArchitecture) -> torch.Tensor:
     rows = controller.allowed.bool().tolist()
-    return controller._unroll(lambda d, _: torch.tensor(rows.index(list(beta.beta[d]))))[1]
+    return controller._unroll(lambda d, _: torch.tensor(rows.index(list(beta.rows[d]))))[1]
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ def test_reinforce_finds_a_planted_optimum(baseline):
     macro, found = macro_space(3, 2), 0
     for seed in range(4):
         wanted = uniform_beta(macro, generator(seed, "target"))
-        flat = [on for row in wanted.beta for on in row]
+        flat = [on for row in wanted.rows for on in row]
 
         def reward(beta, flat=flat):
-            return sum(a == b for a, b in zip((on for row in beta.beta for on in row), flat, strict=True)) / len(flat)
+            return sum(a == b for a, b in zip((on for row in beta.rows for on in row), flat, strict=True)) / len(flat)
 
         settings = ControllerSettings(lr=3e-2, samples=2, hidden=16, baseline=baseline)
         reinforce = Reinforce(Controller(macro, 16, seed), settings)
@@ -114,7 +114,7 @@ def test_the_gradient_is_the_score_functions():
     twin = Controller(macro_space(), 8)
     draws = generator(3, "x")
     drawn = [twin.sample(draws) for _ in range(2)]
-    rewards = {beta: 1.0 + sum(map(sum, beta.beta)) for beta, _, _ in drawn}
+    rewards = {beta: 1.0 + sum(map(sum, beta.rows)) for beta, _, _ in drawn}
     torch.stack([-(rewards[beta] - 0.25) * log_prob for beta, log_prob, _ in drawn]).mean().backward()
     reinforce.update(lambda beta: rewards[beta], generator(3, "x"))
     for a, b in zip(controller.parameters(), twin.parameters(), strict=True):
@@ -162,7 +162,7 @@ def test_state_round_trip_continues_alike():
                 state = reinforce.state_dict()
                 reinforce = Reinforce(Controller(macro_space(), 8, seed=9), ControllerSettings(hidden=8))
                 reinforce.load_state_dict(state)
-            last = reinforce.update(lambda beta: float(beta.beta[0][0]), generator(step, "x"))
+            last = reinforce.update(lambda beta: float(beta.rows[0][0]), generator(step, "x"))
         runs.append((last, reinforce.baseline, reinforce.controller.state_dict()))
     assert runs[0][:2] == runs[1][:2]
     assert all(torch.equal(runs[0][2][key], runs[1][2][key]) for key in runs[0][2])

@@ -51,13 +51,13 @@ def test_select_macro_scores_samples_and_the_mode():
 
     def reward(beta: MacroArchitecture) -> float:
         scored.append(beta)
-        return float(sum(map(sum, beta.beta)))
+        return float(sum(map(sum, beta.rows)))
 
     best, rows = select_macro(controller, reward, 10, seed=3)
     assert [row["source"] for row in rows] == ["mode"] + ["sample"] * 10
     assert rows[0]["beta"] == str(controller.mode()[0])
     assert len(scored) == len(set(scored)) == len({row["beta"] for row in rows})
-    assert max(row["reward"] for row in rows) == float(sum(map(sum, best.beta)))
+    assert max(row["reward"] for row in rows) == float(sum(map(sum, best.rows)))
     assert select_macro(controller, reward, 10, seed=3) == (best, rows)
     only_mode, rows = select_macro(controller, reward, 0, seed=3)
     assert only_mode == controller.mode()[0] and len(rows) == 1
@@ -65,7 +65,7 @@ def test_select_macro_scores_samples_and_the_mode():
 
 def points(candidate) -> float:
     ops = [op for values in candidate.ops.values() for op in values]
-    return sum(map(sum, candidate.beta.beta)) + sum(op == 1 for op in ops)
+    return sum(map(sum, candidate.beta.rows)) + sum(op == 1 for op in ops)
 
 
 @pytest.mark.parametrize("explore", [random_search, evolution])
@@ -99,7 +99,7 @@ def test_a_mutation_changes_one_thing():
     changed = set()
     for _ in range(60):
         child = mutate(parent, MACRO, draws)
-        rows = sum(a != b for a, b in zip(parent.beta.beta, child.beta.beta, strict=True))
+        rows = sum(a != b for a, b in zip(parent.beta.rows, child.beta.rows, strict=True))
         edges = sum(a != b for n in parent.ops for a, b in zip(parent.ops[n], child.ops[n], strict=True))
         assert rows + edges <= 1
         changed.add((rows, edges))

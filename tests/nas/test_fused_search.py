@@ -19,7 +19,7 @@ def batch(seed: int, dtype=torch.float64, device="cpu") -> dict[str, torch.Tenso
     draws = torch.Generator().manual_seed(seed)
     image = torch.randn(4, 3, 32, 24, generator=draws, dtype=torch.float64)
     target = torch.rand(4, 3, 8, 6, generator=draws, dtype=torch.float64)
-    tensors = {"image": image, "target": target, "weight": torch.ones(4, 3, dtype=torch.float64)}
+    tensors = {"image": image, "target": target, "target_weight": torch.ones(4, 3, dtype=torch.float64)}
     return {name: t.to(device, dtype) for name, t in tensors.items()}
 
 

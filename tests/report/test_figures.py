@@ -51,7 +51,7 @@ def count_pixels(path, colour):
 def test_architecture_shows_every_cell_and_edge(name, alike):
     architecture = make_architecture(name, alike)
     space, axes = architecture.macro_space, architecture_figure(architecture).axes[0]
-    active = sum(sum(architecture.macro.beta[space.decision_of(m)]) for m in range(space.num_modules))
+    active = sum(sum(architecture.macro.rows[space.decision_of(m)]) for m in range(space.num_modules))
     blocks = [patch for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
     assert len(blocks) == 3 * active + 2
     drawn = [cells[n].ops for cells in architecture.cells for n in cells if not (alike and n == "individual_2")]

@@ -122,7 +122,7 @@ def test_builtin_architectures():
     assert on.macro == MACRO.all_on()
     assert {op for cells in on.cells for cell in cells.values() for op in cell.ops} == {"conv_3x3"}
     single = builtin_architecture("single_scale", MACRO)
-    assert single.macro.beta == ((True, False, False),) * 2
+    assert single.macro.rows == ((True, False, False),) * 2
     drawn = [builtin_architecture("random", MACRO, seed) for seed in range(5)]
     assert len({(a.macro, str(a.cells)) for a in drawn}) == 5
     assert drawn[3] == builtin_architecture("random", MACRO, 3)

@@ -82,7 +82,7 @@ def test_allowed_vectors_respect_bounds(low, high):
 def test_beta_by_stage_or_module(sharing, decisions):
     macro = MacroSpace(beta_sharing=sharing)
     assert [macro.decision_of(m) for m in range(6)] == decisions
-    assert macro.num_decisions == len(set(decisions)) == len(macro.all_on().beta)
+    assert macro.num_decisions == len(set(decisions)) == len(macro.all_on().rows)
 
 
 @pytest.mark.parametrize(
