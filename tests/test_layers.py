@@ -32,7 +32,7 @@ LIBRARIES = {
     "metrics": {"numpy", "pycocotools"},
     "models": {"torch"},
     "nas": {"torch"},
-    "data": {"numpy", "scipy", "cv2", "torch", "tqdm"},
+    "data": {"numpy", "scipy", "cv2", "torch", "tqdm", "yaml"},
 }
 BLOCKED = ("hydra", "omegaconf", "pycocotools", "fvcore", "cv2", "matplotlib")
 

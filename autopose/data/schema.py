@@ -125,6 +125,11 @@ def schema_from_category(
     )
 
 
+def standard_sigma(joint: str) -> float | None:
+    """The published OKS sigma of a joint's body part, its side left out; None where none is known."""
+    return _SIGMA_BY_PART.get(_part(joint))
+
+
 def _names(value: object, label: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         raise UserError(
