@@ -28,9 +28,8 @@ def run(task: str, root: str, folder: Path, *arguments: str) -> float:
 
 def untrained(folder: Path, root: str) -> dict[str, float]:
     """Scores of the found network as it is initialised."""
-    from autopose.evaluation.evaluation import evaluate
-
     from autopose.config import from_checkpoint
+    from autopose.evaluation.evaluation import evaluate
     from autopose.models import PoseNetwork
     from autopose.runs.checkpoint import read_checkpoint
     from autopose.runs.datasets import load_annotations
