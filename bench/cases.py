@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autopose import kernels
+from autopose.kernels.topology import CONV_SIZES, IDENTITY, NUM_NORMED, NUM_OPS, NUM_TAPS, Topology
 
 CHANNELS = (16, 32, 64, 128)
 SIZES = ((64, 48), (32, 24), (16, 12), (8, 6))
 CELLS = {"mixed_edge": (1, 1), "individual_cell": (1, 4), "aggregation_cell": (4, 2), "one_op_cell": (1, 4)}
 ONE_OPS = (1, 2, 3, 1, 0, 4, 5, 2, 1, 1)
 PATTERNS = {"all": (1, 1, 1, 1), "1010": (1, 0, 1, 0), "one": (1, 0, 0, 0)}
-TAPS = 1 + 9 + 25
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ class _Maker:
 
 def _cell(case: Case, make: _Maker, batch: int) -> Problem:
     (inputs, nodes), c, size = CELLS[case.operator], CHANNELS[case.branch], SIZES[case.branch]
-    edges = nodes * inputs + nodes * (nodes - 1) // 2
+    edges = Topology(inputs, nodes).edges
     states = [make.activation(batch, c, *size) for _ in range(inputs)]
     scale = c**-0.5
-    convs = [make.parameter(make.normal(edges, c, c, k, k) * scale / k) for k in (1, 3, 5)]
-    mix = make.parameter(torch.softmax(make.normal(edges, 6), 1))
+    convs = [make.parameter(make.normal(edges, c, c, k, k) * scale / k) for k in CONV_SIZES]
+    mix = make.parameter(torch.softmax(make.normal(edges, NUM_OPS), 1))
     grads = [make.activation(batch, c, *size).detach() for _ in range(nodes)]
     pixels = batch * size[0] * size[1]
     if case.operator == "one_op_cell":
@@ -114,7 +114,7 @@ def _cell(case: Case, make: _Maker, batch: int) -> Problem:
         )
         return Problem(run, [*states, *rows, mix], grads, macs)
     run = lambda which: kernels.mixed_edges(states, nodes, *convs, mix, implementation=which)  # noqa: E731
-    return Problem(run, [*states, *convs, mix], grads, pixels * edges * TAPS * c * c)
+    return Problem(run, [*states, *convs, mix], grads, pixels * edges * NUM_TAPS * c * c)
 
 
 def _resample_sum(case: Case, make: _Maker, batch: int) -> Problem:
@@ -130,10 +130,12 @@ def _resample_sum(case: Case, make: _Maker, batch: int) -> Problem:
 def _mix(case: Case, make: _Maker, batch: int) -> Problem:
     """The last node of an individual cell from the raw outputs of its four edges, normalisation folded in."""
     (_, nodes), c, size = CELLS["individual_cell"], CHANNELS[case.branch], SIZES[case.branch]
-    edges, first = nodes * (nodes + 1) // 2, nodes * (nodes - 1) // 2
+    cell = Topology(1, nodes)
+    edges, (first, _) = cell.edges, cell.into(nodes - 1)[0]
     states = make.activation(nodes * batch, c, *size).detach().permute(0, 2, 3, 1).reshape(nodes, batch, *size, c)
     planes = make.activation(edges * 3 * batch, c, *size).detach().permute(0, 2, 3, 1).reshape(edges, 3, -1, c)
-    coef, weights = make.parameter(make.normal(edges, 5, 2, c)).detach(), make.parameter(make.normal(edges, 6)).detach()
+    coef = make.parameter(make.normal(edges, NUM_NORMED, 2, c)).detach()
+    weights = make.parameter(make.normal(edges, NUM_OPS)).detach()
     written, launches = torch.cat([states[1:], torch.empty_like(states[:1])]), []
 
     def fused() -> Tensor:
@@ -151,9 +153,9 @@ def _mix(case: Case, make: _Maker, batch: int) -> Problem:
             x = x.permute(0, 3, 1, 2)
             raw = [y.view(batch, *size, c).permute(0, 3, 1, 2) for y in planes[edge]]
             raw += [F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), F.max_pool2d(x, 3, 1, 1)]
-            for y, (scale, shift) in zip(raw, coef[edge].to(x.dtype).view(5, 2, c, 1, 1), strict=True):
+            for y, (scale, shift) in zip(raw, coef[edge].to(x.dtype).view(NUM_NORMED, 2, c, 1, 1), strict=True):
                 total = total + y * scale + shift
-            total = total + x * weights[edge, 5].to(x.dtype)
+            total = total + x * weights[edge, IDENTITY].to(x.dtype)
         return total.permute(0, 2, 3, 1)
 
     moved = (nodes * 4 + 1) * batch * c * size[0] * size[1] * planes.element_size()

@@ -24,6 +24,7 @@ from triton.backends.compiler import GPUTarget  # noqa: E402
 from autopose import kernels  # noqa: E402
 from autopose.kernels import dispatch  # noqa: E402
 from autopose.kernels._triton.launch import VERSION, Launch  # noqa: E402
+from autopose.kernels.topology import CONV_SIZES, NUM_OPS, Topology  # noqa: E402
 from bench.machine import machine  # noqa: E402
 from bench.timing import Interleaved  # noqa: E402
 
@@ -98,14 +99,14 @@ class Comparison:
 
 def cell(inputs: int, nodes: int, channels: int = 16, dtype=torch.bfloat16, offset: int = 0) -> Callable[[], None]:
     """A step of a cell of tiny states; its tensors begin ``offset`` elements after an aligned address."""
-    edges = nodes * inputs + nodes * (nodes - 1) // 2
+    edges = Topology(inputs, nodes).edges
 
     def leaf(*shape: int, dtype=dtype) -> Tensor:
         return torch.zeros(offset + math.prod(shape), dtype=dtype)[offset:].view(shape).requires_grad_()
 
     states = [leaf(2, 8, 6, channels).detach().permute(0, 3, 1, 2).requires_grad_() for _ in range(inputs)]
-    convs = [leaf(edges, channels, channels, k, k) for k in (1, 3, 5)]
-    mix, grads = leaf(edges, 6, dtype=torch.float32), [torch.zeros_like(states[0])] * nodes
+    convs = [leaf(edges, channels, channels, k, k) for k in CONV_SIZES]
+    mix, grads = leaf(edges, NUM_OPS, dtype=torch.float32), [torch.zeros_like(states[0])] * nodes
 
     def step() -> None:
         out = kernels.mixed_edges(states, nodes, *convs, mix, implementation="triton")

@@ -6,13 +6,7 @@ import torch
 from torch import Tensor
 
 from .dispatch import traced
-
-CONV_KERNELS = (1, 3, 5)
-
-
-def count_edges(num_inputs: int, num_nodes: int) -> int:
-    """Edges of a cell in which node i is fed by every input and every earlier node."""
-    return num_nodes * num_inputs + num_nodes * (num_nodes - 1) // 2
+from .topology import CONV_SIZES
 
 
 def check_states(name: str, inputs: Sequence[Tensor], same_size: bool = True) -> None:
@@ -50,7 +44,7 @@ def check_like(name: str, what: str, x: Tensor, reference: Tensor, dtype: bool =
 def check_convolutions(name: str, convs: Sequence[Tensor | None], counts: Sequence[int], x: Tensor) -> None:
     """Refuse convolution weights that are not (edges, C, C, k, k) with ``counts`` edges, like input x."""
     channels, autocast = x.shape[1], torch.is_autocast_enabled(x.device.type)
-    for weight, count, k in zip(convs, counts, CONV_KERNELS, strict=True):
+    for weight, count, k in zip(convs, counts, CONV_SIZES, strict=True):
         if weight is None and count == 0:
             continue
         wanted = (count, channels, channels, k, k)

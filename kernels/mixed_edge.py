@@ -6,11 +6,9 @@ import torch
 from torch import Tensor
 
 from . import reference
-from .checks import check_convolutions, check_finite_weights, check_norm, check_states, check_table, count_edges
+from .checks import check_convolutions, check_finite_weights, check_norm, check_states, check_table
 from .dispatch import effective_dtype, resolve
-
-NUM_OPS = 6
-NUM_NORMED = 5
+from .topology import NUM_CONVS, NUM_NORMED, NUM_OPS, Topology
 
 
 def mixed_edges(
@@ -63,8 +61,8 @@ def mixed_edges(
     check_states(name, inputs)
     if num_nodes < 1:
         raise ValueError(f"{name} needs at least one node, got num_nodes={num_nodes}")
-    edges, x = count_edges(len(inputs), num_nodes), inputs[0]
-    check_convolutions(name, (conv1, conv3, conv5), (edges,) * 3, x)
+    edges, x = Topology(len(inputs), num_nodes).edges, inputs[0]
+    check_convolutions(name, (conv1, conv3, conv5), (edges,) * NUM_CONVS, x)
     check_table(name, "mix", mix, (edges, NUM_OPS), x)
     norm = (norm_weight, norm_bias, running_mean, running_var)
     check_norm(name, (edges, NUM_NORMED, x.shape[1]), norm, training, process_group is not None, x)

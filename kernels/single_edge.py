@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from . import reference
-from .checks import check_convolutions, check_finite_weights, check_norm, check_states, check_table, count_edges
+from .checks import check_convolutions, check_finite_weights, check_norm, check_states, check_table
 from .dispatch import effective_dtype, resolve
-from .mixed_edge import NUM_OPS
+from .topology import IDENTITY, NUM_CONVS, NUM_OPS, Topology
 
 
 def single_edges(
@@ -54,15 +54,15 @@ def single_edges(
     check_states(name, inputs)
     if num_nodes < 1:
         raise ValueError(f"{name} needs at least one node, got num_nodes={num_nodes}")
-    edges, x = count_edges(len(inputs), num_nodes), inputs[0]
+    edges, x = Topology(len(inputs), num_nodes).edges, inputs[0]
     if len(ops) != edges:
         raise ValueError(f"{name} needs one operation for each of {edges} edges, got {len(ops)}")
     if not all(0 <= op < NUM_OPS for op in ops):
         raise ValueError(f"{name} needs operations 0-{NUM_OPS - 1}, got {ops}")
-    check_convolutions(name, (conv1, conv3, conv5), [sum(op == k for op in ops) for k in range(3)], x)
+    check_convolutions(name, (conv1, conv3, conv5), [ops.count(op) for op in range(NUM_CONVS)], x)
     check_table(name, "mix", mix, (edges,), x)
     norm = (norm_weight, norm_bias, running_mean, running_var)
-    if any(op != NUM_OPS - 1 for op in ops):
+    if any(op != IDENTITY for op in ops):
         check_norm(name, (edges, x.shape[1]), norm, training, process_group is not None, x)
     chosen = resolve("single_edge", implementation, x.device, effective_dtype(x)).implementation
     if mix is not None:

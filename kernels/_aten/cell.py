@@ -12,15 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..topology import NUM_CONVS, NUM_POOLS, Topology
 from .convolution import CHANNELS_LAST, EdgeConvolution, image, pixels
 from .statistics import batch_statistics, total_over
-from .tables import Layout, Tables
+from .tables import Tables
 
 POOL = ([3, 3], [1, 1], [1, 1])
 
 
 @dataclass
-class Source:
+class Kept:
     """What one source leaves for the backward pass."""
 
     state: Tensor  # (N, C, H, W) channels_last
@@ -32,29 +33,27 @@ class Source:
         return [*self.convolved, self.plain, self.argmax]
 
 
-def forward(inputs: list[Tensor], layout: Layout, weights: list[Tensor], tables: Tables):
-    """(nodes in channels_last, means, variances, a `Source` each); the statistics are (5, e, C) for every source."""
+def forward(inputs: list[Tensor], cell: Topology, weights: list[Tensor], tables: Tables):
+    """(nodes in channels_last, means, variances, a `Kept` each); the statistics are (5, e, C) for every source."""
     like, channels = inputs[0], inputs[0].shape[1]
     convs = [EdgeConvolution(w, like) for w in weights]
-    sums = torch.empty(
-        like.numel() // channels, layout.num_nodes * channels, dtype=accumulator(like), device=like.device
-    )
-    shift = sums.new_zeros(layout.num_nodes, channels)
-    states, sources, statistics = list(inputs), [], []
-    for index in range(layout.num_inputs + layout.num_nodes):
-        if index >= layout.num_inputs:
-            node = index - layout.num_inputs
+    sums = torch.empty(like.numel() // channels, cell.nodes * channels, dtype=accumulator(like), device=like.device)
+    shift = sums.new_zeros(cell.nodes, channels)
+    states, kept, statistics = list(inputs), [], []
+    for index in range(cell.inputs + cell.nodes):
+        if index >= cell.inputs:
+            node = index - cell.inputs
             total = sums[:, node * channels : (node + 1) * channels] + shift[node]
             states.append(image(total.to(like.dtype), like))
-        if index == layout.num_sources:
+        if index == cell.sources:
             break
-        source = _evaluate(states[index], convs, layout.edges[index])
+        source = _evaluate(states[index], convs, cell.out_of(index))
         found = tables.running(index) or _statistics(source, tables)
-        first = layout.first_node(index)
+        first = cell.first_node(index)
         shift[first:] += _accumulate(sums[:, first * channels :], source, tables, index, *found)
-        sources.append(source)
+        kept.append(source)
         statistics.append(found)
-    return states[layout.num_inputs :], *zip(*statistics, strict=True), sources
+    return states[cell.inputs :], *zip(*statistics, strict=True), kept
 
 
 def accumulator(like: Tensor) -> torch.dtype:
@@ -62,39 +61,41 @@ def accumulator(like: Tensor) -> torch.dtype:
     return torch.float64 if like.dtype == torch.float64 else torch.float32
 
 
-def _evaluate(state: Tensor, convs: list[EdgeConvolution], edges: list[int]) -> Source:
+def _evaluate(state: Tensor, convs: list[EdgeConvolution], edges: list[int]) -> Kept:
     state = state.contiguous(memory_format=CHANNELS_LAST)
     active = F.relu(state)
     convolved = [conv.forward(active, edges) for conv in convs]
     average = F.avg_pool2d(state, 3, 1, 1, count_include_pad=False)
     maximum, argmax = F.max_pool2d(state, 3, 1, 1, return_indices=True)
-    return Source(state, convolved, torch.cat([pixels(average), pixels(maximum), pixels(state)], 1), argmax)
+    return Kept(state, convolved, torch.cat([pixels(average), pixels(maximum), pixels(state)], 1), argmax)
 
 
-def _statistics(source: Source, tables: Tables) -> tuple[Tensor, Tensor]:
+def _statistics(source: Kept, tables: Tables) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of a source's normalised outputs, each (5, e, C)."""
     channels = source.state.shape[1]
-    mean, var = batch_statistics([*source.convolved, source.plain[:, : 2 * channels]], source.state, tables.group)
+    mean, var = batch_statistics(
+        [*source.convolved, source.plain[:, : NUM_POOLS * channels]], source.state, tables.group
+    )
     return _per_edge(mean, channels), _per_edge(var, channels)
 
 
 def _per_edge(values: Tensor, channels: int) -> Tensor:
     """(3 * e * C + 2 * C,) as (5, e, C), the pools' shared by all edges."""
-    edges = values.numel() // channels // 3
-    convolved, pooled = values.split([3 * edges * channels, 2 * channels])
-    shared = pooled.view(2, 1, channels).expand(2, edges, channels)
-    return torch.cat([convolved.view(3, edges, channels), shared])
+    edges = (values.numel() // channels - NUM_POOLS) // NUM_CONVS
+    convolved, pooled = values.split([NUM_CONVS * edges * channels, NUM_POOLS * channels])
+    shared = pooled.view(NUM_POOLS, 1, channels).expand(-1, edges, channels)
+    return torch.cat([convolved.view(NUM_CONVS, edges, channels), shared])
 
 
-def _accumulate(sums: Tensor, source: Source, tables: Tables, index: int, mean: Tensor, var: Tensor) -> Tensor:
+def _accumulate(sums: Tensor, source: Kept, tables: Tables, index: int, mean: Tensor, var: Tensor) -> Tensor:
     """Add a source's weighted outputs to its nodes' columns but for a constant (e, C), which is returned."""
     scale = tables.scales[index] * torch.rsqrt(var + tables.eps)
-    for op, row in enumerate(scale[:3].flatten(1)):
+    for op, row in enumerate(scale[:NUM_CONVS].flatten(1)):
         if index == 0 and op == 0:
             torch.mul(source.convolved[0], row, out=sums)
         else:
             sums.addcmul_(source.convolved[op], row)
-    sums.addmm_(source.plain.to(sums.dtype), _diagonals(scale[3:], tables.skip[index]))
+    sums.addmm_(source.plain.to(sums.dtype), _diagonals(scale[NUM_CONVS:], tables.skip[index]))
     const = -(scale * mean).sum(0)
     return const if tables.shift is None else const + tables.shift[index]
 
@@ -102,11 +103,11 @@ def _accumulate(sums: Tensor, source: Source, tables: Tables, index: int, mean: 
 def _diagonals(scale: Tensor, skip: Tensor) -> Tensor:
     """(3 * C, e * C): the pools' channel-wise scales (2, e, C) and the identity's (e,) as diagonals of one matrix."""
     _, edges, channels = scale.shape
-    matrix = scale.new_zeros(3, channels, edges, channels)
+    matrix = scale.new_zeros(NUM_POOLS + 1, channels, edges, channels)
     diagonal = matrix.diagonal(dim1=1, dim2=3)
-    diagonal[:2].copy_(scale)
-    diagonal[2].copy_(skip.unsqueeze(-1))
-    return matrix.view(3 * channels, edges * channels)
+    diagonal[:NUM_POOLS].copy_(scale)
+    diagonal[NUM_POOLS].copy_(skip.unsqueeze(-1))
+    return matrix.flatten(2).flatten(0, 1)
 
 
 @dataclass
@@ -120,46 +121,44 @@ class Gradients:
     bias: Tensor | None
 
 
-def backward(grads, sources: list[Source], layout: Layout, weights, tables: Tables, statistics, needs) -> Gradients:
+def backward(grads, kept: list[Kept], cell: Topology, weights, tables: Tables, statistics, needs) -> Gradients:
     """The gradients for those of the nodes; ``needs`` = (inputs, convolutions): a boolean for each of them."""
-    like, channels = sources[0].state, sources[0].state.shape[1]
+    like, channels = kept[0].state, kept[0].state.shape[1]
     convs = [EdgeConvolution(w, like, gradient=need) for w, need in zip(weights, needs[1], strict=True)]
-    total = torch.empty(
-        like.numel() // channels, layout.num_nodes, channels, dtype=accumulator(like), device=like.device
-    )
+    total = torch.empty(like.numel() // channels, cell.nodes, channels, dtype=accumulator(like), device=like.device)
     for node, grad in enumerate(grads):
         total[:, node] = 0 if grad is None else grad.permute(0, 2, 3, 1).reshape(-1, channels)
-    inputs, sums = [None] * layout.num_inputs, [None] * layout.num_sources
-    for index in reversed(range(layout.num_sources)):
-        need = index >= layout.num_inputs or needs[0][index]
-        grad = total[:, layout.first_node(index) :].reshape(total.shape[0], -1)
-        step = _SourceBackward(grad, sources[index], tables, index, *(s[index] for s in statistics))
+    inputs, sums = [None] * cell.inputs, [None] * cell.sources
+    for index in reversed(range(cell.sources)):
+        need = index >= cell.inputs or needs[0][index]
+        grad = total[:, cell.first_node(index) :].reshape(total.shape[0], -1)
+        step = _SourceBackward(grad, kept[index], tables, index, *(s[index] for s in statistics))
         sums[index] = step.sums
-        step.convolutions(convs, layout.edges[index], need)
+        step.convolutions(convs, cell.out_of(index), need)
         if not need:
             continue
-        if index >= layout.num_inputs:
-            total[:, index - layout.num_inputs] += step.state_gradient()
+        if index >= cell.inputs:
+            total[:, index - cell.inputs] += step.state_gradient()
         else:
             inputs[index] = image(step.state_gradient().to(like.dtype), like)
-    return Gradients(inputs, [conv.gradient for conv in convs], *tables.gradients(layout, sums))
+    return Gradients(inputs, [conv.gradient for conv in convs], *tables.gradients(sums))
 
 
 class _SourceBackward:
     """The gradient of one source for the gradient ``grad`` (P, e * C) of the nodes it feeds."""
 
-    def __init__(self, grad: Tensor, source: Source, tables: Tables, index: int, mean: Tensor, var: Tensor):
+    def __init__(self, grad: Tensor, source: Kept, tables: Tables, index: int, mean: Tensor, var: Tensor):
         self.grad, self.source, self.skip = grad, source, tables.skip[index]
         self.buffer, self.total = torch.empty_like(grad), None
         rstd = torch.rsqrt(var + tables.eps)
         _, edges, channels = mean.shape
         first = grad.sum(0).view(edges, channels)
         convolved = torch.stack([torch.mul(grad, y, out=self.buffer).sum(0) for y in source.convolved])
-        crossed = torch.mm(source.plain.to(grad.dtype).t(), grad).view(3, channels, edges, channels)
+        crossed = torch.mm(source.plain.to(grad.dtype).t(), grad).view(NUM_POOLS + 1, channels, edges, channels)
         crossed = crossed.diagonal(dim1=1, dim2=3)
-        second = torch.cat([convolved.view(3, edges, channels), crossed[:2]])
+        second = torch.cat([convolved.view(NUM_CONVS, edges, channels), crossed[:NUM_POOLS]])
         second = (second - first * mean) * rstd
-        self.sums = (first, second, crossed[2])
+        self.sums = (first, second, crossed[NUM_POOLS])
         self.scale = tables.scales[index] * rstd
         if tables.mean is None:
             (first, second), count = total_over([first, second], grad.shape[0], tables.group)
@@ -171,7 +170,7 @@ class _SourceBackward:
     def convolutions(self, convs: list[EdgeConvolution], edges: list[int], need: bool) -> None:
         """Gradients of the convolutions' weights, and the sum of those of their input."""
         active = F.relu(self.source.state)
-        scale, slope, const = (t[:3].flatten(1).unbind(0) for t in (self.scale, self.slope, self.const))
+        scale, slope, const = (t[:NUM_CONVS].flatten(1).unbind(0) for t in (self.scale, self.slope, self.const))
         for op, conv in enumerate(convs):
             if not need and conv.gradient is None:
                 continue
@@ -184,9 +183,9 @@ class _SourceBackward:
         """(P, C): through the ReLU of the convolutions, the pools and the identity."""
         state = self.source.state
         channels = state.shape[1]
-        plain = torch.mm(self.grad, _diagonals(self.scale[3:], self.skip).t())
-        slope, const = (t[3:].sum(1).flatten() for t in (self.slope, self.const))
-        plain[:, : 2 * channels].addcmul_(self.source.plain[:, : 2 * channels], slope).add_(const)
+        plain = torch.mm(self.grad, _diagonals(self.scale[NUM_CONVS:], self.skip).t())
+        slope, const = (t[NUM_CONVS:].sum(1).flatten() for t in (self.slope, self.const))
+        plain[:, : NUM_POOLS * channels].addcmul_(self.source.plain[:, : NUM_POOLS * channels], slope).add_(const)
         average, maximum, skip = (image(t.contiguous(), state) for t in plain.to(state.dtype).split(channels, 1))
         average = torch.ops.aten.avg_pool2d_backward(average, state, *POOL, False, False, None)
         maximum = torch.ops.aten.max_pool2d_with_indices_backward(

@@ -60,7 +60,7 @@ class EdgeConvolution:
     def forward(self, x: Tensor, edges: Sequence[int]) -> Tensor:
         """(P, edges * C): x (N, C, H, W) convolved with the weights of ``edges``."""
         if not self._multiplies(edges):
-            y = F.conv2d(self._placed(x), self._gather(edges), padding=self.k // 2)
+            y = F.conv2d(self._formatted(x), self._gather(edges), padding=self.k // 2)
             return pixels(y.contiguous(memory_format=CHANNELS_LAST))
         columns, y = self._columns(x), x.new_empty(x.numel() // self.channels, len(edges) * self.channels)
         for edge, out in zip(edges, y.split(self.channels, 1), strict=True):
@@ -73,7 +73,7 @@ class EdgeConvolution:
             return self._product_backward(grad, x, edges, need_input)
         mask = [need_input, self.gradient is not None, False]
         back, geometry = torch.ops.aten.convolution_backward, ([1, 1], [self.k // 2] * 2, [1, 1], False, [0, 0], 1)
-        dx, dw, _ = back(image(grad, x), self._placed(x), self._gather(edges), None, *geometry, mask)
+        dx, dw, _ = back(image(grad, x), self._formatted(x), self._gather(edges), None, *geometry, mask)
         if self.gradient is not None:
             torch._foreach_copy_([self.gradient_rows[edge] for edge in edges], list(self._split(dw)))
         return pixels(dx.contiguous(memory_format=CHANNELS_LAST)) if need_input else None
@@ -82,7 +82,7 @@ class EdgeConvolution:
         """Whether matrix products convolve: they copy neighbourhoods once for all edges, a lone one gains nothing."""
         return self.by_product and (len(edges) > 1 or self.k == 1)
 
-    def _placed(self, x: Tensor) -> Tensor:
+    def _formatted(self, x: Tensor) -> Tensor:
         """x (N, C, H, W) in the format that moves less: its own, or that of the weights."""
         return x.contiguous() if self.outweighed else x
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..topology import AVERAGE, IDENTITY, MAXIMUM, NUM_NORMED
 from .norm import EdgeNorm
 from .operations import Operand, node_sum
 
@@ -38,11 +39,11 @@ def lone_edge(
     channels, training = x.shape[1], statistics is None
     mean, var = (None, None) if training else (t[0] for t in statistics)
     weight, bias = (None if t is None else t[0] for t in (norm_weight, norm_bias))
-    norm = EdgeNorm(channels, weight, bias, mean, var, mix[0, :5], training, collect, eps, process_group)
+    norm = EdgeNorm(channels, weight, bias, mean, var, mix[0, :NUM_NORMED], training, collect, eps, process_group)
     operand = Operand(x)
-    outputs = [operand.convolve(weights[0]) for weights in convs] + [operand.pool(op) for op in (3, 4)]
+    outputs = [operand.convolve(weights[0]) for weights in convs] + [operand.pool(op) for op in (AVERAGE, MAXIMUM)]
     terms = [y for op, raw in enumerate(outputs) for y in norm(raw, [op])]
-    node = node_sum([*terms, x * mix[0, 5]], x)
+    node = node_sum([*terms, x * mix[0, IDENTITY]], x)
     if training and not collect:
         return [node], None, None
     if training:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from ..dispatch import check_first_order, memory_format, register
-from .cell import Source, accumulator, backward, forward
+from ..topology import NUM_NORMED, Topology
+from .cell import Kept, accumulator, backward, forward
 from .convolution import CHANNELS_LAST, empty_gradient
 from .lone_edge import lone_edge, suits
-from .tables import Layout, Tables
+from .tables import Tables
 
 NUM_SAVED = 5
 
@@ -53,23 +54,23 @@ def cell_forward(
     eps: float, group: str,
 ) -> list[Tensor]:  # fmt: skip
     """Nodes, mean, var and what the backward pass needs, `NUM_SAVED` tensors a source."""
-    like, layout = inputs[0], Layout(len(inputs), num_nodes)
-    tables = Tables(layout, accumulator(like), mix, norm_weight, norm_bias, mean, var, eps, group)
+    like, cell = inputs[0], Topology(len(inputs), num_nodes)
+    tables = Tables(cell, accumulator(like), mix, norm_weight, norm_bias, mean, var, eps, group)
     with torch.autocast(like.device.type, enabled=False):
-        nodes, mean, var, sources = forward(inputs, layout, [conv1, conv3, conv5], tables)
+        nodes, mean, var, kept = forward(inputs, cell, [conv1, conv3, conv5], tables)
     nodes = [node.contiguous(memory_format=memory_format(like)) for node in nodes]
-    return [*nodes, tables.unsort(mean), tables.unsort(var), *(t for source in sources for t in source.tensors())]
+    return [*nodes, tables.unsort(mean), tables.unsort(var), *(t for source in kept for t in source.tensors())]
 
 
 def _fake_forward(inputs, num_nodes, conv1, conv3, conv5, mix, norm_weight, norm_bias, mean, var, eps, group):
     like = inputs[0]
     n, c, h, w = like.shape
-    layout, p = Layout(len(inputs), num_nodes), n * h * w
-    tables = [like.new_empty(mix.shape[0], 5, c, dtype=accumulator(like)) for _ in range(2)]
+    cell, p = Topology(len(inputs), num_nodes), n * h * w
+    tables = [like.new_empty(mix.shape[0], NUM_NORMED, c, dtype=accumulator(like)) for _ in range(2)]
     nodes = [torch.empty_like(like, memory_format=memory_format(like)) for _ in range(num_nodes)]
     saved = []
-    for edges in layout.sizes:
-        saved += [like.new_empty(p, edges * c) for _ in range(3)] + [like.new_empty(p, 3 * c)]
+    for edges in cell.by_source():
+        saved += [like.new_empty(p, len(edges) * c) for _ in range(3)] + [like.new_empty(p, 3 * c)]
         saved.append(torch.empty_like(like, dtype=torch.int64, memory_format=CHANNELS_LAST))
     return [*nodes, *tables, *saved]
 
@@ -80,16 +81,16 @@ def cell_backward(
     eps: float, group: str, training: bool, need_inputs: list[bool], need_convs: list[bool],
 ) -> list[Tensor]:  # fmt: skip
     """Gradients of the inputs and convolutions that need one, of mix and of the affine parameters (if any)."""
-    like, layout = states[0], Layout(len(states) - len(grads) + 1, len(grads))
+    like, cell = states[0], Topology(len(states) - len(grads) + 1, len(grads))
     running = (None, None) if training else (mean, var)
-    tables = Tables(layout, accumulator(like), mix, norm_weight, norm_bias, *running, eps, group)
-    sources = []
+    tables = Tables(cell, accumulator(like), mix, norm_weight, norm_bias, *running, eps, group)
+    kept = []
     for index, state in enumerate(states):
         *convolved, plain, argmax = saved[index * NUM_SAVED : (index + 1) * NUM_SAVED]
-        sources.append(Source(state.contiguous(memory_format=CHANNELS_LAST), convolved, plain, argmax))
+        kept.append(Kept(state.contiguous(memory_format=CHANNELS_LAST), convolved, plain, argmax))
     with torch.autocast(like.device.type, enabled=False):
-        statistics = tables.sort_statistics(layout, mean, var)
-        found = backward(grads, sources, layout, convs, tables, statistics, (need_inputs, need_convs))
+        statistics = tables.sort_statistics(mean, var)
+        found = backward(grads, kept, cell, convs, tables, statistics, (need_inputs, need_convs))
     results = [g for g in (*found.inputs, *found.convs) if g is not None] + [found.mix.to(mix.dtype)]
     if norm_weight is not None:
         results += [found.weight.to(norm_weight.dtype), found.bias.to(norm_bias.dtype)]
@@ -119,8 +120,8 @@ def _setup_context(ctx, inputs, output) -> None:
 def _backward_through(ctx, grads):
     check_first_order("mixed_edge")
     num_inputs, num_nodes, affine = ctx.shape
-    saved = list(ctx.saved_tensors)
-    states, saved = saved[: num_inputs + num_nodes - 1], saved[num_inputs + num_nodes - 1 :]
+    saved, sources = list(ctx.saved_tensors), Topology(num_inputs, num_nodes).sources
+    states, saved = saved[:sources], saved[sources:]
     convs, mix, saved = saved[:3], saved[3], saved[4:]
     norm, saved = (saved[:2], saved[2:]) if affine else ([None, None], saved)
     mean, var, *saved = saved

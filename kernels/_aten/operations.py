@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..dispatch import memory_format
+from ..topology import AVERAGE
 from .convolution import weights_outweigh
 
 
@@ -30,8 +31,8 @@ class Operand:
         return y.contiguous(memory_format=memory_format(self.x))
 
     def pool(self, op: int) -> Tensor:
-        """The average (operation 3) or maximum (operation 4) pool."""
-        if op == 3:
+        """The average or the maximum pool, by its operation's number."""
+        if op == AVERAGE:
             return F.avg_pool2d(self.x, 3, 1, 1, count_include_pad=False)
         return F.max_pool2d(self.x, 3, 1, 1)
 

@@ -5,27 +5,27 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..topology import IDENTITY, NUM_CONVS, NUM_OPS, Topology
 from .convolution import weights_outweigh
 from .norm import EdgeNorm
 from .operations import Operand, node_sum
 
-IDENTITY = 5
+
+def _by_kind(ops: Sequence[int], edges: Sequence[int]) -> dict[int, list[int]]:
+    """Edges by their operation."""
+    found: dict[int, list[int]] = {}
+    for edge in edges:
+        found.setdefault(ops[edge], []).append(edge)
+    return found
 
 
-class _Cell:
-    """A cell's edges sorted by source and operation, and the rows of its per-edge tables."""
-
-    def __init__(self, num_inputs: int, num_nodes: int, ops: Sequence[int]):
-        self.ops, self.targets, self.rows, used = ops, [], [], [0] * 6
-        for node in range(num_nodes):
-            for source in range(num_inputs + node):
-                self.targets.append((source, node))
-        for op in ops:
-            self.rows.append(used[op])
-            used[op] += 1
-        self.groups: dict[int, dict[int, list[int]]] = {}
-        for edge, (source, _) in enumerate(self.targets):
-            self.groups.setdefault(source, {}).setdefault(ops[edge], []).append(edge)
+def _rows(ops: Sequence[int]) -> list[int]:
+    """Every edge's row in the table of its operation's weights."""
+    used, rows = [0] * NUM_OPS, []
+    for op in ops:
+        rows.append(used[op])
+        used[op] += 1
+    return rows
 
 
 def single_edges(
@@ -47,7 +47,7 @@ def single_edges(
     process_group=None,
 ) -> list[Tensor]:
     """Every node of a cell of single operations; arguments as the public function's."""
-    cell, first = _Cell(len(inputs), num_nodes, ops), inputs[0]
+    cell, first, rows = Topology(len(inputs), num_nodes), inputs[0], _rows(ops)
     tables = (norm_weight, norm_bias, running_mean, running_var, mix)
     collect = training and running_mean is not None
     norm = EdgeNorm(first.shape[1], *tables, training, collect, eps, process_group)
@@ -55,20 +55,21 @@ def single_edges(
     convs = [() if w is None else w.unbind(0) for w in (conv1, conv3, conv5)]
     terms: list[list[Tensor]] = [[] for _ in range(num_nodes)]
     states = list(inputs)
-    for source in range(len(inputs) + num_nodes):
-        if source >= len(inputs):
-            states.append(node_sum(terms[source - len(inputs)], first))
-            terms[source - len(inputs)].clear()
-        operand = Operand(states[source])
-        for op, edges in cell.groups.get(source, {}).items():
+    for source in range(cell.sources):
+        if source >= cell.inputs:
+            states.append(node_sum(terms[source - cell.inputs], first))
+            terms[source - cell.inputs].clear()
+        operand, out_of = Operand(states[source]), cell.out_of(source)
+        for op, edges in _by_kind(ops, out_of).items():
             if op == IDENTITY:
                 outputs = [operand.x if mix is None else operand.x * mix[edge].to(first.dtype) for edge in edges]
-            elif op < 3:
-                outputs = _convolved(operand, [convs[op][cell.rows[edge]] for edge in edges], edges, norm)
+            elif op < NUM_CONVS:
+                outputs = _convolved(operand, [convs[op][rows[edge]] for edge in edges], edges, norm)
             else:
                 outputs = _pooled(operand, op, edges, norm)
             for edge, y in zip(edges, outputs, strict=True):
-                terms[cell.targets[edge][1]].append(y)
+                terms[cell.first_node(source) + out_of.index(edge)].append(y)
+    states.append(node_sum(terms[-1], first))
     norm.update(momentum)
     return states[len(inputs) :]
 

@@ -5,28 +5,13 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-
-class Layout:
-    """Where a cell's edges come from and lead to."""
-
-    def __init__(self, num_inputs: int, num_nodes: int):
-        self.num_inputs, self.num_nodes = num_inputs, num_nodes
-        self.num_sources = num_inputs + num_nodes - 1
-        self.edges = [
-            [n * num_inputs + n * (n - 1) // 2 + source for n in range(self.first_node(source), num_nodes)]
-            for source in range(self.num_sources)
-        ]
-        self.sizes = [len(edges) for edges in self.edges]
-
-    def first_node(self, source: int) -> int:
-        """The first of the consecutive nodes that a source feeds."""
-        return max(0, source - self.num_inputs + 1)
+from ..topology import IDENTITY, NUM_NORMED, Topology
 
 
 @lru_cache(maxsize=64)
-def _orders(num_inputs: int, num_nodes: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The edges sorted by source, and the place of every edge in that order."""
-    order = torch.tensor([e for edges in Layout(num_inputs, num_nodes).edges for e in edges], device=device)
+def _orders(cell: Topology, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The edges sorted by source, and the rank of every edge in that order."""
+    order = torch.tensor([edge for edges in cell.by_source() for edge in edges], device=device)
     return order, order.argsort()
 
 
@@ -37,32 +22,33 @@ class Tables:
     ``shift[s]`` (e, C) the weighted sum of affine biases, of the edges that leave source s.
     """
 
-    def __init__(self, layout: Layout, dtype, mix, weight, bias, mean, var, eps: float, group: str):
+    def __init__(self, cell: Topology, dtype, mix, weight, bias, mean, var, eps: float, group: str):
         self.eps, self.group = eps, group
-        self.order, self.inverse = _orders(layout.num_inputs, layout.num_nodes, mix.device)
+        self.order, self.inverse = _orders(cell, mix.device)
+        self.slots = [len(edges) for edges in cell.by_source()]
         self.mix = mix.to(dtype)[self.order]
         self.weight, self.bias, self.mean, self.var = (self._sorted(t, dtype) for t in (weight, bias, mean, var))
-        weights = self.mix[:, :5].t().unsqueeze(-1)
-        self.scales = (weights if self.weight is None else weights * self.weight).split(layout.sizes, 1)
-        self.skip = self.mix[:, 5].split(layout.sizes)
-        self.shift = None if self.bias is None else (weights * self.bias).sum(0).split(layout.sizes)
+        weights = self.mix[:, :NUM_NORMED].t().unsqueeze(-1)
+        self.scales = (weights if self.weight is None else weights * self.weight).split(self.slots, 1)
+        self.skip = self.mix[:, IDENTITY].split(self.slots)
+        self.shift = None if self.bias is None else (weights * self.bias).sum(0).split(self.slots)
         self._running = None
         if self.mean is not None:
-            self._running = list(zip(self.mean.split(layout.sizes, 1), self.var.split(layout.sizes, 1), strict=True))
+            self._running = list(zip(self.mean.split(self.slots, 1), self.var.split(self.slots, 1), strict=True))
 
     def running(self, source: int) -> tuple[Tensor, Tensor] | None:
         """The given mean and variance of a source's outputs, each (5, e, C), or None."""
         return None if self._running is None else self._running[source]
 
-    def sort_statistics(self, layout: Layout, mean: Tensor, var: Tensor) -> list[tuple[Tensor, ...]]:
+    def sort_statistics(self, mean: Tensor, var: Tensor) -> list[tuple[Tensor, ...]]:
         """(E, 5, C) statistics as (5, e, C) for every source."""
-        return [self._sorted(t, self.mix.dtype).split(layout.sizes, 1) for t in (mean, var)]
+        return [self._sorted(t, self.mix.dtype).split(self.slots, 1) for t in (mean, var)]
 
     def unsort(self, parts) -> Tensor:
         """(5, e, C) for every source as (E, 5, C) in the order of the edges."""
         return torch.cat(list(parts), 1).transpose(0, 1)[self.inverse]
 
-    def gradients(self, layout: Layout, sums) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def gradients(self, sums) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Gradients of mix, affine weight and bias from every source's sum(g), sum(g * normalised), sum(g * state)."""
         first, second, skip = (
             torch.cat(parts, axis) for parts, axis in zip(zip(*sums, strict=True), (0, 1, 0), strict=True)
@@ -71,7 +57,7 @@ class Tables:
         mix = torch.cat([products.sum(-1).t(), skip.sum(-1, keepdim=True)], 1)[self.inverse]
         if self.weight is None:
             return mix, None, None
-        weights = self.mix[:, :5].t().unsqueeze(-1)
+        weights = self.mix[:, :NUM_NORMED].t().unsqueeze(-1)
         return mix, *((t * weights).transpose(0, 1)[self.inverse] for t in (second, first))
 
     def _sorted(self, table: Tensor | None, dtype) -> Tensor | None:

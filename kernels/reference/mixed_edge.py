@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..topology import IDENTITY, Topology
+
 
 def batch_norm(x: Tensor, row: tuple, norm, training: bool, momentum: float, eps: float, process_group=None) -> Tensor:
     """Batch normalisation of x (N, C, H, W) with row ``row`` of the stacked affine and running tensors (or None)."""
@@ -37,10 +39,13 @@ def mixed_edges(
 ) -> list[Tensor]:
     """Every node of a cell, x_i = sum_j sum_k mix[e, k] * op_k(x_j) (Eqs. 2-4); arguments as the public function's."""
     norm = (norm_weight, norm_bias, running_mean, running_var)
-    states, edge = list(inputs), 0
-    for _ in range(num_nodes):
+    # Rows by unbind: the backward pass of conv1[edge] would fill a tensor of all edges with zeros, for every edge.
+    conv1, conv3, conv5, mix = (t.unbind(0) for t in (conv1, conv3, conv5, mix))
+    states, cell = list(inputs), Topology(len(inputs), num_nodes)
+    for node in range(num_nodes):
         total = None
-        for x in tuple(states):
+        for edge, source in cell.into(node):
+            x, weights = states[source], mix[edge].unbind(0)
             active = F.relu(x)
             raw = (
                 F.conv2d(active, conv1[edge]),
@@ -50,10 +55,9 @@ def mixed_edges(
                 F.max_pool2d(x, 3, 1, 1),
             )
             for op, y in enumerate(raw):
-                y = batch_norm(y, (edge, op), norm, training, momentum, eps, process_group) * mix[edge, op]
+                y = batch_norm(y, (edge, op), norm, training, momentum, eps, process_group) * weights[op]
                 total = y if total is None else total + y
-            total = total + x * mix[edge, 5]
-            edge += 1
+            total = total + x * weights[IDENTITY]
         states.append(total)
     return states[len(inputs) :]
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..topology import AVERAGE, IDENTITY, MAXIMUM, NUM_CONVS, Topology
 from .mixed_edge import batch_norm
 
 
@@ -28,26 +29,24 @@ def single_edges(
 ) -> list[Tensor]:
     """Every node of a cell, x_i = sum_j mix[e] * op_e(x_j) (Eqs. 2-3); arguments as the public function's."""
     norm = (norm_weight, norm_bias, running_mean, running_var)
-    convs, used = (conv1, conv3, conv5), [0, 0, 0]
-    states, edge = list(inputs), 0
-    for _ in range(num_nodes):
+    convs = [iter(()) if w is None else iter(w.unbind(0)) for w in (conv1, conv3, conv5)]
+    states, cell = list(inputs), Topology(len(inputs), num_nodes)
+    for node in range(num_nodes):
         total = None
-        for x in tuple(states):
-            op = ops[edge]
-            if op < 3:
-                y = F.conv2d(F.relu(x), convs[op][used[op]], padding=op)
-                used[op] += 1
-            elif op == 3:
+        for edge, source in cell.into(node):
+            x, op = states[source], ops[edge]
+            if op < NUM_CONVS:
+                y = F.conv2d(F.relu(x), next(convs[op]), padding=op)
+            elif op == AVERAGE:
                 y = F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-            elif op == 4:
+            elif op == MAXIMUM:
                 y = F.max_pool2d(x, 3, 1, 1)
             else:
                 y = x
-            if op < 5:
+            if op != IDENTITY:
                 y = batch_norm(y, (edge,), norm, training, momentum, eps, process_group)
             if mix is not None:
                 y = y * mix[edge]
             total = y if total is None else total + y
-            edge += 1
         states.append(total)
     return states[len(inputs) :]

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from autopose.kernels._aten import mixed_edge as aten_mixed_edge
+from autopose.kernels.topology import CONV_SIZES, NUM_NORMED, NUM_OPS, Topology
 
 ALLOCATIONS = {"empty", "empty_like", "new_empty", "empty_strided", "empty_permuted", "detach", "lift_fresh"}
 PLAIN = {
@@ -42,20 +43,23 @@ class CellCase:
         elif self.format == "strided":
             states = [torch.stack([x, x], -1)[..., 0] for x in states]
         self.inputs = [x.to(self.dtype).requires_grad_() for x in states]
-        convs = [normal(self.edges, channels, channels, k, k) / (k * channels**0.5) for k in (1, 3, 5)]
+        convs = [normal(self.edges, channels, channels, k, k) / (k * channels**0.5) for k in CONV_SIZES]
         self.convs = [w.to(self.dtype).requires_grad_() for w in convs]
-        self.mix = (normal(self.edges, 6).sigmoid()).to(self.dtype).requires_grad_()
+        self.mix = (normal(self.edges, NUM_OPS).sigmoid()).to(self.dtype).requires_grad_()
         self.norm = {}
         if self.affine:
             for name in ("norm_weight", "norm_bias"):
-                table = 0.5 + normal(self.edges, 5, channels).sigmoid()
+                table = 0.5 + normal(self.edges, NUM_NORMED, channels).sigmoid()
                 self.norm[name] = table.to(self.dtype).requires_grad_()
-        self.running = [normal(self.edges, 5, channels), 0.5 + normal(self.edges, 5, channels).sigmoid()]
+        self.running = [
+            normal(self.edges, NUM_NORMED, channels),
+            0.5 + normal(self.edges, NUM_NORMED, channels).sigmoid(),
+        ]
         self.grads = [normal(*self.shape).to(self.dtype) for _ in range(self.num_nodes)]
 
     @property
     def edges(self) -> int:
-        return self.num_nodes * self.num_inputs + self.num_nodes * (self.num_nodes - 1) // 2
+        return Topology(self.num_inputs, self.num_nodes).edges
 
     @property
     def leaves(self) -> list[Tensor]:

@@ -13,6 +13,7 @@ pytest.importorskip("triton")
 
 from autopose.kernels import reference  # noqa: E402
 from autopose.kernels._triton.mixed_edge import mixed_edges  # noqa: E402
+from autopose.kernels.topology import Topology  # noqa: E402
 from tests.numerics import check_close  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -80,7 +81,7 @@ def _problem(case: Case):
     generator = torch.Generator().manual_seed(0)
     draw = lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=generator)  # noqa: E731
     (sources, nodes), channels = case.cell, case.shape[1]
-    edges = nodes * sources + nodes * (nodes - 1) // 2
+    edges = Topology(sources, nodes).edges
     inputs = [_layout(draw(*case.shape) + 0.2, case.layout) for _ in range(sources)]
     convs = [draw(edges, channels, channels, k, k) * (2 / (channels * k * k)) ** 0.5 for k in (1, 3, 5)]
     mix = draw(edges, 6)
