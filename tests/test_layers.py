@@ -58,6 +58,8 @@ def files(layer: str) -> list[tuple[Path, set[str]]]:
     folder = FOLDERS[layer]
     found = []
     for path in sorted(folder.rglob("*.py")):
+        if path.name == "__main__.py":  # an entry point
+            continue
         inner = path.parent.relative_to(folder).parts
         found.append((path, imported(path, ".".join(("autopose", layer, *inner)))))
     assert found

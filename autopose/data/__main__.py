@@ -1,4 +1,4 @@
-"""Own data: ``python -m autopose.data convert source=FOLDER out=FOLDER``."""
+"""Own data: ``python -m autopose.data convert source=FOLDER out=FOLDER``, ``... check data.root=FOLDER``."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -7,22 +7,30 @@ from pathlib import Path
 
 import yaml
 
+from autopose.config import DataConfig
 from autopose.data.convert import Settings, convert
-from autopose.data.convert.formats import FORMATS
+from autopose.data.convert.formats import FORMATS, recognise
+from autopose.data.inspection.command import configuration, located, search_command
+from autopose.data.inspection.inspect import inspect_dataset
+from autopose.data.records import PoseAnnotations
 from autopose.errors import UserError
+from autopose.runs.datasets import load_annotations
 
 HELP = f"""python -m autopose.data COMMAND KEY=VALUE ...: data of your own.
 
 convert  writes COCO keypoints from another tool's labels into a new folder, pictures with them:
          {", ".join(FORMATS)}. The format is recognised, or given by format=.
          Training and validation are split by seed= where the source has no split; labels stay exact.
-Exit codes: 0 all went over, 1 written but something was left out, 2 nothing was written.
+check    looks at a COCO-style or MPII set, says in words what is there and what is wrong, draws 16 pictures with
+         their joints and ends with the configuration to use.
+Exit codes: 0 all well, 1 something was left out (convert) or is wrong (check), 2 nothing was done.
 
 Examples:
   python -m autopose.data convert source=my_deeplabcut_project out=data/mouse
-  python -m autopose.data convert source=annotations.xml pictures=photos out=data/dogs val_fraction=0.1
+  python -m autopose.data check data.root=data/mouse
 
-Keys of convert: {", ".join(field.name for field in fields(Settings))}."""
+Keys of convert: {", ".join(field.name for field in fields(Settings))}.
+Keys of check: data.root and the other keys of data (data.train_annotations, ...), sheet=FILE.png, seed."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -95,7 +103,57 @@ def key_values(arguments: Sequence[str], known: Sequence[str]) -> dict[str, obje
     return values
 
 
-COMMANDS = {"convert": run_convert}
+def run_check(arguments: Sequence[str]) -> int:
+    """Look at a set and say what is there."""
+    keys = [f"data.{field.name}" for field in fields(DataConfig)]
+    values = key_values(arguments, [*keys, "sheet", "seed"])
+    given = {key.removeprefix("data."): value for key, value in values.items() if key.startswith("data.")}
+    if not isinstance(given.get("root"), str) or not Path(given["root"]).is_dir():
+        raise UserError(f"check needs data.root=FOLDER, a folder that is there, got {given.get('root')!r:.80}")
+    root = Path(given["root"])
+    given = located(root) | given
+    try:
+        config = DataConfig(**given, check_images=False)
+    except TypeError as error:
+        raise UserError(f"a key of data has a value of the wrong kind: {error}") from None
+    splits, wrong = _load(config)
+    if not splits:
+        raise UserError(_first_step(root) or wrong[0])
+    sheet = Path(str(values.get("sheet") or Path("outputs") / "check" / f"{root.resolve().name}.png"))
+    found = inspect_dataset(splits, sheet, int(values.get("seed") or 0))
+    found.findings.wrong += wrong
+    people = sum(len(split.persons) for split in splits.values())
+    print(found.findings.text())
+    print("\nsize of people\n" + "\n".join(found.histogram))
+    print("\nuse these as configs/data/NAME.yaml, or as keys:\n" + configuration(given, found.image_size))
+    print("\nnext\n" + search_command(given, found.image_size, people))
+    return 1 if found.findings.wrong else 0
+
+
+def _load(config: DataConfig) -> tuple[dict[str, PoseAnnotations], list[str]]:
+    """The splits that can be read, and a sentence for each that cannot."""
+    splits, wrong = {}, []
+    for split in ("train", "val"):
+        try:
+            splits[split] = load_annotations(config, split)
+        except UserError as error:
+            wrong.append(f"The split {split} cannot be used: {error}")
+    return splits, wrong
+
+
+def _first_step(root: Path) -> str | None:
+    """What to do with a folder that has no annotation to check but another tool's labels."""
+    try:
+        name = recognise(root)
+    except UserError:
+        return None
+    return (
+        f"'{root}' looks like {FORMATS[name].title}: convert it first, "
+        f"python -m autopose.data convert source={root} out=FOLDER"
+    )
+
+
+COMMANDS = {"convert": run_convert, "check": run_check}
 
 
 if __name__ == "__main__":

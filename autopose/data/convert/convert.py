@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from autopose.data.picture_files import PictureFile, inspect
 from autopose.errors import UserError
 
 from . import boxes, partition
 from .formats import FORMATS, recognise
 from .labels import UNLABELLED, LabelledPerson, Labels, Picture, Problems, ReadOptions
-from .picture_files import PictureFile, inspect
 from .sigmas import mirror_pairs, sigmas_of
 from .write import Prepared, check_out, write_set
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from autopose.data.picture_files import PictureFile, write_upright
 from autopose.data.schema import KeypointSchema, schema_from_category
 from autopose.errors import UserError
 
 from .labels import UNLABELLED, Picture
-from .picture_files import PictureFile, write_upright
 
 _CATEGORY_ID = 1
 SPLITS = ("train", "val", "test")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from autopose.data.picture_files import shown_size
 from autopose.data.schema import COCO
 from autopose.errors import UserError
 
 from .labels import HIDDEN, UNLABELLED, VISIBLE, LabelledPerson, Labels, Picture, Problems, ReadOptions, person_of
-from .picture_files import shown_size
 from .sources import PICTURE_SUFFIXES, name_in_set, pictures_below, read_text, read_yaml
 
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}

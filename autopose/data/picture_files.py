@@ -1,4 +1,4 @@
-"""Picture files of a set to be written: their sizes, whether they can be decoded, and their copies."""
+"""Picture files: their sizes, turns and digests, whether they can be decoded, and upright copies."""
 
 import hashlib
 from dataclasses import dataclass
