@@ -229,6 +229,7 @@ class EvaluateConfig:
         flip_test: average with the mirrored image (§4.2); decoding: "quarter", "dark" or "argmax".
         nms: "oks", "soft" or "none"; nms_threshold: OKS above which a detection is suppressed.
         keypoint_threshold: keypoints above it enter the mean that rescores a box.
+        pck_alpha: of PCK; pixel_error: print the errors in px of the pictures as well (ground-truth boxes only).
     """
 
     batch_size: int = 64
@@ -238,6 +239,7 @@ class EvaluateConfig:
     nms_threshold: float = 0.9
     keypoint_threshold: float = 0.2
     pck_alpha: float = 0.2
+    pixel_error: bool = False
 
     def __post_init__(self):
         _one_of("evaluate.decoding", self.decoding, ("quarter", "dark", "argmax"))

@@ -77,6 +77,15 @@ class PoseAnnotations:
     box_source: str
     head_source: str | None = None
 
+    @property
+    def whole_pictures(self) -> bool:
+        """Whether every person's box is the whole picture, as in sets labelled without boxes."""
+        sizes = [(self.images[p.image_id].width, self.images[p.image_id].height) for p in self.persons]
+        return bool(sizes) and all(
+            None not in size and bool((person.bbox[2:] >= np.array(size) - 2).all())
+            for person, size in zip(self.persons, sizes, strict=True)
+        )
+
     def subset(self, image_ids: Collection[int]) -> "PoseAnnotations":
         """The same annotations cut down to the images named."""
         kept = set(image_ids)

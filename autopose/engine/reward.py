@@ -12,7 +12,7 @@ from autopose.data.dataset import PoseDataset
 from autopose.data.stream import make_loader
 from autopose.evaluation.inference import Poses, predict_poses
 from autopose.metrics.fast_ap import fast_ap, index_truth
-from autopose.metrics.pck import box_sizes, pck, torso_sizes, weighted_mean
+from autopose.metrics.pck import choose_reference, pck, reference_sizes, weighted_mean
 from autopose.metrics.rescore import rescore
 from autopose.models import PoseNetwork, joints_mse_loss
 from autopose.models.steps import average
@@ -144,8 +144,9 @@ class RewardScorer:
         persons = [self.dataset.annotations.persons[i] for i in poses.index]
         names = self.dataset.annotations.schema.joints
         truth, visible = np.stack([p.joints for p in persons]), np.stack([p.visible for p in persons])
-        has_torso = {"left_shoulder", "right_hip"} <= set(names)
-        sizes = torso_sizes(truth, visible, names) if has_torso else box_sizes(np.stack([p.bbox for p in persons]))
+        boxes = np.stack([p.bbox for p in persons])
+        reference = choose_reference(names, self.dataset.annotations.whole_pictures)
+        sizes = reference_sizes(truth, visible, boxes, names, reference)
         return weighted_mean(*pck(poses.joints, truth, visible, sizes, 0.2)) / 100
 
     def _loss(self, beta: MacroArchitecture, mixtures: list, shuffle: int | None) -> float:

@@ -7,7 +7,9 @@ from autopose.data.records import PoseAnnotations
 from autopose.data.stream import evaluation_loader
 from autopose.errors import UserError
 from autopose.evaluation.inference import Poses, coco_results, predict_poses
+from autopose.evaluation.pixel_scores import score_pixels
 from autopose.evaluation.scoring import Score, score_poses, score_results
+from autopose.metrics.pck import choose_reference
 from autopose.models import PoseNetwork
 from autopose.runs.datasets import pose_dataset
 from autopose.runs.runtime import Runtime
@@ -49,7 +51,8 @@ def evaluate(
 ) -> tuple[list[Score], list[dict]]:
     """Scores and COCO results of a network.
 
-    COCO-style sets get AP and AR, and with ground-truth boxes PCK as well; MPII gets PCKh.
+    COCO-style sets get AP and AR, and with ground-truth boxes PCK as well (and errors in px where
+    ``evaluate.pixel_error``); MPII gets PCKh.
     """
     poses = predict(network, annotations, data, settings, runtime)
     how = protocol_of(annotations, data, settings)
@@ -58,12 +61,13 @@ def evaluate(
     if annotations.metric == "oks":
         scores.append(score_results(annotations, results, how=how))
     if annotations.metric != "oks" or annotations.box_source == "ground truth":
-        names = annotations.schema.joints
-        reference = "torso" if {"left_shoulder", "right_hip"} <= set(names) else "bbox"
+        reference = choose_reference(annotations.schema.joints, annotations.whole_pictures)
         how = {name: value for name, value in how.items() if name != "NMS"}
         scores.append(
             score_poses(annotations, poses.joints, how=how, pck_reference=reference, pck_alpha=settings.pck_alpha)
         )
+        if settings.pixel_error:
+            scores.append(score_pixels(annotations, poses.joints, how))
     return scores, results
 
 

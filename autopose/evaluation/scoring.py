@@ -18,7 +18,7 @@ from autopose.data.schema import COCO, KeypointSchema, schema_from_category
 from autopose.errors import UserError
 from autopose.evaluation.result_files import check_results, poses_of_people, read_mpii_predictions, read_results
 from autopose.metrics.ap import MAX_DETECTIONS, METRICS, coco_ap
-from autopose.metrics.pck import COLUMNS, PCK_ALPHA, PCK_REFERENCES, box_sizes, pck_table, pckh, torso_sizes
+from autopose.metrics.pck import COLUMNS, PCK_ALPHA, pck_table, pckh, reference_sizes
 
 AP_HEADERS = ("AP", "Ap .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)")
 
@@ -72,7 +72,7 @@ def score_results(
         results: COCO keypoint results or their file; for MPII also pred.mat as HRNet writes it.
         how: what is known of the results' making (box source, flip, decoding, NMS), added to the protocol.
         image_ids: the images to count (OKS), all without it.
-        pck_reference: ``torso`` or ``bbox``, the size that PCK refers to.
+        pck_reference: ``torso``, ``bbox`` or ``joints``, the size that PCK refers to.
         pck_alpha: the fraction of it.
 
     Raises:
@@ -215,18 +215,19 @@ def score_poses(
     )
 
 
-_REFERENCE_NAMES = {"torso": "torso (left shoulder to right hip)", "bbox": "longer side of the person's box"}
+_REFERENCE_NAMES = {
+    "torso": "torso (left shoulder to right hip)",
+    "bbox": "longer side of the person's box",
+    "joints": "longer side of the labelled joints' extent",
+}
 
 
 def _reference_sizes(
     annotations: PoseAnnotations, joints: np.ndarray, visible: np.ndarray, reference: str
 ) -> np.ndarray:
-    if reference not in PCK_REFERENCES:
-        raise UserError(f"The size that PCK refers to must be one of {', '.join(PCK_REFERENCES)}, got '{reference}'.")
-    if reference == "bbox":
-        return box_sizes(np.stack([p.bbox for p in annotations.persons]))
+    boxes = np.stack([p.bbox for p in annotations.persons])
     try:
-        return torso_sizes(joints, visible, annotations.schema.joints)
+        return reference_sizes(joints, visible, boxes, annotations.schema.joints, reference)
     except ValueError as error:
         raise UserError(f"PCK of '{annotations.schema.name}': {error}.") from None
 

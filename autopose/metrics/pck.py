@@ -16,7 +16,7 @@ NECK_TO_TOP_FACTOR = 0.8
 UPPER_NECK, HEAD_TOP = 8, 9
 PELVIS_AND_THORAX = (6, 7)
 PCK_ALPHA = 0.2
-PCK_REFERENCES = ("torso", "bbox")
+PCK_REFERENCES = ("torso", "bbox", "joints")
 COLUMNS = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
 MPII_COLUMNS = {
     "Head": (9,),
@@ -90,6 +90,55 @@ def box_sizes(boxes: np.ndarray) -> np.ndarray:
     """The longer side of boxes (N, 4) x, y, w, h; (N,), NaN for an empty one."""
     sizes = np.asarray(boxes, dtype=np.float64)[:, 2:].max(axis=1)
     return np.where(sizes > 0, sizes, np.nan)
+
+
+def extent_sizes(joints: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """The longer side of the labelled joints' extent, for people whose box is the whole picture.
+
+    Args:
+        joints: (N, K, 2).
+        visible: (N, K).
+
+    Returns:
+        (N,), NaN where fewer than two joints are labelled or all lie on one point.
+    """
+    labelled = np.asarray(visible)[..., None] > 0
+    joints = np.asarray(joints, dtype=np.float64)
+    high, low = np.where(labelled, joints, -np.inf).max(axis=1), np.where(labelled, joints, np.inf).min(axis=1)
+    sizes = np.where(labelled.any(axis=1), high - low, 0.0).max(axis=1)
+    return np.where(sizes > 0, sizes, np.nan)
+
+
+def choose_reference(names: Sequence[str], whole_pictures: bool) -> str:
+    """Of PCK_REFERENCES: the torso where the joints have one; else the box, or the joints' extent where boxes are
+    whole pictures and say nothing of a body's size."""
+    if {"left_shoulder", "right_hip"} <= set(names):
+        return "torso"
+    return "joints" if whole_pictures else "bbox"
+
+
+def reference_sizes(
+    joints: np.ndarray, visible: np.ndarray, boxes: np.ndarray, names: Sequence[str], reference: str
+) -> np.ndarray:
+    """The sizes (N,) in px that PCK refers to, NaN where a person has none.
+
+    Args:
+        joints: (N, K, 2).
+        visible: (N, K).
+        boxes: (N, 4) x, y, w, h.
+        names: the K joints' names.
+        reference: one of PCK_REFERENCES.
+
+    Raises:
+        ValueError: an unknown reference, or joints without a torso.
+    """
+    if reference == "torso":
+        return torso_sizes(joints, visible, names)
+    if reference == "joints":
+        return extent_sizes(joints, visible)
+    if reference == "bbox":
+        return box_sizes(boxes)
+    raise ValueError(f"the size that PCK refers to must be one of {', '.join(PCK_REFERENCES)}, got '{reference}'")
 
 
 def pck(

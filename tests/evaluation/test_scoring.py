@@ -202,7 +202,7 @@ def test_pck_refuses():
     poses = np.stack([p.joints for p in annotations.persons])
     with pytest.raises(UserError, match="left_shoulder"):
         score_poses(annotations, poses)
-    with pytest.raises(UserError, match="torso, bbox, got 'head'"):
+    with pytest.raises(UserError, match="torso, bbox, joints, got 'head'"):
         score_poses(annotations, poses, pck_reference="head")
     assert score_poses(annotations, poses, pck_reference="bbox").metrics["Mean"] == 100
 

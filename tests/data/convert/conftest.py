@@ -1,9 +1,9 @@
 """Conversion into a temporary folder, read back."""
 
 import pytest
-from foreign import category_of, read_back
 
 from autopose.data.convert import Settings, convert
+from tests.data.convert.foreign import category_of, read_back
 
 
 @pytest.fixture

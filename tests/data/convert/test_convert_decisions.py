@@ -2,10 +2,8 @@
 
 import json
 
-import foreign
 import numpy as np
 import pytest
-from foreign import read_back
 from PIL import Image
 
 from autopose.data.checks import read_image
@@ -13,6 +11,8 @@ from autopose.data.convert import Settings, convert
 from autopose.data.convert.labels import LabelledPerson, Picture
 from autopose.data.convert.sigmas import GUESSED_SIGMA, mirror_pairs, sigmas_of
 from autopose.data.headers import picture_header, turn_upright
+from tests.data.convert import foreign
+from tests.data.convert.foreign import read_back
 
 
 def splits(found):

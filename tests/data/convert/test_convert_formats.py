@@ -1,6 +1,5 @@
 """Every format keeps every label to 1e-3 px, and its own boxes, visibility, splits and mirror pairs."""
 
-import foreign
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -11,6 +10,7 @@ from autopose.data.convert.labels import ReadOptions
 from autopose.data.convert.yolo import _layout
 from autopose.data.records import DataSource
 from autopose.data.schema import COCO, MPII
+from tests.data.convert import foreign
 
 # Writer, format it must be recognised as, animals a picture, whether it stores hidden joints, and boxes.
 CASES = {

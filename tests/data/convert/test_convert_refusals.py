@@ -3,7 +3,6 @@
 import json
 
 import cv2
-import foreign
 import numpy as np
 import pytest
 import yaml
@@ -11,6 +10,7 @@ import yaml
 from autopose.data.__main__ import main
 from autopose.data.convert import Settings, convert
 from autopose.errors import UserError
+from tests.data.convert import foreign
 
 
 def refused(source, tmp_path, **settings) -> str:
