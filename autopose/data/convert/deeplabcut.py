@@ -109,6 +109,8 @@ def _read(path: Path) -> _Table:
         raise UserError(f"'{path}' is a table of DeepLabCut's predictions (it has likelihoods): labels are wanted.")
     index = next((n for n, cell in enumerate(coords) if cell == "x"), len(coords))
     bodyparts, individuals = header["bodyparts"], header.get("individuals")
+    if individuals and len(individuals) < len(coords):
+        raise UserError(f"'{path}': the row individuals has {len(individuals)} cells, the row coords {len(coords)}.")
     columns: dict[tuple[str, str], int] = {}
     dropped = 0
     for n in range(index, len(coords) - 1, 2):

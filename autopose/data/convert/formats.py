@@ -39,10 +39,13 @@ def recognise(source: Path) -> str:
     Raises:
         UserError: none fits; the sentence says what it looks like where that can be seen.
     """
-    for name, known in FORMATS.items():
-        if known.looks_like(source):
-            return name
-    seen = _seen(source)
+    try:
+        name = next((name for name, known in FORMATS.items() if known.looks_like(source)), None)
+        seen = _seen(source) if name is None else None
+    except OSError as error:
+        raise UserError(f"'{error.filename or source}' cannot be read: {error.strerror}.") from None
+    if name is not None:
+        return name
     raise UserError(
         f"'{source}' {f'looks like {seen}' if seen else 'is of no format known here'}; what can be converted: "
         f"{', '.join(FORMATS)} (format=)."

@@ -16,12 +16,14 @@ from .sources import find_picture, name_in_set
 
 _HIDDEN_WORDS = ("occluded", "hidden")
 _LOOKED_AT = 20
+# A file of LabelMe holds one picture at most; larger ones are another tool's.
+_LARGEST = 100 << 20
 
 
 def looks_like(source: Path) -> bool:
     """A folder with a JSON file that has ``shapes`` and ``imagePath``, or such a file."""
     files = islice(sorted(source.rglob("*.json")), _LOOKED_AT) if source.is_dir() else [source]
-    return any(f.suffix.lower() == ".json" and b'"shapes"' in f.read_bytes() and _is_labelme(f) for f in files)
+    return any(f.suffix.lower() == ".json" and f.stat().st_size < _LARGEST and _is_labelme(f) for f in files)
 
 
 def read(source: Path, options: ReadOptions, problems: Problems) -> Labels:
@@ -72,6 +74,8 @@ def read(source: Path, options: ReadOptions, problems: Problems) -> Labels:
 
 
 def _is_labelme(file: Path) -> bool:
+    if b'"shapes"' not in file.read_bytes():
+        return False
     try:
         document = read_json(file, "file")
     except UserError:

@@ -33,8 +33,8 @@ def read(source: Path, options: ReadOptions, problems: Problems) -> Labels:
     path = source / FILE_NAME if source.is_dir() else source
     release = read_release(path)
     images, training = _list(_field(release, "annolist")), np.atleast_1d(_field(release, "img_train"))
-    if not images or len(images) != len(training):
-        raise UserError(f"'{path}': expected RELEASE.annolist and RELEASE.img_train of one length.")
+    if not images or len(images) != len(training) or not np.isin(training, (0, 1)).all():
+        raise UserError(f"'{path}': expected RELEASE.annolist and as many RELEASE.img_train, each 0 or 1.")
     folders = [options.pictures] if options.pictures else []
     folders += [path.parent / "images", path.parent]
     pictures, without_joints = [], 0

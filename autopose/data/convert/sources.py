@@ -35,9 +35,8 @@ def read_yaml(path: Path, what: str) -> dict:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(
-            f"The {what} '{path}' is not YAML{place}: {getattr(error, 'problem', None) or error}."
-        ) from None
+        problem = str(getattr(error, "problem", None) or error).split("\n", 1)[0]
+        raise UserError(f"The {what} '{path}' is not YAML{place}: {problem}.") from None
     if not isinstance(content, dict):
         raise UserError(f"The {what} '{path}' must be a YAML mapping, but is {type(content).__name__}.")
     return content
