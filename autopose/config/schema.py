@@ -54,6 +54,8 @@ class DataConfig:
 
     Args:
         kind: "synthetic", "coco" (any COCO-keypoint-style set) or "mpii" (HRNet's annotation files).
+        joints, flip_pairs, sigmas, skeleton: in place of what the annotation or the joints' names say.
+        category: name or id of the category, where a file has several with different joints.
         image_size, heatmap_size: [width, height] px; heatmaps have stride 4.
         train_split, val_split: names in the default file names; the files and folders may also be given one by one.
         box_source: "gt" (annotated boxes) or "detections" (``detections`` of the validation split).
@@ -81,6 +83,7 @@ class DataConfig:
     flip_pairs: Any = None
     sigmas: list[float] | None = None
     skeleton: Any = None
+    category: str | None = None
     image_size: list[int] = field(default_factory=lambda: [192, 256])
     sigma: float = 2.0
     udp: bool = False

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unicodedata import category
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from autopose.errors import UserError
 
 # Coordinates and sizes beyond this are no pixels of any image; squares of them still fit a float64 and an int64.
 _LARGEST = 1e7
+# Control characters and halves of surrogate pairs, which no file system can be asked for.
+_NO_CHARACTERS = ("Cc", "Cs")
 
 
 def read_json(path: str | Path, what: str) -> object:
@@ -29,7 +32,7 @@ def read_json(path: str | Path, what: str) -> object:
         UserError: missing, unreadable, truncated or not JSON.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = decoded_text(Path(path).read_bytes())
     except FileNotFoundError:
         raise UserError(f"The {what} '{path}' does not exist.") from None
     except (OSError, ValueError) as error:
@@ -38,6 +41,12 @@ def read_json(path: str | Path, what: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"The {what} '{path}' is not JSON or is cut off ({str(error)[:100]}): get it again.") from None
+
+
+def decoded_text(data: bytes) -> str:
+    """UTF-8 text, or UTF-16 with a byte-order mark, as tools of Windows write it; ValueError for another."""
+    marked = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return data.decode("utf-16" if marked else "utf-8-sig")
 
 
 def records(document: object, key: str, path: str | Path) -> list[dict]:
@@ -76,9 +85,9 @@ def number(record: dict, key: str, where: str, least: float = 0.0) -> float:
 
 
 def text(record: dict, key: str, where: str) -> str:
-    """A non-empty string that can be a file name; UserError where it is missing or anything else."""
+    """A non-empty string that can be a file name, any character but control characters; UserError for anything else."""
     value = record.get(key)
-    if not isinstance(value, str) or not value or "\0" in value or not value.isprintable():
+    if not isinstance(value, str) or not value or any(category(c) in _NO_CHARACTERS for c in value):
         raise UserError(f"{where}: expected '{key}' as a file name, got {value!r:.50}.")
     return value
 

@@ -3,8 +3,8 @@
 Letters: K joints.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +67,8 @@ class PoseAnnotations:
         metric: what its results are scored by: oks (AP), pckh or pck.
         box_source: "ground truth" or "detections FILE".
         head_source: where head sizes come from (MPII), for the printed protocol; None elsewhere.
+        category_ids: what results of the set may give as "category_id"; empty: anything.
+        remarks: what is not as the files have it ("areas": "0.53 of the box ..."), for the printed protocol.
     """
 
     schema: KeypointSchema
@@ -76,6 +78,8 @@ class PoseAnnotations:
     metric: str
     box_source: str
     head_source: str | None = None
+    category_ids: tuple[int, ...] = ()
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def whole_pictures(self) -> bool:
@@ -118,6 +122,8 @@ class DataSource:
         head_file: MPII's official gt_valid.mat; default annot/gt_SPLIT.mat where it exists.
         metric: what COCO-style results are scored by: oks or pck.
         joints, flip_pairs, sigmas, skeleton: see `schema_from_category`; None: from the annotation.
+        category: name or id of the category of a COCO-style file; None: see `categories.pose_category`.
+        network: the joints of a network that is to be scored, which the set must have by name, in any order.
     """
 
     root: str | Path
@@ -132,6 +138,8 @@ class DataSource:
     flip_pairs: tuple | None = None
     sigmas: tuple[float, ...] | None = None
     skeleton: tuple | None = None
+    category: str | None = None
+    network: KeypointSchema | None = None
 
     def __post_init__(self):
         if self.metric not in METRICS:

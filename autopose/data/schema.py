@@ -3,11 +3,11 @@
 Letters: K joints.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from autopose.data.names import mirror_pairs, plain_name, read_name, same_joints
 from autopose.errors import UserError
 
 # OKS falloff per body part: the COCO keypoint challenge's constants; neck, head top and thorax as the shoulder and
@@ -29,7 +29,6 @@ _SIGMA_BY_PART = {
     "pelvis": 0.107,
 }
 _LOWER_BODY = frozenset({"hip", "knee", "ankle", "pelvis", "heel", "big_toe", "small_toe", "foot"})
-_SIDE = re.compile(r"^(left|right|l|r)_(.+)$")
 
 
 @dataclass(frozen=True)
@@ -74,9 +73,18 @@ class KeypointSchema:
         return tuple(order)
 
     @cached_property
+    def plain_joints(self) -> tuple[str, ...]:
+        """The names in COCO's style: "Left Shoulder" is left_shoulder."""
+        return tuple(plain_name(joint) for joint in self.joints)
+
+    def pairs_by_name(self) -> str:
+        """The mirror pairs for people to read."""
+        return ", ".join(f"{self.joints[a]} - {self.joints[b]}" for a, b in self.flip_pairs) or "none"
+
+    @cached_property
     def upper_body(self) -> tuple[int, ...]:
         """Indices of the joints above the hips, for the half-body augmentation."""
-        return tuple(k for k, joint in enumerate(self.joints) if _part(joint) not in _LOWER_BODY)
+        return tuple(k for k, joint in enumerate(self.joints) if read_name(joint)[1] not in _LOWER_BODY)
 
 
 def schema_from_category(
@@ -85,8 +93,10 @@ def schema_from_category(
     joints: Sequence[str] | None = None,
     sigmas: Sequence[float] | None = None,
     flip_pairs: Sequence[Sequence[int | str]] | None = None,
-    skeleton: Sequence[Sequence[int]] | None = None,
+    skeleton: Sequence[Sequence[int | str]] | None = None,
     name: str | None = None,
+    like: KeypointSchema | None = None,
+    remarks: dict[str, str] | None = None,
 ) -> KeypointSchema:
     """Schema of a COCO-style category.
 
@@ -95,39 +105,78 @@ def schema_from_category(
             are COCO's, ``sigmas`` and ``flip_pairs`` (0-based pairs or pairs of names) are read where present.
         joints: names that the category must have, or that stand in for a category without names.
         sigmas: K numbers; without them they are taken by body part from the joints' names.
-        flip_pairs: pairs of names or of 0-based indices; without them left_x pairs with right_x (also l_x, r_x).
-        skeleton: 0-based index pairs.
+        flip_pairs: pairs of names or of 0-based indices; without them by the names, see ``names.mirror_pairs``.
+        skeleton: 0-based index pairs, or pairs of names.
         name: of the schema; default: the category's.
+        like: the joints of a network, which the category must have by name, in any order; flip pairs, sigmas and
+            skeleton that are not configured are then the network's.
+        remarks: filled with what is not as the file has it.
 
     Raises:
         UserError: names missing, repeated or other than `joints`; pairs or sigmas missing or unusable.
     """
     label = name or str(category.get("name", "person"))
-    named = category.get("keypoints")
-    names = _names(joints if named is None or (isinstance(named, list) and not named) else named, label)
+    names = _names(category.get("keypoints") or joints or (like.joints if like else None), label)
     if joints is not None and tuple(joints) != names:
         raise UserError(
-            f"The annotation's joints do not fit the configured ones: expected {list(joints)}, found {list(names)}."
+            f"the annotation's joints do not fit the configured ones: expected {list(joints)}, found {list(names)}"
         )
-    if flip_pairs is None:
-        flip_pairs = category.get("flip_pairs")
-    if skeleton is None:
-        skeleton = _zero_based(category.get("skeleton"), label)
-    pairs = _pairs_by_name(names, label) if flip_pairs is None else _index_pairs(flip_pairs, names, "flip pairs")
-    if sigmas is None:
+    known = reordered(like, names) if like else None
+    if flip_pairs is not None or (known is None and category.get("flip_pairs") is not None):
+        pairs = _index_pairs(category["flip_pairs"] if flip_pairs is None else flip_pairs, names, "flip pairs")
+    else:
+        pairs = known.flip_pairs if known else _pairs_by_name(names, label)
+    if skeleton is not None:
+        bones = _index_pairs(skeleton, names, "skeleton")
+    else:
+        bones = _skeleton_of(category, names, label, remarks) or (known.skeleton if known else ())
+    if sigmas is None and known is not None:
+        sigmas = known.sigmas
+    elif sigmas is None:
         sigmas = category.get("sigmas")
+    found = _sigmas_by_part(names) if sigmas is None else _numbers(sigmas)
+    return KeypointSchema(name=label, joints=names, flip_pairs=pairs, skeleton=bones, sigmas=found)
+
+
+def joint_order(network: KeypointSchema, names: Sequence[str]) -> list[int]:
+    """Where each of a data set's joints stands among a network's.
+
+    Raises:
+        UserError: they are not the same joints by name.
+    """
+    order = same_joints(names, network.joints)
+    if order is None:
+        plain, own = {plain_name(name) for name in names}, set(network.plain_joints)
+        lacking = [name for name in network.joints if plain_name(name) not in plain]
+        unknown = [name for name in names if plain_name(name) not in own]
+        differing = "; ".join(
+            f"{what} {', '.join(some[:6])}"
+            for what, some in (("the data lack", lacking), ("the network does not know", unknown))
+            if some
+        )
+        raise UserError(
+            f"the network predicts {network.num_joints} joints, the data set has {len(names)}, and they are not the "
+            f"same by name ({differing or 'names repeat'}): use a set with the joints it was trained on"
+        )
+    return order
+
+
+def reordered(network: KeypointSchema, names: Sequence[str]) -> KeypointSchema:
+    """A network's schema in the order and with the names of a data set; UserError as ``joint_order``."""
+    order = joint_order(network, names)
+    place = {old: new for new, old in enumerate(order)}
     return KeypointSchema(
-        name=label,
-        joints=names,
-        flip_pairs=pairs,
-        skeleton=_index_pairs(skeleton, names, "skeleton"),
-        sigmas=_sigmas_by_part(names) if sigmas is None else _numbers(sigmas),
+        network.name,
+        tuple(names),
+        tuple((place[a], place[b]) for a, b in network.flip_pairs),
+        tuple((place[a], place[b]) for a, b in network.skeleton),
+        tuple(network.sigmas[old] for old in order),
     )
 
 
 def standard_sigma(joint: str) -> float | None:
     """The published OKS sigma of a joint's body part, its side left out; None where none is known."""
-    return _SIGMA_BY_PART.get(_part(joint))
+    return _SIGMA_BY_PART.get(read_name(joint)[1])
 
 
 def _names(value: object, label: str) -> tuple[str, ...]:
@@ -145,25 +194,15 @@ def _check_joints(names: tuple) -> None:
         raise UserError(f"Joint names must be unique, non-empty strings, at least one, but are {list(names)!r:.200}.")
 
 
-def _part(joint: str) -> str:
-    """Name without side: left_hip, l_hip, 'Left Hip' and hip are all 'hip'."""
-    plain = re.sub(r"[\s\-]+", "_", joint.strip().lower())
-    match = _SIDE.match(plain)
-    return match.group(2) if match else plain
-
-
 def _pairs_by_name(names: tuple[str, ...], label: str) -> tuple[tuple[int, int], ...]:
-    sides: dict[str, dict[str, int]] = {}
-    for k, joint in enumerate(names):
-        match = _SIDE.match(re.sub(r"[\s\-]+", "_", joint.strip().lower()))
-        if match:
-            sides.setdefault(match.group(2), {})[match.group(1)[0]] = k
-    if not sides or any(len(side) != 2 for side in sides.values()):
+    pairs, unpaired = mirror_pairs(names)
+    if unpaired or not pairs:
+        found = f"{list(unpaired)} have no counterpart" if unpaired else f"{list(names)} name no sides"
         raise UserError(
-            f"Category '{label}': left and right joints cannot be paired by their names {list(names)}; "
-            "configure flip_pairs (an empty list if nothing is mirrored)."
+            f"category '{label}': left and right joints cannot be paired by their names: {found:.300}; configure "
+            "data.flip_pairs, as in data.flip_pairs=[[left_hip,right_hip]] (an empty list if nothing is mirrored)"
         )
-    return tuple(sorted((min(s.values()), max(s.values())) for s in sides.values()))
+    return pairs
 
 
 def _index_pairs(pairs: object, names: tuple[str, ...], what: str) -> tuple[tuple[int, int], ...]:
@@ -179,15 +218,39 @@ def _index_pairs(pairs: object, names: tuple[str, ...], what: str) -> tuple[tupl
     return tuple(result)
 
 
-def _zero_based(skeleton: object, label: str) -> list[list[int]]:
-    if skeleton is None:
-        return []
-    rows = skeleton if isinstance(skeleton, list) else [skeleton]
-    if not all(isinstance(row, list) and all(type(end) is int for end in row) for row in rows):
-        raise UserError(
-            f"Category '{label}': expected 'skeleton' as a list of 1-based index pairs, got {skeleton!r:.100}."
+def _skeleton_of(
+    category: dict, names: tuple[str, ...], label: str, remarks: dict[str, str] | None
+) -> tuple[tuple[int, int], ...]:
+    """The category's limbs, which only drawings need: a skeleton that cannot be one is left out, and said so."""
+    given = category.get("skeleton")
+    if not given:
+        return ()
+    ends = [end for row in given for end in row] if _is_pairs(given) else [None]
+    if all(isinstance(end, str) for end in ends):
+        first = 0
+    elif all(type(end) is int for end in ends):
+        first = 0 if 0 in ends else 1
+    else:
+        first = None
+    if first is not None:
+        try:
+            bones = _index_pairs([[_moved(end, first) for end in row] for row in given], names, "skeleton")
+        except UserError:
+            first = None
+    if remarks is not None and (first is None or (first == 0 and 0 in ends)):
+        how = (
+            f"left out: {given!r:.60} is no list of pairs of 1 to {len(names)}" if first is None else "read as 0-based"
         )
-    return [[end - 1 for end in row] for row in rows]
+        remarks["skeleton"] = f"of category '{label}' {how} (drawings only; data.skeleton=[] or pairs replace it)"
+    return () if first is None else bones
+
+
+def _is_pairs(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(row, list) and len(row) == 2 for row in value)
+
+
+def _moved(end: int | str, first: int) -> int | str:
+    return end if isinstance(end, str) else end - first
 
 
 def _numbers(values: object) -> tuple[float, ...]:
@@ -197,10 +260,10 @@ def _numbers(values: object) -> tuple[float, ...]:
 
 
 def _sigmas_by_part(names: tuple[str, ...]) -> tuple[float, ...]:
-    unknown = [joint for joint in names if _part(joint) not in _SIGMA_BY_PART]
+    unknown = [joint for joint in names if standard_sigma(joint) is None]
     if unknown:
-        raise UserError(f"No standard OKS sigma is known for joints {unknown}: configure sigmas, one a joint.")
-    return tuple(_SIGMA_BY_PART[_part(joint)] for joint in names)
+        raise UserError(f"no standard OKS sigma is known for joints {unknown}: configure data.sigmas, one a joint")
+    return tuple(_SIGMA_BY_PART[read_name(joint)[1]] for joint in names)
 
 
 _COCO_JOINTS = ("nose",) + tuple(

@@ -142,9 +142,10 @@ class RewardScorer:
 
     def _pck(self, poses: Poses) -> float:
         persons = [self.dataset.annotations.persons[i] for i in poses.index]
-        names = self.dataset.annotations.schema.joints
+        schema = self.dataset.annotations.schema
         truth, visible = np.stack([p.joints for p in persons]), np.stack([p.visible for p in persons])
         boxes = np.stack([p.bbox for p in persons])
+        names = schema.plain_joints
         reference = choose_reference(names, self.dataset.annotations.whole_pictures)
         sizes = reference_sizes(truth, visible, boxes, names, reference)
         return weighted_mean(*pck(poses.joints, truth, visible, sizes, 0.2)) / 100

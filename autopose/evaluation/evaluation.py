@@ -9,7 +9,6 @@ from autopose.errors import UserError
 from autopose.evaluation.inference import Poses, coco_results, predict_poses
 from autopose.evaluation.pixel_scores import score_pixels
 from autopose.evaluation.scoring import Score, score_poses, score_results
-from autopose.metrics.pck import choose_reference
 from autopose.models import PoseNetwork
 from autopose.runs.datasets import pose_dataset
 from autopose.runs.runtime import Runtime
@@ -61,11 +60,8 @@ def evaluate(
     if annotations.metric == "oks":
         scores.append(score_results(annotations, results, how=how))
     if annotations.metric != "oks" or annotations.box_source == "ground truth":
-        reference = choose_reference(annotations.schema.joints, annotations.whole_pictures)
         how = {name: value for name, value in how.items() if name != "NMS"}
-        scores.append(
-            score_poses(annotations, poses.joints, how=how, pck_reference=reference, pck_alpha=settings.pck_alpha)
-        )
+        scores.append(score_poses(annotations, poses.joints, how=how, pck_alpha=settings.pck_alpha))
         if settings.pixel_error:
             scores.append(score_pixels(annotations, poses.joints, how))
     return scores, results

@@ -28,9 +28,35 @@ def read_results(results: str | Path | Sequence[dict]) -> tuple[list[dict], str]
     return rows, name
 
 
-def check_results(
-    rows: Sequence[dict], name: str, num_joints: int, image_ids: Collection[int], category_id: int | None = None
-) -> None:
+def of_categories(
+    rows: Sequence[dict], name: str, category_ids: Sequence[int], required: bool = True
+) -> tuple[list[dict], dict[str, str]]:
+    """Results of the categories that are scored, and a fact for the protocol where there are others.
+
+    Args:
+        rows: COCO keypoint results.
+        name: of their source, for the message.
+        category_ids: that count; none: all do.
+        required: whether each row must have a category.
+
+    Raises:
+        UserError: a row without a category, or only other categories.
+    """
+    if not category_ids:
+        return list(rows), {}
+    kept = []
+    for position, row in enumerate(rows):
+        given = required or "category_id" in row
+        if not given or integer(row, "category_id", f"{name}, entry {position}") in category_ids:
+            kept.append(row)
+    if rows and not kept:
+        ids = " or ".join(map(str, category_ids[:6]))
+        raise UserError(f"{name}: no entry is of category {ids}, the annotation's keypoint category")
+    others = len(rows) - len(kept)
+    return kept, {"other results": f"{others} of other categories, not counted"} if others else {}
+
+
+def check_results(rows: Sequence[dict], name: str, num_joints: int, image_ids: Collection[int]) -> None:
     """Refuse results that would be scored wrongly or not at all. An empty list is a legal result: nothing was found.
 
     Args:
@@ -38,11 +64,9 @@ def check_results(
         name: of their source, for the message.
         num_joints: K of the dataset.
         image_ids: the dataset's images.
-        category_id: where given, every row needs a category and at least one this one.
 
     Raises:
-        UserError: an unknown image, a wrong number of keypoints, a value that is missing or no finite number, or only
-            other categories.
+        UserError: an unknown image, a wrong number of keypoints, or a value that is missing or no finite number.
     """
     known = set(image_ids)
     for position, row in enumerate(rows):
@@ -52,10 +76,6 @@ def check_results(
             raise UserError(f"{where}: image_id {image_id} is not in the annotation: is this the right split?")
         numbers(row, "keypoints", 3 * num_joints, where)
         number(row, "score", where, least=-1e7)
-        if category_id is not None:
-            integer(row, "category_id", where)
-    if category_id is not None and rows and all(row["category_id"] != category_id for row in rows):
-        raise UserError(f"{name}: no entry is of category {category_id}, the annotation's keypoint category.")
 
 
 def poses_of_people(rows: Sequence[dict], name: str, persons: Sequence[Person], num_joints: int) -> np.ndarray:

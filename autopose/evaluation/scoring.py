@@ -16,9 +16,15 @@ from autopose.data.checks import integer, number, numbers, read_json, records
 from autopose.data.records import PoseAnnotations
 from autopose.data.schema import COCO, KeypointSchema, schema_from_category
 from autopose.errors import UserError
-from autopose.evaluation.result_files import check_results, poses_of_people, read_mpii_predictions, read_results
+from autopose.evaluation.result_files import (
+    check_results,
+    of_categories,
+    poses_of_people,
+    read_mpii_predictions,
+    read_results,
+)
 from autopose.metrics.ap import MAX_DETECTIONS, METRICS, coco_ap
-from autopose.metrics.pck import COLUMNS, PCK_ALPHA, pck_table, pckh, reference_sizes
+from autopose.metrics.pck import COLUMNS, PCK_ALPHA, choose_reference, pck_table, pckh, reference_sizes
 
 AP_HEADERS = ("AP", "Ap .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)")
 
@@ -62,7 +68,7 @@ def score_results(
     *,
     how: Mapping[str, str] | None = None,
     image_ids: Sequence[int] | None = None,
-    pck_reference: str = "torso",
+    pck_reference: str | None = None,
     pck_alpha: float = PCK_ALPHA,
 ) -> Score:
     """Score results by the metric of their dataset: ``oks``, ``pckh`` or ``pck``.
@@ -72,18 +78,24 @@ def score_results(
         results: COCO keypoint results or their file; for MPII also pred.mat as HRNet writes it.
         how: what is known of the results' making (box source, flip, decoding, NMS), added to the protocol.
         image_ids: the images to count (OKS), all without it.
-        pck_reference: ``torso``, ``bbox`` or ``joints``, the size that PCK refers to.
+        pck_reference: ``torso``, ``bbox`` or ``joints``, the size that PCK refers to; None: ``choose_reference``'s.
         pck_alpha: the fraction of it.
 
     Raises:
         UserError: results that cannot be scored, see ``check_results`` and ``poses_of_people``.
     """
     if annotations.metric == "oks":
-        return score_keypoint_results(annotations.coco_gt, results, annotations.schema, how=how, image_ids=image_ids)
+        how = _known_of(how, results) | dict(annotations.remarks)
+        return score_keypoint_results(
+            annotations.coco_gt, results, annotations.schema, how=how, image_ids=image_ids,
+            category_ids=annotations.category_ids,
+        )  # fmt: skip
     if annotations.metric == "pckh" and isinstance(results, str | Path) and str(results).endswith(".mat"):
         poses = read_mpii_predictions(results, len(annotations.persons), annotations.schema.num_joints)
     else:
         rows, name = read_results(results)
+        rows, others = of_categories(rows, name, annotations.category_ids, required=False)
+        how = _known_of(how, results) | others
         check_results(rows, name, annotations.schema.num_joints, annotations.images)
         poses = poses_of_people(rows, name, annotations.persons, annotations.schema.num_joints)
     return score_poses(annotations, poses, how=how, pck_reference=pck_reference, pck_alpha=pck_alpha)
@@ -96,6 +108,7 @@ def score_keypoint_results(
     *,
     how: Mapping[str, str] | None = None,
     image_ids: Sequence[int] | None = None,
+    category_ids: Sequence[int] = (),
 ) -> Score:
     """OKS-AP and AR of COCO keypoint results, computed by pycocotools.
 
@@ -105,6 +118,7 @@ def score_keypoint_results(
         schema: joints and sigmas; without it those of the annotation's first category.
         how: what is known of the results' making, added to the protocol.
         image_ids: the images to count, all without it; results of others are then left out.
+        category_ids: categories of results that count, as one; without them the annotation's first with joints.
 
     Raises:
         UserError: files that cannot be read, results that do not fit the annotations.
@@ -112,7 +126,9 @@ def score_keypoint_results(
     dataset, category_id, schema = _checked_truth(ground_truth, schema)
     known = [image["id"] for image in dataset["images"]]
     rows, source = read_results(results)
-    check_results(rows, source, schema.num_joints, known, category_id)
+    rows, others = of_categories(rows, source, category_ids or (category_id,))
+    rows = [{**row, "category_id": category_id} for row in rows]
+    check_results(rows, source, schema.num_joints, known)
     counted = set(known if image_ids is None else image_ids)
     metrics = coco_ap(dataset, rows, schema.sigmas, image_ids)
     people = [
@@ -133,7 +149,7 @@ def score_keypoint_results(
             "people": len(people),
             "detections": sum(row["image_id"] in counted for row in rows),
         },
-        protocol=protocol | _known_of(how, results),
+        protocol=protocol | _known_of(how, results) | others,
         columns=tuple(zip(AP_HEADERS, METRICS, strict=True)),
     )
 
@@ -171,7 +187,7 @@ def score_poses(
     poses: np.ndarray,
     *,
     how: Mapping[str, str] | None = None,
-    pck_reference: str = "torso",
+    pck_reference: str | None = None,
     pck_alpha: float = PCK_ALPHA,
 ) -> Score:
     """PCKh (``annotations.metric`` pckh) or PCK of one pose for each annotated person.
@@ -196,8 +212,10 @@ def score_poses(
             "head boxes": str(annotations.head_source),
         }
     else:
+        schema = annotations.schema
+        pck_reference = pck_reference or choose_reference(schema.plain_joints, annotations.whole_pictures)
         sizes = _reference_sizes(annotations, joints, visible, pck_reference)
-        metrics = pck_table(poses, joints, visible, sizes, annotations.schema.joints, pck_alpha)
+        metrics = pck_table(poses, joints, visible, sizes, schema.joints, pck_alpha, schema.plain_joints)
         columns = tuple(key for key in (*COLUMNS, "Mean") if key in metrics)
         protocol = {"metric": f"PCK@{pck_alpha:g} of the {_REFERENCE_NAMES[pck_reference]}"}
     scored = np.isfinite(sizes)
@@ -210,7 +228,7 @@ def score_poses(
             "people": int(scored.sum()),
             "detections": int(np.isfinite(poses).all(axis=(1, 2)).sum()),
         },
-        protocol=protocol | _known_of(how, None),
+        protocol=protocol | dict(annotations.remarks) | _known_of(how, None),
         columns=tuple((column, column) for column in columns),
     )
 
@@ -227,7 +245,7 @@ def _reference_sizes(
 ) -> np.ndarray:
     boxes = np.stack([p.bbox for p in annotations.persons])
     try:
-        return reference_sizes(joints, visible, boxes, annotations.schema.joints, reference)
+        return reference_sizes(joints, visible, boxes, annotations.schema.plain_joints, reference)
     except ValueError as error:
         raise UserError(f"PCK of '{annotations.schema.name}': {error}.") from None
 

@@ -68,7 +68,7 @@ def torso_sizes(joints: np.ndarray, visible: np.ndarray, names: Sequence[str]) -
     Args:
         joints: (N, K, 2).
         visible: (N, K).
-        names: the K joints' names.
+        names: the K joints' names in COCO's style.
 
     Returns:
         (N,), NaN for a person on whom one of the two is not labelled.
@@ -196,7 +196,7 @@ def pckh(predictions: np.ndarray, truth: np.ndarray, visible: np.ndarray, head_s
 
 
 def columns_of(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """The literature's columns in their order, as joints of a set with these names; those it does not have are absent.
+    """The literature's columns in their order, as joints of a set with these names (COCO's style); absent without any.
 
     Head is the head top, or the head or nose of a set without one.
     """
@@ -219,6 +219,7 @@ def pck_table(
     sizes: np.ndarray,
     names: Sequence[str],
     alpha: float = PCK_ALPHA,
+    plain: Sequence[str] | None = None,
 ) -> dict[str, float]:
     """PCK@alpha by the literature's columns, its mean over all labelled joints, and by every joint.
 
@@ -228,11 +229,12 @@ def pck_table(
         sizes: (N,) px, see ``torso_sizes`` and ``box_sizes``.
         names: the K joints' names.
         alpha: fraction of the size.
+        plain: the names in COCO's style, by which the columns are found; default: ``names``.
 
     Returns:
         percentages by column, ``Mean``, and by the joints' own names.
     """
     percent, counts = pck(predictions, truth, visible, sizes, alpha)
-    table = {column: float(np.mean(percent[list(joints)])) for column, joints in columns_of(names).items()}
+    table = {column: float(np.mean(percent[list(joints)])) for column, joints in columns_of(plain or names).items()}
     table["Mean"] = weighted_mean(percent, counts)
     return table | {name: float(value) for name, value in zip(names, percent, strict=True)}

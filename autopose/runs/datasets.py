@@ -11,6 +11,7 @@ from autopose.data.coco import load_coco
 from autopose.data.dataset import PoseDataset
 from autopose.data.mpii import load_mpii
 from autopose.data.records import DataSource, PoseAnnotations
+from autopose.data.schema import COCO, MPII, KeypointSchema
 from autopose.data.synthetic.dataset import synthetic_dataset
 from autopose.errors import UserError
 
@@ -18,7 +19,7 @@ logger = logging.getLogger("autopose")
 SYNTHETIC_ROOT = Path("outputs") / "data"
 
 
-def data_source(config: DataConfig, split: str, root: str | Path) -> DataSource:
+def data_source(config: DataConfig, split: str, root: str | Path, network: KeypointSchema | None = None) -> DataSource:
     """Where ``split`` ("train" or "val") lies; detection boxes are for the validation split only."""
     training = split == "train"
     detected = config.box_source == "detections" and not training
@@ -37,11 +38,18 @@ def data_source(config: DataConfig, split: str, root: str | Path) -> DataSource:
         flip_pairs=None if config.flip_pairs is None else tuple(tuple(p) for p in config.flip_pairs),
         sigmas=None if config.sigmas is None else tuple(config.sigmas),
         skeleton=None if config.skeleton is None else tuple(tuple(p) for p in config.skeleton),
+        category=config.category,
+        network=network,
     )
 
 
-def load_annotations(config: DataConfig, split: str, seed: int = 0, need_images: bool = True) -> PoseAnnotations:
-    """Annotations of "train" or "val"; the synthetic set is drawn on first use."""
+def load_annotations(
+    config: DataConfig, split: str, seed: int = 0, need_images: bool = True, network: KeypointSchema | None = None
+) -> PoseAnnotations:
+    """Annotations of "train" or "val"; the synthetic set is drawn on first use.
+
+    With the joints of a ``network`` the set must have the same by name.
+    """
     if config.kind != "synthetic" and not config.root:
         raise UserError("data.root is not set: give the dataset's folder, as in data.root=/path/to/dataset")
     root: str | Path = config.root
@@ -49,15 +57,26 @@ def load_annotations(config: DataConfig, split: str, seed: int = 0, need_images:
         root = config.root or SYNTHETIC_ROOT
         size = tuple(config.synthetic_size)
         root = synthetic_dataset(root, seed, config.num_train, config.num_val, size)
-    source = data_source(config, split, root)
+    source = data_source(config, split, root, network)
     load = load_mpii if config.kind == "mpii" else load_coco
     aspect = config.image_size[0] / config.image_size[1]
     annotations = load(source, aspect, need_images=need_images)
     if not annotations.persons and need_images:
         raise UserError(f"the {split} split in {root} has no person to crop: is {source.split!r} the right split?")
+    _say(annotations, source.split)
     if need_images and config.check_images and config.kind != "synthetic":
         check_images([annotations.images[p.image_id].path for p in annotations.persons])
     return annotations
+
+
+def _say(annotations: PoseAnnotations, split: str) -> None:
+    """What was made of the files, and which joints are each other's mirror image, where that is not the standard."""
+    for what, remark in annotations.remarks.items():
+        logger.info("data       %s, %s: %s", split, what, remark)
+    schema = annotations.schema
+    if schema not in (COCO, MPII):
+        pairs = len(schema.flip_pairs)
+        logger.info("mirror     %s: %d pairs of %d joints: %s", split, pairs, schema.num_joints, schema.pairs_by_name())
 
 
 def pose_dataset(

@@ -76,7 +76,7 @@ class Architecture:
     def load(cls, path: str | os.PathLike) -> "Architecture":
         """Read ``architecture.json``; UserError for another version, another format or nonsense."""
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise UserError(f"cannot read the architecture {path}: {error.strerror or error}") from None
         except (ValueError, RecursionError) as error:

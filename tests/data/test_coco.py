@@ -143,11 +143,11 @@ def _set(*path, value):
         (_set("annotations", 0, "keypoints", 0, value=1e300), "finite"),
         (_set("annotations", 0, "keypoints", 2, value=3), "visibility"),
         (_set("annotations", 0, "bbox", 2, value="40"), "finite"),
-        (_set("annotations", 0, "area", value=None), "area"),
+        (_set("annotations", 0, "area", value="big"), "area"),
         (_set("annotations", 0, "iscrowd", value="no"), "iscrowd"),
         (_set("categories", 0, "keypoints", value=["nose"]), "flip_pairs"),
-        (_set("categories", 0, "keypoints", value=[]), "keypoint annotation"),
-        (_set("categories", value=[]), "keypoint annotation"),
+        (_set("categories", 0, "keypoints", value=[]), "no category with joint names"),
+        (_set("categories", value=[]), "no category with joint names"),
     ],
 )
 def test_unusable_annotations(coco_document, coco_writer, change, message):

@@ -1,9 +1,11 @@
 """Joint vocabularies: COCO's and MPII's constants, and schemas of any other category."""
 
+import re
+
 import numpy as np
 import pytest
 
-from autopose.data.schema import COCO, MPII, KeypointSchema, schema_from_category
+from autopose.data.schema import COCO, MPII, KeypointSchema, joint_order, schema_from_category
 from autopose.errors import UserError
 
 LSP_JOINTS = [
@@ -70,15 +72,49 @@ def test_config_overrides_and_category_extras():
         ({"keypoints": ["nose", "nose"]}, {}, "unique"),
         ({"keypoints": ["nose", "left_eye"]}, {}, "flip_pairs"),
         ({"keypoints": ["tip", "base"]}, {}, "flip_pairs"),
-        ({"keypoints": ["tip", "base"]}, {"flip_pairs": []}, "configure sigmas"),
+        ({"keypoints": ["tip", "base"]}, {"flip_pairs": []}, "configure data.sigmas"),
         ({"keypoints": ["tip", "base"]}, {"flip_pairs": [], "sigmas": [0.1]}, "2 sigmas"),
         ({"keypoints": ["tip", "base"]}, {"flip_pairs": [], "sigmas": [0.1, float("nan")]}, "positive numbers"),
         ({"keypoints": ["a", "b"]}, {"flip_pairs": [["a", "c"]], "sigmas": [1, 1]}, "pairs"),
         ({"keypoints": ["a", "b"]}, {"flip_pairs": [[0, 1], [1, 0]], "sigmas": [1, 1]}, "one flip pair"),
-        ({"keypoints": ["left_eye", "right_eye"], "skeleton": [[0, 1]]}, {}, "skeleton"),
+        ({"keypoints": ["left_eye", "right_eye"]}, {"skeleton": [[1, 2]]}, "skeleton"),
         ({"keypoints": ["left_eye", "right_eye"]}, {"joints": ["right_eye", "left_eye"]}, "do not fit"),
     ],
 )
 def test_unusable_categories(category, options, message):
     with pytest.raises(UserError, match=message):
         schema_from_category(category, **options)
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "expected", "said"),
+    [
+        ([[1, 2], [2, 3]], ((0, 1), (1, 2)), None),
+        ([[0, 1], [1, 2]], ((0, 1), (1, 2)), "read as 0-based"),
+        ([["left_eye", "nose"]], ((1, 0),), None),
+        ([[1, 2], [32, 33]], (), r"left out: \[\[1, 2\], \[32, 33\]\]"),
+        ([[0, 3]], (), "left out"),
+        ([[1, 2, 3]], (), "left out"),
+        ("1-2", (), "left out"),
+        ([[1, None]], (), "left out"),
+    ],
+)
+def test_skeletons_are_for_drawings_only(skeleton, expected, said):
+    remarks = {}
+    category = {"keypoints": ["nose", "left_eye", "right_eye"], "skeleton": skeleton}
+    assert schema_from_category(category, remarks=remarks).skeleton == expected
+    assert bool(said) == bool(remarks) and (said is None or re.search(said, remarks["skeleton"]))
+
+
+def test_joints_of_a_network_in_another_order_and_style():
+    network = schema_from_category(
+        {"keypoints": ["nose", "left_eye", "right_eye"], "skeleton": [[1, 2]]}, sigmas=[0.1, 0.2, 0.3]
+    )
+    schema = schema_from_category({"keypoints": ["Right Eye", "LEye", "Nose"], "sigmas": [1, 1, 1]}, like=network)
+    assert joint_order(network, schema.joints) == [2, 1, 0]
+    assert (schema.sigmas, schema.flip_pairs, schema.skeleton) == ((0.3, 0.2, 0.1), ((1, 0),), ((2, 1),))
+    assert schema_from_category({}, like=network).joints == network.joints  # a category without names
+    with pytest.raises(UserError, match="3 joints.*has 2.*the data lack right_eye"):
+        schema_from_category({"keypoints": ["nose", "left_eye"]}, like=network)
+    with pytest.raises(UserError, match="the network does not know left_ear"):
+        schema_from_category({"keypoints": ["nose", "left_ear", "right_eye"]}, like=network)

@@ -11,6 +11,7 @@ from scipy.io import savemat
 from autopose.data.records import Person, PoseAnnotations
 from autopose.data.schema import COCO, MPII, schema_from_category
 from autopose.errors import UserError
+from autopose.evaluation.result_files import of_categories
 from autopose.evaluation.scoring import score_keypoint_results, score_poses, score_results
 from autopose.metrics.ap import coco_ap
 from bench.ap_speed import synthetic_case
@@ -201,10 +202,11 @@ def test_pck_refuses():
     annotations = people_of(schema_from_category({"keypoints": ["nose", "left_hip", "right_hip"]}), "pck")
     poses = np.stack([p.joints for p in annotations.persons])
     with pytest.raises(UserError, match="left_shoulder"):
-        score_poses(annotations, poses)
+        score_poses(annotations, poses, pck_reference="torso")
     with pytest.raises(UserError, match="torso, bbox, joints, got 'head'"):
         score_poses(annotations, poses, pck_reference="head")
-    assert score_poses(annotations, poses, pck_reference="bbox").metrics["Mean"] == 100
+    by_box = score_poses(annotations, poses)  # without a torso: the box
+    assert by_box.metrics["Mean"] == 100 and "box" in by_box.protocol["metric"]
 
 
 @pytest.mark.skipif("AUTOPOSE_TEST_DATA" not in os.environ, reason="AUTOPOSE_TEST_DATA is not set")
@@ -216,3 +218,14 @@ def test_annotations_as_results_are_perfect():
     score = score_keypoint_results(path, [{key: a[key] for key in keys} | {"score": 1.0} for a in people])
     assert all(value == pytest.approx(1) for value in score.metrics.values())
     assert score.counts == {"images": 45, "people": 68, "detections": 68}
+
+
+def test_results_of_other_categories_are_not_counted():
+    rows = [{"image_id": 1, "category_id": c, "keypoints": [1.0] * 51, "score": 0.5} for c in (7, 8, 8)]
+    kept, fact = of_categories(rows, "results", (7, 9))
+    assert kept == rows[:1] and fact["other results"].startswith("2 of other")
+    assert of_categories(rows, "results", ()) == (rows, {})
+    with pytest.raises(UserError, match="no entry is of category 5"):
+        of_categories(rows, "results", (5,))
+    with pytest.raises(UserError, match="category_id"):
+        of_categories([{"image_id": 1}], "results", (1,))

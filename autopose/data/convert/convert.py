@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from autopose.data.names import mirror_pairs
 from autopose.data.picture_files import PictureFile, inspect
 from autopose.errors import UserError
 
 from . import boxes, partition
 from .formats import FORMATS, recognise
 from .labels import UNLABELLED, LabelledPerson, Labels, Picture, Problems, ReadOptions
-from .sigmas import mirror_pairs, sigmas_of
+from .sigmas import sigmas_of
 from .write import Prepared, check_out, write_set
 
 
@@ -150,7 +151,7 @@ def _prepared(labels: Labels, files: list[PictureFile], settings: Settings) -> P
         category=settings.category or labels.category,
         joints=labels.joints,
         skeleton=labels.skeleton,
-        flip_pairs=mirror_pairs(labels.joints) if pairs is None else tuple(tuple(pair) for pair in pairs),
+        flip_pairs=mirror_pairs(labels.joints)[0] if pairs is None else tuple(tuple(pair) for pair in pairs),
         sigmas=tuple(sigmas),
         sigma_note=sigma_note,
         pictures=pictures,

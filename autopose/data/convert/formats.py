@@ -41,18 +41,19 @@ def recognise(source: Path) -> str:
     """
     try:
         name = next((name for name, known in FORMATS.items() if known.looks_like(source)), None)
-        seen = _seen(source) if name is None else None
+        what = seen(source) if name is None else None
     except OSError as error:
         raise UserError(f"'{error.filename or source}' cannot be read: {error.strerror}.") from None
     if name is not None:
         return name
     raise UserError(
-        f"'{source}' {f'looks like {seen}' if seen else 'is of no format known here'}; what can be converted: "
+        f"'{source}' {f'looks like {what}' if what else 'is of no format known here'}; what can be converted: "
         f"{', '.join(FORMATS)} (format=)."
     )
 
 
-def _seen(source: Path) -> str | None:
+def seen(source: Path) -> str | None:
+    """What a file or folder looks like that is not converted, and what helps; None where nothing is recognised."""
     if source.is_dir():
         return _seen_folder(source)
     start = source.open("rb").read(_START)
@@ -82,6 +83,8 @@ def _seen_folder(source: Path) -> str | None:
         return "a SLEAP project: export its labels as a table or as COCO"
     if any(source.rglob("CollectedData*.h5")):
         return "a DeepLabCut project with HDF5 only: CollectedData_*.csv is read (deeplabcut.convert_h5_to_csv)"
+    if next(source.glob("labels/**/*.txt"), None) is not None:
+        return "a YOLO folder without its data.yaml, which tells the joints (kpt_shape): put it there"
     single = sorted({p.suffix for p in source.iterdir() if p.suffix in (".xml", ".json", ".csv", ".mat", ".zip")})
     if single:
         return f"a folder with {', '.join(single)} files: give the file itself as source="

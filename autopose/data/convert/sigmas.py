@@ -1,9 +1,8 @@
-"""OKS falloffs (sigmas) and mirror pairs of joints that nobody has published any for.
+"""OKS falloffs (sigmas) of joints that nobody has published any for.
 
 Letters: K joints, R labels of one person.
 """
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,26 +16,6 @@ GUESSED_SIGMA = 0.05
 # Fewer repeated people than this say little about a joint's spread.
 LEAST_REPEATS = 10
 _SMALLEST_SIGMA = 0.005
-_SIDES = (
-    re.compile(r"^(?P<side>left|right)[\s_.\-]*(?P<part>.+)$", re.I),
-    re.compile(r"^(?P<part>.+?)[\s_.\-]*(?P<side>left|right)$", re.I),
-    re.compile(r"^(?P<side>l|r)[\s_.\-]+(?P<part>.+)$", re.I),
-    re.compile(r"^(?P<part>.+?)[\s_.\-]+(?P<side>l|r)$", re.I),
-    re.compile(r"^(?P<side>[LR])(?P<part>[A-Z].*)$"),
-    re.compile(r"^(?P<part>.*[a-z0-9])(?P<side>[LR])$"),
-)
-
-
-def mirror_pairs(joints: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Pairs of 0-based indices whose names differ in the side only (left_ear, earRight, EarL, l-ear)."""
-    places: dict[tuple[int, str], dict[str, int]] = {}
-    for k, joint in enumerate(joints):
-        for rule, pattern in enumerate(_SIDES):
-            match = pattern.match(joint)
-            if match:
-                places.setdefault((rule, match["part"].lower()), {})[match["side"][0].lower()] = k
-                break
-    return tuple(sorted(tuple(sorted(sides.values())) for sides in places.values() if len(sides) == 2))
 
 
 def sigmas_of(
