@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from autopose.data.records import Person, PoseAnnotations
+from autopose.data.records import ImageFile, Person, PoseAnnotations
 from autopose.data.schema import COCO, MPII, schema_from_category
 from autopose.errors import UserError
 from autopose.evaluation.result_files import of_categories
@@ -42,9 +42,8 @@ def people_of(schema, metric, num_people=3, **options):
         )
         for n in range(num_people)
     )
-    return PoseAnnotations(
-        schema, persons, {n: None for n in range(num_people)}, None, metric, "ground truth", **options
-    )
+    images = {n: ImageFile(f"{n}.jpg", 300, 300) for n in range(num_people)}
+    return PoseAnnotations(schema, persons, images, None, metric, "ground truth", **options)
 
 
 def results_of(annotations, offset=(0.0, 0.0), named=True):
