@@ -27,12 +27,15 @@ def run(config: Config, runtime: Runtime) -> None:
         affine, label = config.space.derived_affine, f"{config.architecture}, width x{width}, beta {beta}"
     else:
         space = config.space.search_space()
-        beta, cells, affine, label = space.macro.all_on(), None, config.space.supernet_affine, "supernet, all branches"
+        beta, cells = space.macro.all_on(), [branch.cells() for branch in space.branches]
+        affine, label = config.space.supernet_affine, "supernet, all branches"
     space.macro.check_image_size(size)
     found = count(PoseNetwork(space, joints, affine, config.kernels), size, beta)
     macs, by_hand = found.macs[""], count_macs(space.macro, beta, cells, size, joints)
     if macs != by_hand:
-        raise RuntimeError(f"fvcore counts {macs} multiply-adds, the count by hand gives {by_hand}")
+        raise RuntimeError(
+            f"fvcore counts {macs} multiply-adds, the count by hand gives {by_hand}: an operation's macs are wrong"
+        )
     logger.info("network    %s; %dx%d (width x height), %d joints", label, *size, joints)
     logger.info("space      10^%.2f architectures", config.space.search_space().log10_size())
     logger.info(

@@ -23,7 +23,7 @@ MAY_CHANGE = {
         *EVERYWHERE, "search", "train.checkpoint_every", "train.keep_checkpoints", "train.evaluate_every",
         # The architecture brings its own space.
         *(f"space.{field.name}" for field in dataclasses.fields(MacroSpace)), "space.alpha_sharing",
-        "space.supernet_affine",
+        "space.operations", "space.supernet_affine",
     ),
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ from autopose.data.splits import REWARD_SPLITS
 from autopose.errors import UserError
 from autopose.kernels import KernelChoice
 from autopose.nas import BilevelSettings
-from autopose.space import MacroSpace, SearchSpace
+from autopose.space import OPS, MacroSpace, SearchSpace, operation
 from autopose.space.search_space import ALPHA_SHARINGS
 
 ALGORITHMS = ("bilevel", "random", "evolution")
@@ -29,8 +29,13 @@ def _at_least(least: float, **values: float) -> None:
 
 @dataclass(frozen=True)
 class SpaceConfig(MacroSpace):
-    """The macro space, and the conventions of its networks (see ``SearchSpace`` and ``PoseNetwork``)."""
+    """The macro space, its operations, and the conventions of its networks (see ``SearchSpace`` and ``PoseNetwork``).
 
+    Args:
+        operations: candidates of every edge: of the six of §3.1.2, and dotted paths of others (docs/extend.md).
+    """
+
+    operations: list[str] = field(default_factory=lambda: list(OPS))
     alpha_sharing: str = "branch"
     supernet_affine: bool = False
     derived_affine: bool = True
@@ -38,6 +43,10 @@ class SpaceConfig(MacroSpace):
     def __post_init__(self):
         super().__post_init__()
         _one_of("space.alpha_sharing", self.alpha_sharing, ALPHA_SHARINGS)
+        if not self.operations or len(set(self.operations)) < len(self.operations):
+            raise UserError(f"space.operations needs at least one operation and none twice, but is {self.operations}")
+        for name in self.operations:
+            operation(name)
 
     def macro(self) -> MacroSpace:
         """The part that an architecture remembers."""
@@ -45,7 +54,7 @@ class SpaceConfig(MacroSpace):
 
     def search_space(self) -> SearchSpace:
         """The supernet's space."""
-        return SearchSpace.full(self.macro(), self.alpha_sharing)
+        return SearchSpace.full(self.macro(), self.alpha_sharing, operations=self.operations)
 
 
 @dataclass(frozen=True)

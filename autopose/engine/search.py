@@ -92,6 +92,8 @@ class SearchRun:
         logger.info("space      10^%.1f architectures, supernet of %.2f M parameters", space.log10_size(), parameters)
         for line in kernels.describe(network.choice, self.runtime.device, torch.float32):
             logger.info("kernel     %s", line)
+        for line in network.describe():
+            logger.info("cells      %s", line)
         report_memory(network, self.settings, self.size, self.runtime)
 
     def run(self) -> Architecture:

@@ -92,6 +92,8 @@ class TrainRun:
         logger.info("network    beta %s, %.2f M parameters", self.architecture.macro, parameters)
         for line in kernels.describe(self.network.choice, self.runtime.device, torch.float32):
             logger.info("kernel     %s", line)
+        for line in self.network.describe():
+            logger.info("cells      %s", line)
         mode = self.network.state.mode
         self.network.set_norm("batch")
         batch = self.settings.batch_size // self.runtime.world_size // self.settings.accumulate

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from autopose import kernels
 from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
 
+from .cell import Cell
 from .module import BranchMixture, MultiScaleModule
 from .norm import NORM_STATES, BatchNorm2d, NormState
 
@@ -143,6 +144,14 @@ class PoseNetwork(nn.Module):
         super().train(mode)
         self.set_norm(("batch" if self.is_supernet else "track") if mode else "running")
         return self
+
+    def describe(self) -> list[str]:
+        """How cells run that are not of the six built-in operations alone, a line a kind; none where all are."""
+        found = {}
+        for name, cell in self.named_modules():
+            if isinstance(cell, Cell) and (cell.foreign or (cell.has_choice and not cell.is_full)):
+                found.setdefault(cell.execution(), set()).add(name.rpartition(".")[2])
+        return [f"{', '.join(sorted(names))}: {how}" for how, names in found.items()]
 
     def active_parameters(self, beta: MacroArchitecture | None = None) -> list[nn.Parameter]:
         """The parameters that take part in a step under β: the same list, in the same order, on every process."""

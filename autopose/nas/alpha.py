@@ -1,19 +1,19 @@
-"""Architecture parameters α and their Gumbel-Softmax relaxation (§3.1.2, Eq. 4). E edges, 6 operations."""
+"""Architecture parameters α and their Gumbel-Softmax relaxation (§3.1.2, Eq. 4). E edges, K operations (paper: 6)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from autopose.models import EdgeMixture
-from autopose.space import OPS, MacroArchitecture, SearchSpace
+from autopose.space import MacroArchitecture, SearchSpace
 
 from .randomness import generator
 
 RELAXATIONS = ("soft", "straight_through", "one_op")
 TAU_SCHEDULES = ("linear", "constant")
-SKIP = OPS.index("skip_connect")
-POOLS = (OPS.index("avg_pool_3x3"), OPS.index("max_pool_3x3"))
+SKIP, POOLS = "skip_connect", ("avg_pool_3x3", "max_pool_3x3")
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,25 @@ class GumbelSettings:
 
 
 class ArchitectureParameters(nn.Module):
-    """One α (E, 6) for every distinct cell of the space, initialised with 1e-3 randn.
+    """One α (E, K) for every distinct cell of the space, initialised with 1e-3 randn.
 
-    ``self.alphas`` maps "cell_branch" names to parameters; cells that share α read the same one.
+    ``self.alphas`` maps "cell_branch" names to parameters; cells that share α read the same one. ``self.operations``
+    names the K columns, ``self.columns`` the columns of every edge's candidates; the others stay out of every mixture.
     """
 
     def __init__(self, space: SearchSpace, seed: int = 0):
         super().__init__()
-        self.space = space
-        self.alphas = nn.ParameterDict()
-        draws = generator(seed, "alpha")
+        self.space, self.operations = space, space.operations
+        self.alphas, self.columns = nn.ParameterDict(), {}
+        draws, width = generator(seed, "alpha"), len(space.operations)
         for key, cell in space.alpha_spaces().items():
-            self.alphas[self._name(key)] = nn.Parameter(1e-3 * torch.randn(cell.num_edges, len(OPS), generator=draws))
+            name = self._name(key)
+            self.alphas[name] = nn.Parameter(1e-3 * torch.randn(cell.num_edges, width, generator=draws))
+            self.columns[name] = [[self.operations.index(op) for op in names] for names in cell.candidates]
+        self.is_even = all(len(columns) == width for rows in self.columns.values() for columns in rows)
+        for name, rows in self.columns.items():
+            absent = [[column not in columns for column in range(width)] for columns in rows]
+            self.register_buffer(f"absent_{name}", None if self.is_even else torch.tensor(absent), persistent=False)
 
     @staticmethod
     def _name(key: tuple[int, str]) -> str:
@@ -73,8 +80,32 @@ class ArchitectureParameters(nn.Module):
         return self._name(self.space.alpha_key(branch, cell))
 
     def alpha(self, branch: int, cell: str) -> Tensor:
-        """α (E, 6) of a cell of a branch."""
+        """α (E, K) of a cell of a branch."""
         return self.alphas[self.name(branch, cell)]
+
+    def logits(self, names: Sequence[str] | None = None) -> Tensor:
+        """α of all cells, or of the named ones, one below the other; -inf where an edge lacks the operation."""
+        names = list(self.alphas) if names is None else names
+        rows = torch.cat([self.alphas[name] for name in names])
+        if self.is_even:
+            return rows
+        return rows.masked_fill(torch.cat([getattr(self, f"absent_{name}") for name in names]), -torch.inf)
+
+    def column(self, operation: str) -> int | None:
+        """The column of an operation, None where the space lacks it."""
+        return self.operations.index(operation) if operation in self.operations else None
+
+    def random_ops(self, draws: torch.Generator) -> dict[str, list[int]]:
+        """A candidate's column for every edge of every α, uniformly."""
+        if self.is_even:
+            width = len(self.operations)
+            return {n: torch.randint(width, (len(a),), generator=draws).tolist() for n, a in self.alphas.items()}
+        return {name: [self.random_op(name, e, draws) for e in range(len(a))] for name, a in self.alphas.items()}
+
+    def random_op(self, name: str, edge: int, draws: torch.Generator) -> int:
+        """A candidate's column for one edge, uniformly."""
+        columns = self.columns[name][edge]
+        return columns[int(torch.randint(len(columns), (), generator=draws))]
 
     def unused(self, beta: MacroArchitecture) -> list[nn.Parameter]:
         """α of branches that β never activates; a step must leave them alone (§3.1.1)."""
@@ -88,9 +119,7 @@ class ArchitectureParameters(nn.Module):
 
     def sample(self, settings: GumbelSettings, progress: float, noise: torch.Generator) -> list[dict[str, EdgeMixture]]:
         """Per branch, the mixture of every cell: softmax((log-softmax(α) + Gumbel noise) / τ), one draw a step."""
-        names, alphas = list(self.alphas), list(self.alphas.values())
-        sizes = [len(alpha) for alpha in alphas]
-        logits = torch.cat(alphas).log_softmax(-1)
+        logits = self.logits().log_softmax(-1)
         uniform = torch.rand(logits.shape, generator=noise).clamp_(1e-20, 1 - 1e-7)
         gumbel = -torch.log(-torch.log(uniform))
         soft = ((logits + gumbel.to(logits)) / settings.tau(progress)).softmax(-1)
@@ -101,39 +130,36 @@ class ArchitectureParameters(nn.Module):
             soft = one_hot + (soft - soft.detach())
             chosen = picked.tolist() if settings.relaxation == "one_op" else None
         drop = settings.skip_dropout * (1 - progress)
-        if drop > 0:
+        skip = self.column(SKIP)
+        if drop > 0 and skip is not None:
             keep = torch.ones(soft.shape)
-            keep[:, SKIP] = (torch.rand(len(soft), generator=noise) >= drop).float()
+            keep[:, skip] = (torch.rand(len(soft), generator=noise) >= drop).float()
             soft = soft * keep.to(soft)
-        return self._mixtures(names, sizes, soft, chosen)
+        return self._mixtures(soft, chosen)
 
     def mean(self) -> list[dict[str, EdgeMixture]]:
         """The mixture softmax(α) without noise."""
-        alphas = list(self.alphas.values())
-        soft = torch.cat(alphas).softmax(-1)
-        return self._mixtures(list(self.alphas), [len(alpha) for alpha in alphas], soft, None)
+        return self._mixtures(self.logits().softmax(-1), None)
 
     def argmax(self) -> list[dict[str, EdgeMixture]]:
         """The one-hot mixture of Algorithm 1, step 3."""
-        alphas = list(self.alphas.values())
-        rows = torch.cat([alpha.detach() for alpha in alphas])
-        picked = rows.argmax(-1)
-        weights = torch.zeros_like(rows).scatter_(-1, picked[:, None], 1.0)
-        return self._mixtures(list(self.alphas), [len(alpha) for alpha in alphas], weights, picked.tolist())
+        return self._one_hot(self.logits().detach().argmax(-1).tolist())
 
     def fixed(self, ops: dict[str, list[int]]) -> list[dict[str, EdgeMixture]]:
-        """The one-hot mixture of given operations, a list of E indices for every name of ``self.alphas``."""
-        names, like = list(self.alphas), next(iter(self.alphas.values()))
-        flat = [op for name in names for op in ops[name]]
-        weights = like.new_zeros(len(flat), len(OPS))
-        weights[torch.arange(len(flat)), torch.tensor(flat)] = 1.0
-        return self._mixtures(names, [len(ops[name]) for name in names], weights, flat)
+        """The one-hot mixture of given operations, a list of E columns for every name of ``self.alphas``."""
+        return self._one_hot([op for name in self.alphas for op in ops[name]])
 
-    def _mixtures(self, names, sizes, weights, chosen) -> list[dict[str, EdgeMixture]]:
+    def _one_hot(self, chosen: list[int]) -> list[dict[str, EdgeMixture]]:
+        like = next(iter(self.alphas.values()))
+        weights = like.new_zeros(len(chosen), len(self.operations))
+        weights[torch.arange(len(chosen)), torch.tensor(chosen)] = 1.0
+        return self._mixtures(weights, chosen)
+
+    def _mixtures(self, weights: Tensor, chosen: list[int] | None) -> list[dict[str, EdgeMixture]]:
         found, start = {}, 0
-        for name, part in zip(names, weights.split(sizes), strict=True):
+        for name, part in zip(self.alphas, weights.split([len(a) for a in self.alphas.values()]), strict=True):
             ops = None if chosen is None else tuple(chosen[start : start + len(part)])
-            found[name] = EdgeMixture(part, ops)
+            found[name] = EdgeMixture(part, ops, self.operations)
             start += len(part)
         return [
             {cell: found[self.name(b, cell)] for cell in branch.cells()} for b, branch in enumerate(self.space.branches)
@@ -141,16 +167,16 @@ class ArchitectureParameters(nn.Module):
 
     @torch.no_grad()
     def entropy(self) -> dict[int, float]:
-        """Mean entropy in nats of softmax(α) over the edges of each branch (log 6 = 1.79 when undecided)."""
+        """Mean entropy in nats of softmax(α) over the edges of each branch (log K, 1.79 for six, when undecided)."""
         found = {}
         for b, branch in enumerate(self.space.branches):
-            rows = torch.cat([self.alpha(b, cell) for cell in branch.cells()]).float().log_softmax(-1)
-            found[b] = -(rows.exp() * rows).sum(-1).mean().item()
+            rows = self.logits([self.name(b, cell) for cell in branch.cells()]).float().log_softmax(-1)
+            found[b] = -(rows.exp() * rows.clamp_min(torch.finfo().min)).sum(-1).mean().item()
         return found
 
     @torch.no_grad()
     def shares(self) -> dict[str, float]:
         """Share of skip connections and of pools among the argmax operations."""
-        picked = torch.cat([alpha.argmax(-1) for alpha in self.alphas.values()])
-        pools = sum((picked == pool).float().mean().item() for pool in POOLS)
-        return {"skip": (picked == SKIP).float().mean().item(), "pool": pools}
+        picked = self.logits().argmax(-1)
+        share = {op: (picked == column).float().mean().item() for column, op in enumerate(self.operations)}
+        return {"skip": share.get(SKIP, 0.0), "pool": sum(share.get(pool, 0.0) for pool in POOLS)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from autopose.space import OPS, MacroArchitecture, MacroSpace
+from autopose.space import MacroArchitecture, MacroSpace
 
 from .alpha import ArchitectureParameters
 from .controller import uniform_beta
@@ -14,7 +14,7 @@ from .randomness import generator
 
 @dataclass(frozen=True)
 class Candidate:
-    """β and operation indices, a list of E for every name of α."""
+    """β and operations: columns of α, a list of E for every name of α."""
 
     beta: MacroArchitecture
     ops: dict[str, list[int]]
@@ -25,7 +25,7 @@ Score = Callable[[Candidate], float]
 
 def random_candidate(macro: MacroSpace, alphas: ArchitectureParameters, draws: torch.Generator) -> Candidate:
     """A point drawn uniformly."""
-    ops = {n: torch.randint(len(OPS), (len(a),), generator=draws).tolist() for n, a in alphas.alphas.items()}
+    ops = alphas.random_ops(draws)
     return Candidate(uniform_beta(macro, draws), ops)
 
 
@@ -60,13 +60,13 @@ def evolution(
         alive = history[-population:]
         picked = torch.randint(len(alive), (tournament,), generator=draws).tolist()
         parent = max((alive[i] for i in picked), key=lambda entry: entry[0])[1]
-        child = mutate(parent, macro, draws)
+        child = mutate(parent, macro, alphas, draws)
         history.append((score(child), child))
     best = max(history, key=lambda entry: entry[0])[1]
     return best, [value for value, _ in history]
 
 
-def mutate(parent: Candidate, macro: MacroSpace, draws: torch.Generator) -> Candidate:
+def mutate(parent: Candidate, macro: MacroSpace, alphas: ArchitectureParameters, draws: torch.Generator) -> Candidate:
     """A copy with one β row (probability 1/2) or one operation drawn anew."""
     if torch.rand((), generator=draws) < 0.5:
         rows = list(parent.beta.rows)
@@ -76,5 +76,5 @@ def mutate(parent: Candidate, macro: MacroSpace, draws: torch.Generator) -> Cand
     ops = {name: list(values) for name, values in parent.ops.items()}
     edges = [(name, e) for name, values in ops.items() for e in range(len(values))]
     name, edge = edges[int(torch.randint(len(edges), (), generator=draws))]
-    ops[name][edge] = int(torch.randint(len(OPS), (), generator=draws))
+    ops[name][edge] = alphas.random_op(name, edge, draws)
     return Candidate(parent.beta, ops)

@@ -135,8 +135,7 @@ class BilevelSearch:
         """The relaxed operations of the current step; random one-hot operations where α is not searched."""
         draws = generator(self.seed, "gumbel", purpose, self.step)
         if self.relax_ops == "random":
-            ops = {n: torch.randint(6, (len(a),), generator=draws).tolist() for n, a in self.alphas.alphas.items()}
-            return self.alphas.fixed(ops)
+            return self.alphas.fixed(self.alphas.random_ops(draws))
         return self.alphas.sample(self.settings.gumbel, self.progress, draws)
 
     def loss(self, batch: Batch, beta: MacroArchitecture, mixtures: list[dict[str, EdgeMixture]]) -> Tensor:

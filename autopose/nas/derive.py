@@ -3,10 +3,9 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
-from autopose.models import PoseNetwork
-from autopose.space import OPS, Architecture, Genotype, MacroArchitecture
+from autopose.models import Cell, PoseNetwork
+from autopose.space import Genotype, MacroArchitecture
 
 from .alpha import SKIP, ArchitectureParameters
 from .controller import Controller
@@ -24,7 +23,7 @@ def derive_cells(alphas: ArchitectureParameters, max_skips: int | None = None) -
     """
     return tuple(
         {
-            name: Genotype(cell.num_inputs, cell.num_nodes, _argmax(alphas.alpha(b, name).detach(), max_skips))
+            name: Genotype(cell.num_inputs, cell.num_nodes, _argmax(alphas, b, name, max_skips))
             for name, cell in branch.cells().items()
         }
         for b, branch in enumerate(alphas.space.branches)
@@ -32,26 +31,30 @@ def derive_cells(alphas: ArchitectureParameters, max_skips: int | None = None) -
 
 
 def cells_of(alphas: ArchitectureParameters, ops: dict[str, list[int]]) -> tuple[dict[str, Genotype], ...]:
-    """Genotypes of every branch from operation indices, a list of E for every name of ``alphas.alphas``."""
+    """Genotypes of every branch from columns of α, a list of E for every name of ``alphas.alphas``."""
     return tuple(
         {
-            name: Genotype(cell.num_inputs, cell.num_nodes, tuple(OPS[op] for op in ops[alphas.name(b, name)]))
+            name: Genotype(
+                cell.num_inputs, cell.num_nodes, tuple(alphas.operations[op] for op in ops[alphas.name(b, name)])
+            )
             for name, cell in branch.cells().items()
         }
         for b, branch in enumerate(alphas.space.branches)
     )
 
 
-def _argmax(alpha: Tensor, max_skips: int | None) -> tuple[str, ...]:
-    picked = alpha.argmax(-1)
-    if max_skips is not None:
-        skips = (picked == SKIP).nonzero()[:, 0]
-        ranked = skips[alpha.softmax(-1)[skips, SKIP].argsort(descending=True, stable=True)]
+def _argmax(alphas: ArchitectureParameters, branch: int, cell: str, max_skips: int | None) -> tuple[str, ...]:
+    rows, skip = alphas.logits([alphas.name(branch, cell)]).detach(), alphas.column(SKIP)
+    picked = rows.argmax(-1)
+    if max_skips is not None and skip is not None:
+        skips = (picked == skip).nonzero()[:, 0]
+        ranked = skips[rows.softmax(-1)[skips, skip].argsort(descending=True, stable=True)]
         for edge in ranked[max_skips:].tolist():
-            row = alpha[edge].clone()
-            row[SKIP] = -torch.inf
-            picked[edge] = row.argmax()
-    return tuple(OPS[op] for op in picked.tolist())
+            row = rows[edge].clone()
+            row[skip] = -torch.inf
+            if row.isfinite().any():
+                picked[edge] = row.argmax()
+    return tuple(alphas.operations[op] for op in picked.tolist())
 
 
 def select_macro(
@@ -74,27 +77,21 @@ def select_macro(
     return max(scores, key=scores.__getitem__), rows
 
 
-def inherit_weights(derived: PoseNetwork, supernet: PoseNetwork, architecture: Architecture) -> None:
-    """Copy a supernet's weights into the derived network of the same width, edge by edge, in place.
+@torch.no_grad()
+def inherit_weights(derived: PoseNetwork, supernet: PoseNetwork) -> None:
+    """Copy a supernet's weights into a derived network of the same width, edge by edge, in place.
 
     Scale and shift of normalisations that the supernet lacks stay the identity.
     """
-    source, own = supernet.state_dict(), derived.state_dict()
-    for name, tensor in own.items():
+    source = supernet.state_dict()
+    cells = {name: module for name, module in derived.named_modules() if isinstance(module, Cell)}
+    for name, tensor in derived.state_dict().items():
         prefix, _, leaf = name.rpartition(".")
-        parts = prefix.split(".")
         if name not in source and leaf in AFFINE:
             continue
         value = source.get(name)
-        if value is not None and parts[0] == "modules_" and parts[-1] in architecture.cells[0]:
-            value = _edge_rows(value, leaf, architecture.cells[int(parts[3])][parts[-1]].indices)
+        if value is not None and prefix in cells:
+            value = supernet.get_submodule(prefix).rows_of(leaf, cells[prefix].rows)
         if value is None or value.shape != tensor.shape:
             raise ValueError(f"{name} of the derived network has no counterpart of shape {tuple(tensor.shape)}")
         tensor.copy_(value)
-
-
-def _edge_rows(stacked: Tensor, leaf: str, ops: tuple[int, ...]) -> Tensor:
-    if leaf.startswith("conv"):
-        kind = {"conv1": 0, "conv3": 1, "conv5": 2}[leaf]
-        return stacked[[e for e, op in enumerate(ops) if op == kind]]
-    return stacked[torch.arange(len(ops)), torch.tensor([min(op, 4) for op in ops])]

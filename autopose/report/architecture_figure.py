@@ -13,26 +13,17 @@ from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
 from matplotlib.path import Path as Outline
 
 from autopose.report.saving import save_figure
-from autopose.space import OPS, Architecture, Genotype
+from autopose.space import OPS, Architecture, Genotype, operation
 
 DARK, GREY, SHADE = "#2b2f36", "#8d949e", "#f4f5f7"
 # Fine scales light, coarse ones dark; apart from the operations' palette.
 BRANCH_COLOURS = ("#9bd3bf", "#5bb498", "#2c8f74", "#166a56", "#0a4336")
-# Okabe and Ito's palette and an indigo: convolutions from light to dark blue by size, pools warm, skip grey.
-OP_COLOURS = dict(zip(OPS, ("#9ad0f0", "#0072b2", "#2e2585", "#f2c14e", "#d55e00", "#d7d9dd"), strict=True))
-OP_MARKS = dict(zip(OPS, ("1×1", "3×3", "5×5", "avg", "max", "skip"), strict=True))
-OP_NAMES = dict(
-    zip(
-        OPS,
-        ("1×1 convolution", "3×3 convolution", "5×5 convolution", "3×3 average pool", "3×3 max pool", "skip"),
-        strict=True,
-    )
-)
 CELL_NAMES = {"individual_1": "$C_{I1}$", "individual_2": "$C_{I2}$", "aggregation": "$C_M$"}
 
 MARGIN, ROW, BLOCK = 40, 74, 38
 # Top of the branches' rows; room left (branch names, stem) and right (head, "heatmaps") of the modules.
 TOP, LEFT, RIGHT = 150, 195, 250
+LEGEND_COLUMNS, LEGEND_ROW = 6, 26
 NARROW, WIDE, MODULE_MIN, MODULE_WISH = 1200, 1600, 130, 210
 
 
@@ -49,8 +40,10 @@ def architecture_figure(architecture: Architecture) -> Figure:
     width = max(width, LEFT + RIGHT + MODULE_MIN * modules)
     square = _square(architecture, groups, (width - 2 * MARGIN) / space.num_branches)
     cells_top = TOP + ROW * space.num_branches + 90
+    legend = _legend(architecture)
+    tables_top = cells_top + 118 + LEGEND_ROW * ((len(legend) - 1) // LEGEND_COLUMNS)
     heights = [_nodes(architecture, names) * square + 66 for names in groups]
-    height = cells_top + 118 + sum(heights) - 36
+    height = tables_top + sum(heights) - 36
     figure = Figure(figsize=(width / 100, height / 100), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
@@ -58,8 +51,8 @@ def architecture_figure(architecture: Architecture) -> Figure:
     _text(axes, MARGIN, 36, "Architecture", 17, weight="bold")
     _text(axes, MARGIN, 68, _origin(architecture.found_by), 11, colour=GREY)
     _draw_network(axes, architecture, width)
-    _draw_legend(axes, cells_top, space.aggregation == "concat")
-    y = cells_top + 118
+    _draw_legend(axes, cells_top, legend, space.aggregation == "concat")
+    y = tables_top
     for names, tall in zip(groups, heights, strict=True):
         _draw_cells(axes, architecture, names, y, square, width)
         y += tall
@@ -189,15 +182,21 @@ def _square(architecture: Architecture, groups: Sequence[Sequence[str]], room: f
     return max(min(42.0, (room - 70) / columns), 2.0)
 
 
-def _draw_legend(axes: Axes, y: float, concat: bool) -> None:
+def _legend(architecture: Architecture) -> tuple[str, ...]:
+    """The six operations, and those of other packages that the architecture uses."""
+    used = (op for cells in architecture.cells for cell in cells.values() for op in cell.ops)
+    return tuple(dict.fromkeys((*OPS, *used)))
+
+
+def _draw_legend(axes: Axes, y: float, names: Sequence[str], concat: bool) -> None:
     _text(axes, MARGIN, y, "Cells", 14, weight="bold")
     note = "a row for each node n0, n1, …; a column for each tensor it reads: input or branches, then earlier nodes"
     note += "; cat: concatenation and 1×1 convolution" if concat else ""
     _text(axes, MARGIN + 66, y + 2, note, 10, GREY)
-    for i, op in enumerate(OPS):
-        x = MARGIN + 190 * i
-        axes.add_patch(Rectangle((x, y + 26), 18, 18, fc=OP_COLOURS[op], ec="none"))
-        _text(axes, x + 26, y + 36, OP_NAMES[op], 10)
+    for i, name in enumerate(names):
+        x, top, op = MARGIN + 190 * (i % LEGEND_COLUMNS), y + 26 + LEGEND_ROW * (i // LEGEND_COLUMNS), operation(name)
+        axes.add_patch(Rectangle((x, top), 18, 18, fc=op.colour, ec="none"))
+        _text(axes, x + 26, top + 10, op.title, 10)
 
 
 def _draw_cells(
@@ -230,11 +229,11 @@ def _draw_table(
         if named:
             _text(axes, x - 6, top + square / 2, f"n{node}", 9, GREY, ha="right")
         for column in range(len(inputs) + node):
-            op = next(ops)
+            op = operation(next(ops))
             corner = (x + square * column, top)
-            fill = {"fc": OP_COLOURS[op], "ec": "white", "lw": 1.5 if named else 0.3, "alpha": strength}
+            fill = {"fc": op.colour, "ec": "white", "lw": 1.5 if named else 0.3, "alpha": strength}
             axes.add_patch(Rectangle(corner, square, square, **fill))
             if named:
-                ink = _ink(OP_COLOURS[op]) if strength == 1 else DARK
+                ink = _ink(op.colour) if strength == 1 else DARK
                 middle = (corner[0] + square / 2, top + square / 2)
-                _text(axes, *middle, OP_MARKS[op], 9, ink, ha="center", alpha=1.0 if strength == 1 else 0.6)
+                _text(axes, *middle, op.label, 9, ink, ha="center", alpha=1.0 if strength == 1 else 0.6)

@@ -19,7 +19,7 @@ def resolve_architecture(config: Config) -> Architecture:
     if not config.architecture:
         raise UserError(f"no architecture was given: architecture=PATH.json, or one of {', '.join(BUILTIN)}")
     if config.architecture in BUILTIN:
-        return builtin_architecture(config.architecture, config.space.macro(), config.seed)
+        return builtin_architecture(config.architecture, config.space.macro(), config.seed, config.space.operations)
     return Architecture.load(config.architecture)
 
 

@@ -3,8 +3,8 @@
 from .architecture import Architecture, builtin_architecture
 from .cell import CellSpace, Genotype
 from .macro import MacroArchitecture, MacroSpace
-from .ops import OPS
+from .ops import OPS, Operation, operation
 from .search_space import SearchSpace
 
-__all__ = ["OPS", "Architecture", "CellSpace", "Genotype", "MacroArchitecture", "MacroSpace", "SearchSpace"]
-__all__ += ["builtin_architecture"]
+__all__ = ["OPS", "Architecture", "CellSpace", "Genotype", "MacroArchitecture", "MacroSpace"]
+__all__ += ["Operation", "SearchSpace", "builtin_architecture", "operation"]

@@ -3,7 +3,7 @@
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from autopose.files import save_json
 
 from .cell import CellSpace, Genotype, num_edges
 from .macro import MacroArchitecture, MacroSpace
-from .ops import OPS
+from .ops import OPS, ordered
 from .search_space import CELLS, BranchSpace, SearchSpace
 
 FORMAT = "autopose-architecture"
@@ -28,7 +28,7 @@ class Architecture:
         macro_space: the space that it belongs to (supernet channels).
         macro: β.
         cells: per branch, the genotype of "individual_1", "individual_2" and (unless aggregation is "concat")
-            "aggregation".
+            "aggregation"; operations of other packages stand by their dotted paths, which are imported on loading.
         found_by: how it was found; any JSON data.
     """
 
@@ -176,8 +176,9 @@ def uniform_cells(space: MacroSpace, draw: Callable[[], str]) -> tuple[dict[str,
     return tuple(found)
 
 
-def builtin_architecture(name: str, space: MacroSpace, seed: int = 0) -> Architecture:
-    """Hand-written architectures: "all_on_conv3", "single_scale" (the 4x branch alone, 3x3 convolutions), "random"."""
+def builtin_architecture(name: str, space: MacroSpace, seed: int = 0, operations: Sequence[str] = OPS) -> Architecture:
+    """Hand-written architectures: "all_on_conv3", "single_scale" (the 4x branch alone, 3x3 convolutions), and "random"
+    over ``operations``."""
     if name == "all_on_conv3":
         return Architecture(space, space.all_on(), uniform_cells(space, lambda: "conv_3x3"), {"builtin": name})
     if name == "single_scale":
@@ -187,7 +188,7 @@ def builtin_architecture(name: str, space: MacroSpace, seed: int = 0) -> Archite
     if name == "random":
         rng = random.Random(seed)
         macro = MacroArchitecture(tuple(rng.choice(space.allowed()) for _ in range(space.num_decisions)))
-        cells = uniform_cells(space, lambda: rng.choice(OPS))
+        cells = uniform_cells(space, lambda: rng.choice(ordered(operations)))
         return Architecture(space, macro, cells, {"builtin": name, "seed": seed})
     raise UserError(
         f"unknown built-in architecture {name!r}; there are {', '.join(BUILTIN)}, or the path of a JSON file"

@@ -1,11 +1,11 @@
 """Cells as directed acyclic graphs (§3.1.2, Eqs. 2 and 3)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from autopose.errors import UserError
 
-from .ops import OPS
+from .ops import OPS, operation, ordered
 
 
 def num_edges(num_inputs: int, num_nodes: int) -> int:
@@ -17,7 +17,7 @@ def num_edges(num_inputs: int, num_nodes: int) -> int:
 class Genotype:
     """One operation for every edge of a cell, all predecessors kept (§3.3).
 
-    ``ops[e]`` is a name of ``OPS``; edges are node-major: node i reads the inputs first, then nodes 0 .. i-1.
+    ``ops[e]`` is an operation's name; edges are node-major: node i reads the inputs first, then nodes 0 .. i-1.
     """
 
     num_inputs: int
@@ -32,13 +32,7 @@ class Genotype:
                 f"but {len(self.ops)} operations were given"
             )
         for op in self.ops:
-            if op not in OPS:
-                raise UserError(f"unknown operation {op!r}; the space has {', '.join(OPS)}")
-
-    @property
-    def indices(self) -> tuple[int, ...]:
-        """Position of every edge's operation in ``OPS``."""
-        return tuple(OPS.index(op) for op in self.ops)
+            operation(op)
 
 
 @dataclass(frozen=True)
@@ -57,15 +51,31 @@ class CellSpace:
     num_nodes: int
     candidates: tuple[tuple[str, ...], ...]
 
+    def __post_init__(self):
+        expected = num_edges(self.num_inputs, self.num_nodes)
+        if len(self.candidates) != expected or not all(self.candidates):
+            raise UserError(
+                f"a cell with {self.num_inputs} input(s) and {self.num_nodes} nodes needs candidates for each of its "
+                f"{expected} edges, but {len(self.candidates)} sets (or an empty one) were given"
+            )
+        object.__setattr__(self, "candidates", tuple(ordered(names) for names in self.candidates))
+        for name in self.operations:
+            operation(name)
+
     @classmethod
-    def full(cls, num_inputs: int, num_nodes: int) -> "CellSpace":
-        """All six operations on every edge."""
-        return cls(num_inputs, num_nodes, (OPS,) * num_edges(num_inputs, num_nodes))
+    def full(cls, num_inputs: int, num_nodes: int, operations: Sequence[str] = OPS) -> "CellSpace":
+        """The same operations on every edge, the paper's six unless given."""
+        return cls(num_inputs, num_nodes, (tuple(operations),) * num_edges(num_inputs, num_nodes))
 
     @classmethod
     def fixed(cls, genotype: Genotype) -> "CellSpace":
         """The cell of a derived network: one candidate an edge."""
         return cls(genotype.num_inputs, genotype.num_nodes, tuple((op,) for op in genotype.ops))
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """All operations of any edge: the columns of its mixing weights."""
+        return ordered(name for names in self.candidates for name in names)
 
     @property
     def num_edges(self) -> int:

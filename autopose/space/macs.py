@@ -3,18 +3,20 @@
 Counted as fvcore and HRNet's papers do: convolutions only. H and W are the image's sides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from .cell import Genotype
+from .cell import CellSpace, Genotype
 from .macro import MacroArchitecture, MacroSpace
+from .ops import operation
+from .search_space import SearchSpace
 
-KERNEL_AREA = {"conv_1x1": 1, "conv_3x3": 9, "conv_5x5": 25}
+Cells = Mapping[str, Genotype | CellSpace]
 
 
-def cell_macs(genotype: Genotype | None, num_nodes: int, channels: int, pixels: int, edges: int) -> int:
-    """Edges and the compressing 1x1 convolution; genotype None: all six operations on each of ``edges`` edges."""
-    areas = [35] * edges if genotype is None else [KERNEL_AREA.get(op, 0) for op in genotype.ops]
-    return (sum(areas) + num_nodes) * channels * channels * pixels
+def cell_macs(cell: Genotype | CellSpace, channels: int, pixels: int) -> int:
+    """Edges (of a cell space: with all their candidates) and the compressing 1x1 convolution."""
+    names = cell.ops if isinstance(cell, Genotype) else [name for names in cell.candidates for name in names]
+    return (sum(operation(name).macs(channels) for name in names) + cell.num_nodes * channels * channels) * pixels
 
 
 def resample_macs(space: MacroSpace, source: int, target: int, pixels: Sequence[int]) -> int:
@@ -28,18 +30,12 @@ def resample_macs(space: MacroSpace, source: int, target: int, pixels: Sequence[
     return sum(9 * chain[i] * chain[i + 1] * pixels[source + i + 1] for i in range(target - source))
 
 
-def branch_macs(space: MacroSpace, branch: int, cells: dict[str, Genotype] | None, image_size: Sequence[int]) -> int:
-    """One active branch of one multi-scale module; ``cells`` None: a branch of the supernet."""
+def branch_macs(space: MacroSpace, branch: int, cells: Cells, image_size: Sequence[int]) -> int:
+    """One active branch of one multi-scale module."""
     pixels = [image_size[0] // s * (image_size[1] // s) for s in space.scales]
     c, b, here = space.channels[branch], space.num_branches, pixels[branch]
-    k_i, k_m = space.nodes_individual, space.nodes_aggregation
-    names = {"individual_1": (1, k_i), "individual_2": (1, k_i)}
-    if space.aggregation == "cell":
-        names["aggregation"] = (b, k_m)
     total = sum(resample_macs(space, s, branch, pixels) for s in range(b) if s != branch)
-    for name, (inputs, nodes) in names.items():
-        edges = nodes * inputs + nodes * (nodes - 1) // 2
-        total += cell_macs(cells[name] if cells else None, nodes, c, here, edges)
+    total += sum(cell_macs(cell, c, here) for cell in cells.values())
     return total if space.aggregation == "cell" else total + b * c * c * here
 
 
@@ -61,14 +57,19 @@ def stem_head_macs(space: MacroSpace, image_size: Sequence[int], num_joints: int
 def count_macs(
     space: MacroSpace,
     beta: MacroArchitecture,
-    cells: Sequence[dict[str, Genotype]] | None,
+    cells: Sequence[Cells] | None,
     image_size: Sequence[int],
     num_joints: int,
 ) -> int:
-    """Multiply-adds of one image [width, height] through the network; ``cells`` None: the supernet under β."""
+    """Multiply-adds of one image [width, height] through the network under β.
+
+    Args:
+        cells: per branch, its cells' genotypes, or their spaces (a supernet); None: the paper's six on every edge.
+    """
+    cells = cells or [branch.cells() for branch in SearchSpace.full(space).branches]
     total = stem_head_macs(space, image_size, num_joints)
     for module in range(space.num_modules):
         for b, on in enumerate(beta.rows[space.decision_of(module)]):
             if on:
-                total += branch_macs(space, b, cells[b] if cells else None, image_size)
+                total += branch_macs(space, b, cells[b], image_size)
     return total

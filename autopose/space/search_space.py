@@ -1,5 +1,6 @@
 """The whole space: a macro space and a cell space for each cell of each branch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log10
 
@@ -7,6 +8,7 @@ from autopose.errors import UserError
 
 from .cell import CellSpace
 from .macro import MacroArchitecture, MacroSpace
+from .ops import OPS, ordered
 
 ALPHA_SHARINGS = ("branch", "all", "cell")
 CELLS = ("individual_1", "individual_2", "aggregation")
@@ -50,12 +52,23 @@ class SearchSpace:
             self.macro.check(self.beta)
 
     @classmethod
-    def full(cls, macro: MacroSpace, alpha_sharing: str = "branch", beta: MacroArchitecture | None = None):
-        """The paper's space over ``macro``: six operations on every edge."""
-        individual = CellSpace.full(1, macro.nodes_individual)
-        aggregation = CellSpace.full(macro.num_branches, macro.nodes_aggregation)
+    def full(
+        cls,
+        macro: MacroSpace,
+        alpha_sharing: str = "branch",
+        beta: MacroArchitecture | None = None,
+        operations: Sequence[str] = OPS,
+    ) -> "SearchSpace":
+        """The paper's space over ``macro``: its six operations, or the given ones, on every edge."""
+        individual = CellSpace.full(1, macro.nodes_individual, operations)
+        aggregation = CellSpace.full(macro.num_branches, macro.nodes_aggregation, operations)
         branch = BranchSpace(individual, individual, aggregation if macro.aggregation == "cell" else None)
         return cls(macro, (branch,) * macro.num_branches, beta, alpha_sharing)
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """All operations of any edge: the columns of α and of mixing weights."""
+        return ordered(name for b in self.branches for cell in b.cells().values() for name in cell.operations)
 
     def alpha_key(self, branch: int, cell: str) -> tuple[int, str]:
         """Which α an edge set reads: cells with equal keys share their architecture parameters."""

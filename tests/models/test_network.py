@@ -11,7 +11,7 @@ from autopose.models import Cell, PoseNetwork, joints_mse_loss
 from autopose.models.norm import BatchNorm2d, NormState
 from autopose.nas import GumbelSettings
 from autopose.nas.randomness import generator
-from autopose.space import CellSpace, MacroSpace, builtin_architecture
+from autopose.space import MacroSpace, builtin_architecture
 
 
 def derived_network(seed: int = 0, **options) -> PoseNetwork:
@@ -119,9 +119,6 @@ def test_what_is_left_open_must_be_given():
         network(images())
     with pytest.raises(ValueError, match="needs the mixing weights"):
         network(images(), TINY.all_on())
-    with pytest.raises(ValueError, match="one candidate or all six"):
-        space = CellSpace(1, 1, (("conv_1x1", "conv_3x3"),))
-        Cell(space, 4, False, NormState(), REFERENCE)
 
 
 def test_a_wrong_kernel_is_named():

@@ -29,7 +29,11 @@ def architecture_of(macro: MacroSpace, seed: int, beta=None) -> Architecture:
 def one_hot(network: PoseNetwork, architecture: Architecture, soft: bool):
     """The supernet's mixtures that pick the architecture's operations, as six weights or as the one operation."""
     alphas = ArchitectureParameters(network.space)
-    ops = {alphas.name(b, n): list(c.indices) for b, cells in enumerate(architecture.cells) for n, c in cells.items()}
+    ops = {
+        alphas.name(b, n): [OPS.index(op) for op in c.ops]
+        for b, cells in enumerate(architecture.cells)
+        for n, c in cells.items()
+    }
     mixtures = alphas.fixed(ops)
     if not soft:
         return mixtures
@@ -38,7 +42,7 @@ def one_hot(network: PoseNetwork, architecture: Architecture, soft: bool):
 
 def derived_from(network: PoseNetwork, architecture: Architecture, choice=REFERENCE, affine=None) -> PoseNetwork:
     derived = PoseNetwork(architecture.space(1), network.num_joints, affine, choice)
-    inherit_weights(derived, network, architecture)
+    inherit_weights(derived, network)
     return derived
 
 
@@ -79,7 +83,7 @@ def test_one_op_moves_the_running_statistics_of_its_operations_only():
     before = {name: value.clone() for name, value in network.named_buffers()}
     network(x, architecture.macro, one_hot(network, architecture, soft=False))
     derived(x)
-    ops = architecture.cells[1]["individual_1"].indices
+    ops = [OPS.index(op) for op in architecture.cells[1]["individual_1"].ops]
     cell, own = (net.modules_[0].branches["1"].individual_1 for net in (network, derived))
     for edge, op in enumerate(ops):
         for norm in range(5):
@@ -100,7 +104,7 @@ def test_fused_derived_network_agrees_with_reference():
 def test_a_derived_network_of_another_width_takes_no_weights():
     architecture = architecture_of(TINY, 6)
     with pytest.raises(ValueError, match="no counterpart"):
-        inherit_weights(PoseNetwork(architecture.space(2), 3), supernet(), architecture)
+        inherit_weights(PoseNetwork(architecture.space(2), 3), supernet())
 
 
 class Convolutions(TorchDispatchMode):

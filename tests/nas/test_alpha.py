@@ -7,9 +7,10 @@ import torch
 from networks import TINY
 
 from autopose.nas import ArchitectureParameters, GumbelSettings
-from autopose.nas.alpha import SKIP
 from autopose.nas.randomness import derive_seed, generator
-from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
+from autopose.space import OPS, MacroArchitecture, MacroSpace, SearchSpace
+
+SKIP = OPS.index("skip_connect")
 
 
 def parameters(sharing: str = "branch", seed: int = 0) -> ArchitectureParameters:

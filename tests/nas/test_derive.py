@@ -98,7 +98,7 @@ def test_a_mutation_changes_one_thing():
     parent = random_candidate(MACRO, alphas, draws)
     changed = set()
     for _ in range(60):
-        child = mutate(parent, MACRO, draws)
+        child = mutate(parent, MACRO, alphas, draws)
         rows = sum(a != b for a, b in zip(parent.beta.rows, child.beta.rows, strict=True))
         edges = sum(a != b for n in parent.ops for a, b in zip(parent.ops[n], child.ops[n], strict=True))
         assert rows + edges <= 1

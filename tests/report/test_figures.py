@@ -14,10 +14,10 @@ from matplotlib.image import imread
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from autopose.errors import UserError
-from autopose.report.architecture_figure import OP_COLOURS, architecture_figure, draw_architecture
+from autopose.report.architecture_figure import architecture_figure, draw_architecture
 from autopose.report.curves import BLUE, GREEN, ORANGE, PEOPLE, draw_search_curves, draw_training_curves
 from autopose.report.poses import draw_poses
-from autopose.space import OPS, MacroSpace, builtin_architecture
+from autopose.space import OPS, MacroSpace, builtin_architecture, operation
 
 SPACES = {
     "paper": MacroSpace(),
@@ -57,7 +57,7 @@ def test_architecture_shows_every_cell_and_edge(name, alike):
     drawn = [cells[n].ops for cells in architecture.cells for n in cells if not (alike and n == "individual_2")]
     squares = [patch.get_facecolor()[:3] for patch in axes.patches if isinstance(patch, Rectangle)]
     for op in OPS:
-        assert squares.count(to_rgb(OP_COLOURS[op])) == 1 + sum(ops.count(op) for ops in drawn)
+        assert squares.count(to_rgb(operation(op).colour)) == 1 + sum(ops.count(op) for ops in drawn)
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -99,7 +99,7 @@ def test_inactive_branch_is_marked_and_pale():
     assert not any("of 4×  (never active)" in text for text in texts)
     faces = [patch.get_facecolor() for patch in axes.patches]
     edges_individual, edges_aggregation = 4 * 1 + 6, 2 * 2 + 1
-    assert faces.count(to_rgba(OP_COLOURS["conv_3x3"], 0.35)) == edges_individual + edges_aggregation
+    assert faces.count(to_rgba(operation("conv_3x3").colour, 0.35)) == edges_individual + edges_aggregation
 
 
 def search_rows(epochs, first=0):

@@ -129,11 +129,11 @@ def test_image_size_must_be_a_multiple_of_the_coarsest_stride():
 def test_genotype_checks_its_edges():
     with pytest.raises(UserError, match="3 edges"):
         Genotype(1, 2, ("skip_connect",) * 2)
-    with pytest.raises(UserError, match="unknown operation 'sep_conv'"):
+    with pytest.raises(UserError, match="conv_1x1, .* not 'sep_conv'"):
         Genotype(1, 1, ("sep_conv",))
     ops = ("conv_5x5", "skip_connect", "conv_1x1")
     genotype = Genotype(1, 2, ops)
-    assert CellSpace.fixed(genotype).genotype == genotype and genotype.indices == (2, 5, 0)
+    assert CellSpace.fixed(genotype).genotype == genotype
     assert CellSpace.full(1, 2).genotype is None
 
 
