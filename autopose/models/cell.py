@@ -206,8 +206,8 @@ class Cell(nn.Module):
 
 
 def _key(edge: int, op: str) -> str:
-    """A name without dots for the module of a foreign operation, the same in a supernet and in a derived network."""
-    return f"{edge}_{op.replace('.', '/')}"
+    """A name without . and : for the module of a foreign operation, the same in a supernet and in a derived network."""
+    return f"{edge}_{op.replace('.', '-').replace(':', '-')}"
 
 
 def _runs(pair: Pair, mixture: EdgeMixture) -> bool:

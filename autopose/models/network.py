@@ -112,7 +112,9 @@ class PoseNetwork(nn.Module):
         super().__init__()
         choice = choice or kernels.KernelChoice()
         self.space, self.choice, self.num_joints = space, choice, num_joints
-        self.is_supernet = any(cell.genotype is None for b in space.branches for cell in b.cells().values())
+        self.is_supernet = space.beta is None or any(
+            cell.genotype is None for b in space.branches for cell in b.cells().values()
+        )
         affine = not self.is_supernet if affine is None else affine
         self.activation_checkpointing = activation_checkpointing
         self.state = NormState()

@@ -90,6 +90,7 @@ ABLATIONS = {
     "no_aggregation": lambda c: c.space.aggregation == "concat",
     "fixed_four": lambda c: len(c.space.macro().allowed()) == 1,
     "search_128x96": lambda c: c.search.image_size == [96, 128],
+    "no_pools": lambda c: not any("pool" in op for op in c.space.operations),
 }
 
 
@@ -117,6 +118,12 @@ WRONG = {
     "space.aggregation=sum": "cell, concat",
     "space.alpha_sharing=none": "alpha_sharing",
     "space.min_active=9": "min_active",
+    "space.operations=[]": "at least one",
+    "space.operations=[conv_1x1,conv_1x1]": "none twice",
+    "space.operations=[sep_conv]": "my_package.my_module:Name",
+    "space.operations=['no_such_package.ops:Separable']": "no module 'no_such_package'",
+    "space.operations=['autopose.space:Separable']": "has no 'Separable'",
+    "space.operations=['autopose.space:SearchSpace']": "must be an autopose.space.Operation",
     "data.kind=voc": "synthetic, coco, mpii",
     "data.image_size=[192]": "width, height",
     "data.augmentation=strong": "data.augmentation",
