@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autopose.data.augment import PRESETS
+from autopose.data.pictures import EXIF_CHOICES
 from autopose.data.splits import REWARD_SPLITS
 from autopose.errors import UserError
 from autopose.kernels import KernelChoice
@@ -72,6 +73,9 @@ class DataConfig:
         udp: unbiased data processing (Huang et al., CVPR 2020) for crops and heatmaps.
         workers: data-loading processes; cache: keep decoded images in memory.
         check_images: decode every image once at start.
+        exif: pictures with an EXIF orientation: "auto" (turned where the annotated width and height say so), "turn"
+            (labelled as viewers show them) or "ignore" (labelled as stored).
+        rescale: resize pictures of another size than annotated, instead of refusing them.
         num_train, num_val: people of the synthetic set.
     """
 
@@ -100,6 +104,8 @@ class DataConfig:
     workers: int = 4
     cache: bool = False
     check_images: bool = True
+    exif: str = "auto"
+    rescale: bool = False
     num_train: int = 400
     num_val: int = 100
     synthetic_size: list[int] = field(default_factory=lambda: [160, 160])
@@ -107,6 +113,7 @@ class DataConfig:
     def __post_init__(self):
         _one_of("data.kind", self.kind, ("synthetic", "coco", "mpii"))
         _one_of("data.box_source", self.box_source, ("gt", "detections"))
+        _one_of("data.exif", self.exif, EXIF_CHOICES)
         _one_of("data.augmentation", self.augmentation, tuple(PRESETS))
         _at_least(0, **{"data.workers": self.workers})
         _at_least(1, **{"data.num_train": self.num_train, "data.num_val": self.num_val, "data.sigma": self.sigma})

@@ -135,7 +135,7 @@ def _load(config: DataConfig) -> tuple[dict[str, PoseAnnotations], list[str]]:
     splits, wrong = {}, []
     for split in ("train", "val"):
         try:
-            splits[split] = load_annotations(config, split)
+            splits[split] = load_annotations(config, split, compare=False)
         except UserError as error:
             wrong.append(f"The split {split} cannot be used: {error}")
     return splits, wrong

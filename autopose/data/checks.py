@@ -13,6 +13,7 @@ from unicodedata import category
 import cv2
 import numpy as np
 
+from autopose.data.headers import is_whole_jpeg, is_whole_png, picture_header, turn_upright
 from autopose.errors import UserError
 
 # Coordinates and sizes beyond this are no pixels of any image; squares of them still fit a float64 and an int64.
@@ -92,8 +93,12 @@ def text(record: dict, key: str, where: str) -> str:
     return value
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Decode an image as stored, EXIF orientation ignored (keypoints are annotated on the stored pixels).
+def read_image(path: str | Path, upright: bool = True) -> np.ndarray:
+    """Decode an image.
+
+    Args:
+        path: of the file.
+        upright: turn it as its EXIF orientation says, as viewers show it; else as stored.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -108,7 +113,9 @@ def read_image(path: str | Path) -> np.ndarray:
     image = _decoded(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise UserError(f"The image '{path}' is corrupt or no image: get it again or leave it out of the annotation.")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    picture = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    header = picture_header(data.tobytes()) if upright else None
+    return picture if header is None else turn_upright(picture, header[2])
 
 
 def _decoded(data: np.ndarray, flags: int) -> np.ndarray | None:
@@ -122,7 +129,8 @@ def _decoded(data: np.ndarray, flags: int) -> np.ndarray | None:
 def image_problem(path: str | Path) -> str | None:
     """What is wrong with an image file, or None: it must decode and, if JPEG or PNG, carry its end marker.
 
-    Decoders fill the missing rest of a truncated file with grey and report nothing, hence the look at the end.
+    Decoders fill the missing rest of a truncated file with grey and report nothing, hence the look for the marker.
+    Anything may follow it: padding, or the film of a motion photograph.
     """
     path = Path(path)
     try:
@@ -133,9 +141,9 @@ def image_problem(path: str | Path) -> str | None:
         return f"unreadable: {error.strerror}"
     if not data:
         return "empty"
-    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[len(data) // 2 :]:
+    if data.startswith(b"\xff\xd8") and not is_whole_jpeg(data):
         return "truncated JPEG"
-    if data.startswith(b"\x89PNG") and b"IEND" not in data[-4096:]:
+    if data.startswith(b"\x89PNG") and not is_whole_png(data):
         return "truncated PNG"
     # A reduced picture reads every coded byte as well and costs half the time.
     if _decoded(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) is None:

@@ -12,8 +12,8 @@ from torch.utils.data import Dataset
 
 from autopose.data.affine import crop_image, crop_matrix, transform_points
 from autopose.data.augment import PRESETS, Augmentation, View, draw_view
-from autopose.data.checks import read_image
 from autopose.data.heatmap import encode
+from autopose.data.pictures import read_picture
 from autopose.data.records import Person, PoseAnnotations
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -59,7 +59,7 @@ class PoseDataset(Dataset):
         self.augmentation = augmentation
         self.sigma = sigma
         self.udp = udp
-        self._images = _decode_all(annotations.persons, cache_workers) if cache else {}
+        self._images = _decode_all(annotations, cache_workers) if cache else {}
         mean, std = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
         self._gain, self._offset = 1 / (255 * std), -mean / std
 
@@ -81,7 +81,7 @@ class PoseDataset(Dataset):
         person = self.annotations.persons[index]
         picture = self._images.get(person.image)
         if picture is None:
-            picture = read_image(person.image)
+            picture = read_picture(self.annotations.images[person.image_id])
         view = self._view(person, seed, picture.shape[1])
         crop, joints, visible = self.crop(picture, person, view)
         target, weight = encode(joints, visible, self.size_wh, self.heatmap_wh, sigma=self.sigma, udp=self.udp)
@@ -130,7 +130,7 @@ class PoseDataset(Dataset):
         return crop_image(picture, matrix, self.size_wh), transform_points(joints, matrix), visible
 
 
-def _decode_all(persons: Sequence[Person], workers: int) -> dict[str, np.ndarray]:
-    paths = list(dict.fromkeys(person.image for person in persons))
+def _decode_all(annotations: PoseAnnotations, workers: int) -> dict[str, np.ndarray]:
+    files = {person.image: annotations.images[person.image_id] for person in annotations.persons}
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        return dict(zip(paths, pool.map(read_image, paths), strict=True))
+        return dict(zip(files, pool.map(read_picture, files.values()), strict=True))

@@ -9,6 +9,7 @@ import struct
 import numpy as np
 
 _SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_START_OF_SCAN = 0xDA
 _ORIENTATION_TAG = 0x0112
 
 
@@ -21,6 +22,41 @@ def picture_header(data: bytes) -> tuple[int, int, int] | None:
             return _png(data)
     except (struct.error, IndexError):
         pass
+    return None
+
+
+def is_whole_jpeg(data: bytes) -> bool:
+    """Whether an end marker follows the start of the coded picture (thumbnails before it have markers of their own)."""
+    start = _scan_start(data)
+    return start is not None and data.find(b"\xff\xd9", start) >= 0
+
+
+def is_whole_png(data: bytes) -> bool:
+    """Whether the chain of chunks is whole up to IEND."""
+    position = 8
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        position += 12 + length
+        if kind == b"IEND":
+            return position <= len(data)
+    return False
+
+
+def _scan_start(data: bytes) -> int | None:
+    """Where the first scan of a JPEG begins, None where the segments before it are broken."""
+    position = 2
+    while position + 4 <= len(data):
+        marker = data[position + 1]
+        if data[position] != 0xFF:
+            return None
+        if marker == _START_OF_SCAN:
+            return position
+        if marker == 0xFF:
+            position += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:
+            position += 2
+        else:
+            position += 2 + struct.unpack_from(">H", data, position + 2)[0]
     return None
 
 

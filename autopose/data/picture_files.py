@@ -37,7 +37,7 @@ def inspect(path: Path) -> PictureFile:
         raise UserError(f"The picture '{path}' cannot be used: {problem}.")
     data = path.read_bytes()
     header = picture_header(data)
-    width, height, orientation = header or (*read_image(path).shape[1::-1], 1)
+    width, height, orientation = header or (*read_image(path, upright=False).shape[1::-1], 1)
     return PictureFile(width, height, orientation, hashlib.sha256(data).hexdigest())
 
 
@@ -50,14 +50,14 @@ def shown_size(path: Path) -> tuple[int, int]:
     except OSError as error:
         raise UserError(f"The picture '{path}' cannot be read: {error.strerror}.") from None
     if header is None:
-        width, height = read_image(path).shape[1::-1]
+        width, height = read_image(path, upright=False).shape[1::-1]
         return width, height
     return PictureFile(*header, digest="").shown
 
 
 def write_upright(source: Path, orientation: int, target: Path) -> None:
     """Write a picture turned as its EXIF tag asks, the tag left out; JPEGs are coded anew at quality 95."""
-    picture = turn_upright(read_image(source), orientation)
+    picture = turn_upright(read_image(source, upright=False), orientation)
     suffix = target.suffix.lower()
     done, data = cv2.imencode(suffix, picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     if not done:

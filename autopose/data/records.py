@@ -48,11 +48,17 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """Path of an image and its size in px as annotated (None where the annotation has none)."""
+    """Path of an image, its size in px as annotated (None where the annotation has none), and how it is to be read.
+
+    Attributes:
+        turned: as its EXIF orientation says, else as stored; rescaled: to the annotated size.
+    """
 
     path: str
     width: int | None = None
     height: int | None = None
+    turned: bool = False
+    rescaled: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from autopose.data.affine import box_to_center_scale
+from autopose.data.boxes import box_problem
 from autopose.data.checks import number, numbers, read_image, read_json, text
 from autopose.data.records import ImageFile, Person, PoseAnnotations
 from autopose.data.schema import schema_from_dict
@@ -40,7 +41,7 @@ def read_pictures(images: str, boxes: str | None, schema: dict, aspect: float) -
         )
         for n, (image, box, score) in enumerate(rows)
     )  # fmt: skip
-    table = {index: ImageFile(str(path)) for index, path in enumerate(files)}
+    table = {index: ImageFile(str(path), turned=True) for index, path in enumerate(files)}
     return PoseAnnotations(found, persons, table, None, "oks", f"file {boxes}" if boxes else "whole images")
 
 
@@ -64,7 +65,11 @@ def _box_rows(path: str, ids: dict[str, int]) -> list[tuple[int, list[float], fl
         if name not in ids:
             raise UserError(f"{where} names the image {name!r}, which is not among the images given")
         score = number(row, "score", where) if "score" in row else 1.0
-        rows.append((ids[name], numbers(row, "bbox", 4, where).tolist(), score))
+        box = numbers(row, "bbox", 4, where).tolist()
+        problem = box_problem(box)
+        if problem:
+            raise UserError(f"{where}: {problem}")
+        rows.append((ids[name], box, score))
     return rows
 
 

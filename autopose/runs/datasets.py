@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from autopose.config import DataConfig
@@ -10,6 +11,7 @@ from autopose.data.checks import check_images
 from autopose.data.coco import load_coco
 from autopose.data.dataset import PoseDataset
 from autopose.data.mpii import load_mpii
+from autopose.data.pictures import fit_pictures
 from autopose.data.records import DataSource, PoseAnnotations
 from autopose.data.schema import COCO, MPII, KeypointSchema
 from autopose.data.synthetic.dataset import synthetic_dataset
@@ -44,11 +46,21 @@ def data_source(config: DataConfig, split: str, root: str | Path, network: Keypo
 
 
 def load_annotations(
-    config: DataConfig, split: str, seed: int = 0, need_images: bool = True, network: KeypointSchema | None = None
+    config: DataConfig,
+    split: str,
+    seed: int = 0,
+    need_images: bool = True,
+    network: KeypointSchema | None = None,
+    compare: bool = True,
 ) -> PoseAnnotations:
     """Annotations of "train" or "val"; the synthetic set is drawn on first use.
 
-    With the joints of a ``network`` the set must have the same by name.
+    Args:
+        config, seed: which set.
+        split: "train" or "val".
+        need_images: False where only results are scored, or nothing is.
+        network: joints that the set must have by name.
+        compare: look at the pictures: whether they are there and of the annotated sizes.
     """
     if config.kind != "synthetic" and not config.root:
         raise UserError("data.root is not set: give the dataset's folder, as in data.root=/path/to/dataset")
@@ -63,10 +75,19 @@ def load_annotations(
     annotations = load(source, aspect, need_images=need_images)
     if not annotations.persons and need_images:
         raise UserError(f"the {split} split in {root} has no person to crop: is {source.split!r} the right split?")
+    if need_images and compare and config.kind != "synthetic":
+        annotations = _looked_at(annotations, config)
     _say(annotations, source.split)
-    if need_images and config.check_images and config.kind != "synthetic":
-        check_images([annotations.images[p.image_id].path for p in annotations.persons])
     return annotations
+
+
+def _looked_at(annotations: PoseAnnotations, config: DataConfig) -> PoseAnnotations:
+    """With pictures compared to their annotated sizes; where configured, every one is decoded once."""
+    used = list(dict.fromkeys(person.image_id for person in annotations.persons))
+    if config.check_images:
+        check_images([annotations.images[key].path for key in used])
+    images, remarks = fit_pictures(annotations.images, used, config.exif, config.rescale)
+    return replace(annotations, images=images, remarks={**annotations.remarks, **remarks})
 
 
 def _say(annotations: PoseAnnotations, split: str) -> None:

@@ -67,7 +67,7 @@ def test_message_names_the_first_few(picture, tmp_path):
     assert "missing0.jpg' (missing)" in message and "missing3" not in message and message.endswith("and 2 more.")
 
 
-def test_read_image_is_rgb_and_ignores_orientation(tmp_path):
+def test_read_image_is_rgb_and_turned_where_asked(tmp_path):
     red = np.zeros((40, 60, 3), np.uint8)
     red[..., 2] = 255
     cv2.imwrite(str(tmp_path / "red.png"), red)
@@ -78,7 +78,27 @@ def test_read_image_is_rgb_and_ignores_orientation(tmp_path):
     exif = b"\xff\xe1" + (len(tag) + 8).to_bytes(2, "big") + b"Exif\0\0" + tag
     (tmp_path / "turned.jpg").write_bytes(data[:2] + exif + data[2:])
     assert cv2.imread(str(tmp_path / "turned.jpg")).shape == (60, 40, 3)
-    assert read_image(tmp_path / "turned.jpg").shape == (40, 60, 3)
+    assert read_image(tmp_path / "turned.jpg").shape == (60, 40, 3)
+    assert read_image(tmp_path / "turned.jpg", upright=False).shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+@pytest.mark.parametrize("more", [1, 20_000])
+def test_anything_may_follow_a_picture(picture, name, more):
+    path = picture(name)
+    data = path.read_bytes()
+    path.write_bytes(data + b"\0" * (len(data) + more))
+    assert image_problem(path) is None
+    path.write_bytes(data[:-20] + b"\0" * (len(data) + more))
+    assert image_problem(path) is not None
+
+
+def test_the_end_of_a_thumbnail_is_not_the_end_of_the_picture(picture):
+    path = picture("a.jpg")
+    data = path.read_bytes()
+    thumbnail = b"Exif\0\0" + data
+    path.write_bytes(data[:2] + b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail + data[2:-200])
+    assert image_problem(path) == "truncated JPEG"
 
 
 def test_read_image_names_the_file(tmp_path):

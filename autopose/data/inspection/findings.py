@@ -107,14 +107,14 @@ def describe_pictures(
     other = [
         f"'{path}' is {file.width}x{file.height}, annotated {annotated[path][0]}x{annotated[path][1]}"
         for path, file in readable.items()
-        if annotated[path] not in ((None, None), (file.width, file.height))
+        if annotated[path] not in ((None, None), (file.width, file.height), file.shown)
     ]
     if other:
         findings.wrong.append(f"{len(other)} pictures have another size than annotated: {'; '.join(other[:_SHOWN])}.")
     if turned:
         findings.notes.append(
-            f"{len(turned)} pictures are turned by their EXIF tag when shown ('{turned[0]}'), but are read as stored: "
-            "labels must be on the stored pixels; converting again writes them upright."
+            f"{len(turned)} pictures are turned by their EXIF tag when shown ('{turned[0]}'): they are read as the "
+            "annotated width and height say, or as data.exif=turn or data.exif=ignore says."
         )
 
 
