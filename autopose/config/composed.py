@@ -28,8 +28,9 @@ def from_hydra(config: DictConfig) -> Config:
         raise UserError(f"the configuration cannot be used{f' at {key}' if key else ''}: {reason}") from None
     except UserError:
         raise
-    except ValueError as error:
-        raise UserError(f"the configuration cannot be used: {error}") from None
+    except (ValueError, OverflowError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"the configuration cannot be used: {reason}") from None
 
 
 # Under every YAML file, so that any key can be given on the command line, and a mistyped one is refused.

@@ -10,6 +10,8 @@ from autopose.data.splits import REWARD_SPLITS
 from autopose.errors import UserError
 from autopose.kernels import KernelChoice
 from autopose.nas import BilevelSettings
+from autopose.nas.bilevel import BILEVEL_RANGES
+from autopose.ranges import ANY, BETAS, COUNT, DECAY, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_ranges
 from autopose.space import OPS, MacroSpace, SearchSpace, operation
 from autopose.space.search_space import ALPHA_SHARINGS
 
@@ -22,10 +24,7 @@ def _one_of(name: str, value: Any, valid: tuple) -> None:
         raise UserError(f"{name} must be one of {', '.join(map(str, valid))}, but is {value!r}")
 
 
-def _at_least(least: float, **values: float) -> None:
-    for name, value in values.items():
-        if value < least:
-            raise UserError(f"{name} must be at least {least}, but is {value}")
+_SIZE = Range(least=4, most=8192, length=2)
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,18 @@ class SpaceConfig(MacroSpace):
     def search_space(self) -> SearchSpace:
         """The supernet's space."""
         return SearchSpace.full(self.macro(), self.alpha_sharing, operations=self.operations)
+
+
+DATA_RANGES = {
+    "score_threshold": ANY,
+    "sigmas": Range(above=0, below=10),
+    "image_size": _SIZE,
+    "sigma": POSITIVE,
+    "workers": NOT_NEGATIVE,
+    "num_train": COUNT,
+    "num_val": COUNT,
+    "synthetic_size": _SIZE,
+}
 
 
 @dataclass(frozen=True)
@@ -115,12 +126,22 @@ class DataConfig:
         _one_of("data.box_source", self.box_source, ("gt", "detections"))
         _one_of("data.exif", self.exif, EXIF_CHOICES)
         _one_of("data.augmentation", self.augmentation, tuple(PRESETS))
-        _at_least(0, **{"data.workers": self.workers})
-        _at_least(1, **{"data.num_train": self.num_train, "data.num_val": self.num_val, "data.sigma": self.sigma})
-        for name in ("image_size", "synthetic_size"):
-            size = getattr(self, name)
-            if len(size) != 2 or min(size) < 4:
-                raise UserError(f"data.{name} must be [width, height] in pixels, but is {size}")
+        if len(self.image_size) != 2 or len(self.synthetic_size) != 2:
+            raise UserError(
+                f"data.image_size and data.synthetic_size must be [width, height] in pixels, but are {self.image_size} "
+                f"and {self.synthetic_size}"
+            )
+        check_ranges(self, DATA_RANGES, "data.")
+
+
+REWARD_RANGES = {
+    "fraction": Range(above=0, below=1),
+    "images": COUNT,
+    "batch_size": COUNT,
+    "recalibration_batches": COUNT,
+    "flops_weight": NOT_NEGATIVE,
+    "target_gmacs": NOT_NEGATIVE,
+}
 
 
 @dataclass(frozen=True)
@@ -155,11 +176,20 @@ class RewardConfig:
         _one_of("search.reward.split", self.split, REWARD_SPLITS)
         _one_of("search.reward.ops", self.ops, ("argmax", "relaxed"))
         _one_of("search.reward.batch_norm", self.batch_norm, ("batch", "recalibrated", "running"))
-        _at_least(1, **{"search.reward.batch_size": self.batch_size, "search.reward.images": self.images})
-        if not 0 < self.fraction < 1:
-            raise UserError(f"search.reward.fraction must lie between 0 and 1, but is {self.fraction}")
+        check_ranges(self, REWARD_RANGES, "search.reward.")
         if self.flops_weight and self.target_gmacs <= 0:
             raise UserError("a reward with search.reward.flops_weight needs search.reward.target_gmacs above 0")
+
+
+SEARCH_RANGES = {
+    "batch_size": COUNT,
+    "image_size": _SIZE,
+    "derive_samples": NOT_NEGATIVE,
+    "max_skips": NOT_NEGATIVE,
+    "width": COUNT,
+    "checkpoint_every": NOT_NEGATIVE,
+    "keep_checkpoints": COUNT,
+}
 
 
 @dataclass(frozen=True)
@@ -192,11 +222,32 @@ class SearchConfig(BilevelSettings):
     def __post_init__(self):
         super().__post_init__()
         _one_of("search.algorithm", self.algorithm, ALGORITHMS)
-        _at_least(1, **{"search.batch_size": self.batch_size, "search.keep_checkpoints": self.keep_checkpoints})
-        _at_least(
-            1, **{"search.width": self.width, "search.batch_size per micro-batch": self.batch_size / self.accumulate}
-        )
-        _at_least(0, **{"search.derive_samples": self.derive_samples, "search.checkpoint_every": self.checkpoint_every})
+        check_ranges(self, {**BILEVEL_RANGES, **SEARCH_RANGES}, "search.")
+        if self.batch_size < self.accumulate:
+            raise UserError(
+                f"search.batch_size must be at least 1 a micro-batch, but is {self.batch_size} for search.accumulate "
+                f"{self.accumulate}"
+            )
+
+
+TRAIN_RANGES = {
+    "epochs": COUNT,
+    "batch_size": COUNT,
+    "lr": POSITIVE,
+    "betas": BETAS,
+    "weight_decay": NOT_NEGATIVE,
+    "milestones": NOT_NEGATIVE,
+    "lr_gamma": POSITIVE,
+    "warmup_steps": NOT_NEGATIVE,
+    "width": COUNT,
+    "ema": DECAY,
+    "grad_clip": NOT_NEGATIVE,
+    "accumulate": COUNT,
+    "evaluate_every": NOT_NEGATIVE,
+    "checkpoint_every": NOT_NEGATIVE,
+    "keep_checkpoints": COUNT,
+    "max_bad_steps": COUNT,
+}
 
 
 @dataclass(frozen=True)
@@ -234,10 +285,15 @@ class TrainConfig:
 
     def __post_init__(self):
         _one_of("train.optimizer", self.optimizer, ("adam", "adamw"))
-        ints = ("epochs", "batch_size", "width", "accumulate", "keep_checkpoints", "max_bad_steps")
-        _at_least(1, **{f"train.{name}": getattr(self, name) for name in ints})
-        if not 0 <= self.ema < 1:
-            raise UserError(f"train.ema is a decay in [0, 1), but is {self.ema}")
+        check_ranges(self, TRAIN_RANGES, "train.")
+
+
+EVALUATE_RANGES = {
+    "batch_size": COUNT,
+    "nms_threshold": SHARE,
+    "keypoint_threshold": ANY,
+    "pck_alpha": POSITIVE,
+}
 
 
 @dataclass(frozen=True)
@@ -263,7 +319,7 @@ class EvaluateConfig:
     def __post_init__(self):
         _one_of("evaluate.decoding", self.decoding, ("quarter", "dark", "argmax"))
         _one_of("evaluate.nms", self.nms, ("oks", "soft", "none"))
-        _at_least(1, **{"evaluate.batch_size": self.batch_size})
+        check_ranges(self, EVALUATE_RANGES, "evaluate.")
 
 
 @dataclass(frozen=True)
@@ -280,8 +336,7 @@ class CorrelateConfig:
     width: int = 1
 
     def __post_init__(self):
-        _at_least(2, **{"correlate.architectures": self.architectures})
-        _at_least(1, **{"correlate.epochs": self.epochs, "correlate.width": self.width})
+        check_ranges(self, {"architectures": Range(least=2), "epochs": COUNT, "width": COUNT}, "correlate.")
 
 
 @dataclass(frozen=True)
@@ -325,7 +380,7 @@ class Config:
     def __post_init__(self):
         _one_of("device", self.device, ("auto", "cpu", "cuda"))
         _one_of("resume", self.resume, ("no", "auto"))
-        _at_least(0, seed=self.seed, threads=self.threads)
+        check_ranges(self, {"seed": NOT_NEGATIVE, "threads": NOT_NEGATIVE})
 
     def to_dict(self) -> dict:
         """Plain data, as a checkpoint embeds it."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from autopose.models import EdgeMixture
+from autopose.ranges import DECAY, POSITIVE, check_ranges
 from autopose.space import MacroArchitecture, SearchSpace
 
 from .randomness import generator
@@ -38,10 +39,7 @@ class GumbelSettings:
             raise ValueError(f"relaxation must be one of {', '.join(RELAXATIONS)}, but is {self.relaxation!r}")
         if self.tau_schedule not in TAU_SCHEDULES:
             raise ValueError(f"tau_schedule must be one of {', '.join(TAU_SCHEDULES)}, but is {self.tau_schedule!r}")
-        if min(self.tau_start, self.tau_end) <= 0:
-            raise ValueError(f"temperatures must be positive, but are {self.tau_start} and {self.tau_end}")
-        if not 0 <= self.skip_dropout < 1:
-            raise ValueError(f"skip_dropout must be in [0, 1), but is {self.skip_dropout}")
+        check_ranges(self, {"tau_start": POSITIVE, "tau_end": POSITIVE, "skip_dropout": DECAY}, "search.gumbel.")
 
     def tau(self, progress: float) -> float:
         """Temperature at ``progress`` in [0, 1] of the search."""

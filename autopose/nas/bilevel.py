@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import cos, pi
+from math import cos, inf, pi
 
 import torch
 from torch import Tensor
 
 from autopose.models import EdgeMixture, PoseNetwork, joints_mse_loss
 from autopose.models.steps import BadSteps, Batch, average_gradients, backward
+from autopose.ranges import BETAS, COUNT, NOT_NEGATIVE, POSITIVE, check_ranges
 from autopose.space import MacroArchitecture
 
 from .alpha import ArchitectureParameters, GumbelSettings
@@ -16,6 +17,20 @@ from .controller import Controller, ControllerSettings, Reinforce, uniform_beta
 from .randomness import generator
 
 TRAINING_BETAS = ("sampled", "all_on", "uniform")
+BILEVEL_RANGES = {
+    "epochs": COUNT,
+    "iterations": COUNT,
+    "weight_lr": POSITIVE,
+    "weight_lr_end": NOT_NEGATIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "grad_clip": NOT_NEGATIVE,
+    "alpha_lr": NOT_NEGATIVE,
+    "alpha_betas": BETAS,
+    "alpha_weight_decay": NOT_NEGATIVE,
+    "alpha_start_epoch": NOT_NEGATIVE,
+    "accumulate": COUNT,
+    "max_bad_steps": COUNT,
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +40,7 @@ class BilevelSettings:
     Args:
         epochs, iterations: N_epoch, and N_iter an epoch.
         weight_optimizer: "adam" or "sgd" (momentum 0.9) for ω; cosine from ``weight_lr`` to ``weight_lr_end``.
-        grad_clip: norm at which ω's gradient is clipped.
+        grad_clip: norm at which ω's gradient is clipped (0: not).
         alpha_lr, alpha_betas, alpha_weight_decay: Adam of α, its decay decoupled (AdamW); ``alpha_start_epoch``: first
             epoch that updates α.
         training_beta: β of a training step: "sampled" from the controller (uniform before it starts), "uniform",
@@ -58,8 +73,7 @@ class BilevelSettings:
             raise ValueError(f"weight_optimizer must be adam or sgd, but is {self.weight_optimizer!r}")
         if self.training_beta not in TRAINING_BETAS:
             raise ValueError(f"training_beta must be one of {', '.join(TRAINING_BETAS)}, not {self.training_beta!r}")
-        if min(self.epochs, self.iterations, self.accumulate, self.max_bad_steps) < 1:
-            raise ValueError("epochs, iterations, accumulate and max_bad_steps must be at least 1")
+        check_ranges(self, BILEVEL_RANGES, "search.")
 
 
 @dataclass
@@ -176,7 +190,7 @@ class BilevelSearch:
             mixtures = self.mixtures("weights")
         loss = self._backward(batch, beta, lambda: mixtures)
         average_gradients(active)
-        norm = torch.nn.utils.clip_grad_norm_(active, self.settings.grad_clip)
+        norm = torch.nn.utils.clip_grad_norm_(active, self.settings.grad_clip or inf)
         if self.bad_steps.usable(norm, self.step):
             self.weight_optimizer.step()
         return loss

@@ -7,11 +7,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autopose.ranges import COUNT, NOT_NEGATIVE, SHARE, check_ranges
 from autopose.space import MacroArchitecture, MacroSpace
 
 from .randomness import generator
 
 BASELINES = ("ema", "leave_one_out")
+CONTROLLER_RANGES = {
+    "start_epoch": NOT_NEGATIVE,
+    "updates": NOT_NEGATIVE,
+    "samples": COUNT,
+    "lr": NOT_NEGATIVE,
+    "hidden": COUNT,
+    "baseline_decay": SHARE,
+    "entropy_weight": NOT_NEGATIVE,
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,7 @@ class ControllerSettings:
     entropy_weight: float = 1e-3
 
     def __post_init__(self):
+        check_ranges(self, CONTROLLER_RANGES, "search.controller.")
         if self.baseline not in BASELINES:
             raise ValueError(f"baseline must be one of {', '.join(BASELINES)}, but is {self.baseline!r}")
         if self.samples < (2 if self.baseline == "leave_one_out" else 1):
