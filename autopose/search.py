@@ -2,6 +2,7 @@
 
 from autopose.command import main, overrides
 from autopose.config import Config
+from autopose.engine.reports import report_search
 from autopose.engine.search import SearchRun
 from autopose.report.printed import print_found
 from autopose.runs.runtime import Runtime
@@ -12,7 +13,9 @@ def run(config: Config, runtime: Runtime) -> None:
     search = SearchRun(config, runtime)
     architecture = search.run()
     if runtime.is_main:
-        print_found(architecture, config, runtime.folder, search.bilevel.network.num_joints, overrides())
+        joints = search.bilevel.network.num_joints
+        print_found(architecture, config, runtime.folder, joints, overrides())
+        report_search(search, architecture, overrides())
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 import logging
 
-from autopose.command import main
+from autopose.command import main, overrides
 from autopose.config import Config
+from autopose.engine.reports import report_scores
 from autopose.engine.train import TrainRun
 from autopose.files import save_json
-from autopose.report.printed import print_scores
+from autopose.report.printed import print_scores, size_line
+from autopose.report.summary import found_facts
 from autopose.runs.resolve import resolve_architecture
 from autopose.runs.runtime import Runtime
 
@@ -16,7 +18,8 @@ logger = logging.getLogger("autopose")
 def run(config: Config, runtime: Runtime) -> None:
     """Train, evaluate, and print the scores and where the files are."""
     architecture = resolve_architecture(config)
-    scores = TrainRun(config, runtime, architecture).run()
+    training = TrainRun(config, runtime, architecture)
+    scores = training.run()
     if not runtime.is_main:
         return
     metrics = {name: value for score in scores for name, value in score.metrics.items()}
@@ -25,7 +28,13 @@ def run(config: Config, runtime: Runtime) -> None:
     folder = runtime.folder
     logger.info("curves     %s", folder / "training_curves.png")
     logger.info("checkpoint %s", folder / "checkpoints" / "last.pt")
-    logger.info("next       python -m autopose.evaluate checkpoint=%s", folder / "checkpoints" / "last.pt")
+    following = f"python -m autopose.evaluate checkpoint={folder / 'checkpoints' / 'last.pt'}"
+    logger.info("next       %s", following)
+    schema = training.validation.schema
+    size = size_line(architecture, config.train.width, config.data.image_size, schema.num_joints)
+    facts = {**found_facts(architecture), "network": size, "epochs": str(config.train.epochs)}
+    clock = training.clock.report()
+    report_scores("train", config, runtime, clock, scores, schema, overrides(), facts, following)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 from autopose.metrics.ap import coco_ap
 from autopose.metrics.fast_ap import fast_ap, index_truth
 from autopose.metrics.oks import COCO_SIGMAS
-from bench.machine import machine
+from autopose.runs.machine import machine
 
 RESULT_FILE = Path(__file__).parent / "results" / "ap_speed.csv"
 NUM_IMAGES = 5000

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from autopose.runs.machine import machine
 from bench import report
-from bench.machine import machine
 from bench.timing import measure_ceilings
 
 _RESULTS = pytest.StashKey[report.Results]()

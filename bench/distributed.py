@@ -21,8 +21,8 @@ import torch  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: E402
 
+from autopose.runs.machine import machine  # noqa: E402
 from bench import small_runs  # noqa: E402
-from bench.machine import machine  # noqa: E402
 
 RESULT_FILE = Path(__file__).parent / "results" / "distributed.json"
 # The paper's learning rates: the larger ones of the small configurations let Adam amplify rounding tenfold a step.

@@ -39,9 +39,9 @@ from autopose.errors import UserError  # noqa: E402
 from autopose.evaluation.scoring import score_keypoint_results  # noqa: E402
 from autopose.models import PoseNetwork  # noqa: E402
 from autopose.runs.checkpoint import FORMAT, VERSION, fitting, read_checkpoint  # noqa: E402
+from autopose.runs.machine import machine  # noqa: E402
 from autopose.space import Architecture, MacroSpace, builtin_architecture  # noqa: E402
 from bench import small_runs  # noqa: E402
-from bench.machine import machine  # noqa: E402
 
 RESULT_FILE = Path(__file__).parent / "results" / "fuzz.json"
 LIMIT_S = 30

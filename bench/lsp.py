@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from bench.machine import machine
+from autopose.runs.machine import machine
 
 RESULT = Path(__file__).parent / "results" / "lsp.json"
 
@@ -42,7 +42,7 @@ def untrained(folder: Path, root: str) -> dict[str, float]:
     torch.manual_seed(0)
     architecture = Architecture.from_json(content["architecture"])
     network = PoseNetwork(architecture.space(config.train.width), content["state"]["num_joints"]).eval()
-    scores, _ = evaluate(network, load_annotations(config.data, "val"), config.data, config.evaluate, runtime)
+    scores = evaluate(network, load_annotations(config.data, "val"), config.data, config.evaluate, runtime).scores
     return {name: value for score in scores for name, value in score.metrics.items()}
 
 

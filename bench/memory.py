@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
 
-from bench.machine import machine  # noqa: E402
+from autopose.runs.machine import machine  # noqa: E402
 
 CASES = {
     "default (soft Gumbel, float32)": {},

@@ -18,8 +18,8 @@ from statistics import mean, pstdev
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from autopose.runs.machine import machine  # noqa: E402
 from bench import small_runs  # noqa: E402
-from bench.machine import machine  # noqa: E402
 
 RESULT_FILE = Path(__file__).parent / "results" / "search_compare.csv"
 ALGORITHMS = ("bilevel", "random", "evolution", "no search")

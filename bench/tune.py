@@ -20,8 +20,8 @@ from torch import Tensor
 
 from autopose.kernels._triton import launch
 from autopose.kernels._triton.mixed_edge_convs import TritonConvolutions
+from autopose.runs.machine import machine
 from bench.cases import CELLS, CHANNELS, SIZES
-from bench.machine import machine
 from bench.timing import Interleaved
 from tests.numerics import FLOOR, relative_error
 

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "config": {"data", "nas", "space", "kernels"},
     "runs": {"models", "data", "nas", "space", "kernels", "config"},
     "evaluation": {"models", "data", "metrics", "config", "runs"},
-    "report": {"models", "nas", "space", "config", "evaluation"},
+    "report": {"models", "data", "metrics", "nas", "space", "config", "evaluation", "runs"},
     "engine": {"models", "data", "metrics", "nas", "space", "kernels", "config", "runs", "evaluation", "report"},
 }
 # Libraries that a layer may import, where they are restricted.

@@ -23,6 +23,7 @@ from autopose.nas.randomness import derive_seed
 from autopose.report.architecture_figure import draw_architecture
 from autopose.report.curves import draw_search_curves
 from autopose.runs.checkpoint import CheckpointStore, fitting
+from autopose.runs.clock import Clock
 from autopose.runs.datasets import load_annotations, pose_dataset
 from autopose.runs.memory import explain_out_of_memory, report_memory
 from autopose.runs.record import MetricsLog
@@ -47,6 +48,8 @@ class SearchRun:
         self.sums: dict[str, list[float]] = {}
         self.rewards: list[dict] = []
         self.log = MetricsLog(runtime.folder)
+        self.clock = Clock()
+        self.derived: list[dict] = []
         self.store = CheckpointStore(
             runtime.folder, "search", config.to_dict(), self.settings.keep_checkpoints, runtime.world_size
         )
@@ -114,14 +117,17 @@ class SearchRun:
         """One epoch: N_iter cell updates, then N_ctr controller updates, then records."""
         search, settings = self.bilevel, self.settings
         started, before = time.monotonic(), search.position.iteration
-        for weight_batch, alpha_batch in islice(batches, settings.iterations - before):
-            for name, value in search.cell_update(weight_batch, alpha_batch).items():
+        for weight_batch, alpha_batch in islice(self.clock.waiting(batches), settings.iterations - before):
+            with self.clock.phase("steps of weights and α"):
+                losses = search.cell_update(weight_batch, alpha_batch)
+            for name, value in losses.items():
                 self.sums.setdefault(name, []).append(value)
             self._after_iteration(bar)
         self.reward.clear()
         if search.controller_active and settings.algorithm == "bilevel" and search.network.space.beta is None:
             while search.position.controller_update < settings.controller.updates:
-                self.rewards.append(search.controller_update(self.reward))
+                with self.clock.phase("rewards"):
+                    self.rewards.append(search.controller_update(self.reward))
                 self._stop_if_asked()
         self._finish_epoch(time.monotonic() - started, settings.iterations - before)
 
@@ -161,7 +167,8 @@ class SearchRun:
         search = self.bilevel
         row = {"epoch": search.position.epoch, "tau": self.settings.gumbel.tau(search.progress)}
         row |= {name: sum(values) / len(values) for name, values in self.sums.items()}
-        row |= epoch_health(search, self.reward, self.rewards, self.settings.health)
+        with self.clock.phase("health of the search"):
+            row |= epoch_health(search, self.reward, self.rewards, self.settings.health)
         per_iteration = seconds / max(iterations, 1)
         logger.info(
             "epoch %d  loss %.3e  reward(mode) %.4f  entropy α %.3f policy %.3f  %.2f s/it",
@@ -208,12 +215,14 @@ class SearchRun:
         architecture, rows = derive_architecture(
             self.bilevel, self.reward, self.config, self.settings.derive_samples, self._budget()
         )
+        self.derived = rows
         for row in rows if len(rows) <= 32 else []:
             logger.info("derive     %s  reward %.4f  (%s)", row["beta"], row["reward"], row["source"])
         return architecture
 
     def _finish(self) -> Architecture:
-        architecture = self.derive()
+        with self.clock.phase("derivation"):
+            architecture = self.derive()
         if self.runtime.is_main:
             folder = self.runtime.folder
             architecture.save(folder / "architecture.json")

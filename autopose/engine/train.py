@@ -18,13 +18,17 @@ from autopose.data.schema import schema_to_dict
 from autopose.data.stream import BatchStream, make_loader
 from autopose.errors import UserError
 from autopose.evaluation.evaluation import evaluate, main_metric
+from autopose.evaluation.inference import Poses
 from autopose.evaluation.scoring import Score
 from autopose.files import save_json
 from autopose.models import PoseNetwork, joints_mse_loss
 from autopose.models.steps import BadSteps, Batch, backward, place
 from autopose.nas.randomness import derive_seed
+from autopose.report.architecture_figure import draw_architecture
+from autopose.report.contact_sheet import save_contact_sheet
 from autopose.report.curves import draw_training_curves
 from autopose.runs.checkpoint import CheckpointStore, fitting
+from autopose.runs.clock import Clock
 from autopose.runs.datasets import load_annotations, pose_dataset
 from autopose.runs.memory import GIB, explain_out_of_memory, predict_peak
 from autopose.runs.record import MetricsLog
@@ -67,6 +71,8 @@ class TrainRun:
         self.best = float("-inf")
         self.losses: list[float] = []
         self.log = MetricsLog(runtime.folder)
+        self.clock = Clock()
+        self.poses: Poses | None = None
         self.store = CheckpointStore(
             runtime.folder, "train", config.to_dict(), config.train.keep_checkpoints, runtime.world_size
         )
@@ -118,19 +124,28 @@ class TrainRun:
             if not scores:
                 scores = self._evaluate()
         if self.runtime.is_main:
-            draw_training_curves(self.log.rows, self.runtime.folder / "training_curves.png")
+            with self.clock.phase("figures"):
+                self._draw()
             self.log.close()
         return scores
+
+    def _draw(self) -> None:
+        folder = self.runtime.folder
+        draw_training_curves(self.log.rows, folder / "training_curves.png")
+        draw_architecture(self.architecture, folder / "architecture.png")
+        save_contact_sheet(self.validation, self.poses, folder)
 
     def _epoch(self, batches: Iterator[Batch], bar: tqdm) -> list[Score]:
         started, before = time.monotonic(), self.iteration
         lr = self._set_lr(self.epoch * self.iterations + max(before - 1, 0))
-        for batch in islice(batches, self.iterations - before):
+        for batch in islice(self.clock.waiting(batches), self.iterations - before):
             lr = self._set_lr(self.epoch * self.iterations + self.iteration)
-            self.losses.append(self._step(batch))
+            with self.clock.phase("steps"):
+                self.losses.append(self._step(batch))
             self.iteration += 1
             self._after_iteration(bar)
-        scores = self._evaluate() if self._evaluates() else []
+        with self.clock.phase("evaluation"):
+            scores = self._evaluate() if self._evaluates() else []
         mean_loss, bad_steps = sum(self.losses) / len(self.losses), self.bad_steps.count
         row = {"epoch": self.epoch, "loss": mean_loss, "lr": lr, "bad_steps": bad_steps}
         if scores:
@@ -200,10 +215,11 @@ class TrainRun:
             for buffer in (*self.network.buffers(), *(self.averaged.buffers() if self.averaged is not None else ())):
                 dist.broadcast(buffer, src=0)
         network = self.network if self.averaged is None else self.averaged.module
-        scores, results = evaluate(network, self.validation, self.config.data, self.config.evaluate, self.runtime)
+        found = evaluate(network, self.validation, self.config.data, self.config.evaluate, self.runtime)
         if self.runtime.is_main:
-            save_json(self.runtime.folder / "results" / f"keypoints_{self.config.data.val_split}.json", results)
-        return scores
+            self.poses = found.poses
+            save_json(self.runtime.folder / "results" / f"keypoints_{self.config.data.val_split}.json", found.results)
+        return found.scores
 
     def _after_iteration(self, bar: tqdm) -> None:
         bar.update()

@@ -1,5 +1,7 @@
 """Evaluation of a network on a validation split under the configured protocol."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from autopose.config import DataConfig, EvaluateConfig
@@ -12,6 +14,21 @@ from autopose.evaluation.scoring import Score, score_poses, score_results
 from autopose.models import PoseNetwork
 from autopose.runs.datasets import pose_dataset
 from autopose.runs.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation gives.
+
+    Attributes:
+        scores: the tables, the main metric's first.
+        results: COCO keypoint results.
+        poses: the pose of every crop, in the order of the annotations' persons.
+    """
+
+    scores: list[Score]
+    results: list[dict]
+    poses: Poses
 
 
 def predict(
@@ -47,8 +64,8 @@ def protocol_of(annotations: PoseAnnotations, data: DataConfig, settings: Evalua
 
 def evaluate(
     network: PoseNetwork, annotations: PoseAnnotations, data: DataConfig, settings: EvaluateConfig, runtime: Runtime
-) -> tuple[list[Score], list[dict]]:
-    """Scores and COCO results of a network.
+) -> Evaluation:
+    """Predict and score a network.
 
     COCO-style sets get AP and AR, and with ground-truth boxes PCK as well (and errors in px where
     ``evaluate.pixel_error``); MPII gets PCKh.
@@ -64,7 +81,7 @@ def evaluate(
         scores.append(score_poses(annotations, poses.joints, how=how, pck_alpha=settings.pck_alpha))
         if settings.pixel_error:
             scores.append(score_pixels(annotations, poses.joints, how))
-    return scores, results
+    return Evaluation(scores, results, poses)
 
 
 def main_metric(scores: list[Score]) -> tuple[str, float]:

@@ -30,6 +30,11 @@ def size_line(architecture: Architecture, width: int, image_size, num_joints: in
     )
 
 
+def run_command(task: str, given: Sequence[str]) -> str:
+    """The command line of this run, to be pasted into a shell."""
+    return shlex.join(["python", "-m", f"autopose.{task}", *given])
+
+
 def train_command(config: Config, architecture: Path, given: Sequence[str] = ()) -> str:
     """The command line that trains a found architecture on the same data.
 

@@ -1,0 +1,74 @@
+"""What a finished run leaves for people: ``run.json`` and ``report.html``."""
+
+import logging
+from collections.abc import Sequence
+
+from autopose.config import Config
+from autopose.data.schema import KeypointSchema
+from autopose.engine.search import METRIC_NAMES, SearchRun
+from autopose.evaluation.scoring import Score
+from autopose.report import contact_sheet
+from autopose.report.printed import run_command, size_line, train_command
+from autopose.report.run_page import FILE, write_run_page
+from autopose.report.summary import found_facts, save_summary
+from autopose.runs.runtime import Runtime
+from autopose.space import Architecture
+
+logger = logging.getLogger("autopose")
+FIGURES = {
+    "architecture.png": "The architecture: stages and branches above, the operation of every edge below.",
+    "search_curves.png": "The search, as the paper's Fig. 6: entropies of both levels, rewards and losses by epoch.",
+    "training_curves.png": "The training.",
+    contact_sheet.FILE: "People of the validation split: truth to the left, prediction to the right.",
+}
+
+
+def report_search(run: SearchRun, architecture: Architecture, given: Sequence[str]) -> None:
+    """Write the page of a finished search."""
+    config, folder, joints = run.config, run.runtime.folder, run.bilevel.network.num_joints
+    metric = METRIC_NAMES[config.search.reward.metric]
+    rows = [[row["beta"], f"{row['reward']:.4f}", row["source"]] for row in run.derived[:32]]
+    size = size_line(architecture, config.search.width, config.data.image_size, joints)
+    save_summary(
+        folder, "search", config.name, run_command("search", given), run.clock.report(),
+        title="An architecture was found",
+        headline={
+            "β by stage": str(architecture.macro).strip("[]"),
+            f"reward ({metric}, shared weights)": f"{architecture.found_by['reward']:.3f}",
+        },
+        facts={**found_facts(architecture), "size": size},
+        tables=[{"title": "Candidates of the derivation", "header": ["β", "reward", "from"], "rows": rows}],
+        figures=FIGURES,
+        next_command=train_command(config, folder / "architecture.json", given),
+    )  # fmt: skip
+    _write(run.runtime)
+
+
+def report_scores(
+    task: str,
+    config: Config,
+    runtime: Runtime,
+    clock: dict,
+    scores: Sequence[Score],
+    schema: KeypointSchema,
+    given: Sequence[str],
+    facts: dict[str, str],
+    next_command: str | None,
+) -> None:
+    """Write the page of a finished training or evaluation."""
+    main = scores[0]
+    headline = {header: f"{main.metrics[key]:.3f}" for header, key in main.columns[:1]}
+    if "Mean" in scores[-1].metrics:
+        headline["mean PCK, %"] = f"{scores[-1].metrics['Mean']:.1f}"
+    title = {"train": "A network was trained", "evaluate": "A network was evaluated"}[task]
+    save_summary(
+        runtime.folder, task, config.name, run_command(task, given), clock, title=title, headline=headline, facts=facts,
+        scores=scores, joints=schema.joints, figures=FIGURES, next_command=next_command,
+    )  # fmt: skip
+    _write(runtime)
+
+
+def _write(runtime: Runtime) -> None:
+    path = runtime.folder / FILE
+    write_run_page([runtime.folder], path)
+    logger.info("page       %s", path)

@@ -1,0 +1,65 @@
+"""Poses painted into pictures: pictures of a sheet and frames of a video. K joints, P people; coordinates in px.
+
+Limbs of the left side are blue, of the right side orange, of the middle green; each lies on a dark line with a light
+rim, so that it is legible on any background, and its width follows the person's size.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+LEFT, RIGHT, MIDDLE = (0, 114, 178), (230, 100, 0), (0, 158, 115)
+_SHIFT = 4
+
+
+def joint_colours(num_joints: int, flip_pairs: Sequence[tuple[int, int]], names: Sequence[str]) -> list[tuple]:
+    """RGB of every joint by its side; of a mirror pair, the joint whose name says left is the left one, else the first.
+
+    Args:
+        flip_pairs: 0-based pairs of joints that mirror each other.
+        names: K names.
+    """
+    colours: list[tuple] = [MIDDLE] * num_joints
+    for a, b in flip_pairs:
+        first_is_right = "right" in names[a].lower() or "left" in names[b].lower()
+        colours[a], colours[b] = (RIGHT, LEFT) if first_is_right else (LEFT, RIGHT)
+    return colours
+
+
+def paint_pose(
+    picture: np.ndarray,
+    joints: np.ndarray,
+    seen: np.ndarray,
+    skeleton: Sequence[tuple[int, int]],
+    colours: Sequence[tuple],
+) -> None:
+    """Paint one person in place.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB, contiguous.
+        joints: (K, 2), the centre of the first pixel being (0, 0).
+        seen: (K,) bool; a limb needs both of its ends, and joints that are not finite are left out.
+        skeleton: 0-based pairs of joints.
+        colours: of the joints, see ``joint_colours``; a limb takes that of its end at a side, if one is.
+    """
+    joints = np.asarray(joints, np.float64)
+    # A joint far outside of the picture would overflow OpenCV's fixed-point coordinates.
+    near = np.abs(joints).max(axis=1) < 8 * max(picture.shape[:2])
+    seen = np.asarray(seen, bool) & np.isfinite(joints).all(axis=1) & near
+    if not seen.any():
+        return
+    extent = float(np.hypot(*np.ptp(joints[seen], axis=0)))
+    line = int(np.clip(round(extent / 90), 2, 12))
+    limbs = [(a, b) for a, b in skeleton if seen[a] and seen[b]]
+    for rim, tint in ((4, (245, 245, 245)), (2, (20, 20, 20)), (0, None)):
+        for a, b in limbs:
+            colour = tint or (colours[b] if colours[a] == MIDDLE else colours[a])
+            cv2.line(picture, _fixed(joints[a]), _fixed(joints[b]), colour, line + rim, cv2.LINE_AA, _SHIFT)
+    for k in np.flatnonzero(seen):
+        for radius, tint in ((line + 1.6, (20, 20, 20)), (line + 0.6, colours[k])):
+            cv2.circle(picture, _fixed(joints[k]), round(radius * 2**_SHIFT), tint, -1, cv2.LINE_AA, _SHIFT)
+
+
+def _fixed(point: np.ndarray) -> tuple[int, int]:
+    return round(float(point[0]) * 2**_SHIFT), round(float(point[1]) * 2**_SHIFT)

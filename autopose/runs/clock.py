@@ -1,0 +1,64 @@
+"""Where the time and the memory of a run went."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+class Clock:
+    """Seconds by phase of this process, a phase being whatever the loop names: "data", "steps", "reward", ….
+
+    Phases do not nest: time inside of two belongs to the inner one.
+    """
+
+    def __init__(self):
+        self.started = time.monotonic()
+        self.seconds: dict[str, float] = {}
+        self._inner = 0.0
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count what happens inside under ``name``, less what an inner phase counts."""
+        outer_inner, self._inner, start = self._inner, 0.0, time.monotonic()
+        try:
+            yield
+        finally:
+            spent = time.monotonic() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent - self._inner
+            self._inner = outer_inner + spent
+
+    def waiting(self, items: Iterable[T], name: str = "data") -> Iterator[T]:
+        """``items``, the time that each of them took to come counted under ``name``."""
+        source = iter(items)
+        while True:
+            with self.phase(name):
+                try:
+                    item = next(source)
+                except StopIteration:
+                    return
+            yield item
+
+    def report(self) -> dict:
+        """{"seconds": of all, "phases": {name: seconds}, "peak_memory": bytes, "peak_device_memory": bytes or None}."""
+        total = time.monotonic() - self.started
+        phases = {**self.seconds, "rest": max(total - sum(self.seconds.values()), 0.0)}
+        on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+        return {
+            "seconds": total,
+            "phases": phases,
+            "peak_memory": _peak_memory(),
+            "peak_device_memory": torch.cuda.max_memory_allocated() if on_gpu else None,
+        }
+
+
+def _peak_memory() -> int:
+    """Bytes that this process held at most."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
