@@ -1,0 +1,127 @@
+"""The page of a run: whole, self-contained, and of any width."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autopose.data.records import Person
+from autopose.data.schema import COCO
+from autopose.errors import UserError
+from autopose.evaluation.scoring import Score
+from autopose.report.__main__ import main
+from autopose.report.contact_sheet import CELL, contact_sheet, rank
+from autopose.report.curves import draw_training_curves
+from autopose.report.run_page import write_run_page
+from autopose.report.summary import save_summary
+from autopose.runs.clock import Clock
+
+NAME = '<b>&"{name} '
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+class Tags(HTMLParser):
+    """Opened tags and their attributes; an end tag must close the last one opened."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A training that ended, with names that HTML must escape and a line as long as they get."""
+    draw_training_curves([{"epoch": 0, "loss": 1.0, "lr": 0.1}], tmp_path / "training_curves.png")
+    columns = tuple((name, name) for name in ("AP", *"abcdefghijkl"))
+    metrics = {name: 0.5 for name, _ in columns} | {"AP": float("nan"), "left_hip": 25.0}
+    score = Score(metrics, {"images": 3}, {"metric": "OKS-AP, as ever", "boxes": NAME}, columns)
+    save_summary(
+        tmp_path, "train", NAME, "python -m autopose.train " + "x" * 300, Clock().report(), title=f"A network {NAME}",
+        headline={"AP": "n/a"}, facts={"file": "/very/long/" * 30}, scores=[score], joints=["left_hip"],
+        tables=[{"title": "t", "header": ["h"], "rows": [[NAME]]}],
+        figures={"training_curves.png": "The training.", "missing.png": "not there"}, next_command="next 'one'",
+    )  # fmt: skip
+    return tmp_path
+
+
+def test_the_page_holds_everything_and_needs_nothing(folder):
+    write_run_page([folder], folder / "report.html")
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    sources = [attrs[key] for _, attrs in tags.seen for key in ("src", "href") if key in attrs]
+    assert len(sources) == 1 and sources[0].startswith("data:image/png;base64,")
+    assert not re.search(r"https?://|@import|url\(", text)
+    assert NAME not in text and "&lt;b&gt;&amp;&quot;{name}" in text
+    assert "n/a" in text and "25.0 %" in text and "not there" not in text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no headless Chromium on this machine")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_overflows_in_a_real_browser(folder, width):
+    write_run_page([folder, folder], folder / "report.html")
+    probe = "<script>document.title='W'+document.documentElement.scrollWidth+'/'+window.innerWidth</script></body>"
+    page = folder / "probed.html"
+    frame = folder / "frame.html"
+    page.write_text((folder / "report.html").read_text().replace("</body>", probe))
+    # Headless windows are at least 500 px wide, so the page stands in a frame of the width asked for.
+    frame.write_text(
+        f"<iframe id=f src=probed.html style='width:{width}px;height:900px;border:0'></iframe><script>onload=()=>"
+        "{document.body.append(document.getElementById('f').contentDocument.title)}</script>"
+    )
+    switches = ["--headless=new", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
+    switches += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=4000", "--dump-dom"]
+    command = [CHROMIUM, *switches, str(frame)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    found = re.search(r"W(\d+)/(\d+)", done.stdout)
+    assert found, done.stderr[-500:]
+    assert int(found[1]) <= int(found[2]) == width
+
+
+def test_a_folder_without_a_finished_run_is_one_sentence(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert "has no run.json: expected the folder of a run that ended" in capsys.readouterr().err
+    (tmp_path / "run.json").write_text(json.dumps({"version": 99}))
+    with pytest.raises(UserError, match="is not of version 1"):
+        write_run_page([tmp_path], tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
+def person(number: int, labelled: bool = True) -> Person:
+    joints = np.full((17, 2), 20.0) + np.arange(17)[:, None]
+    visible = np.full(17, 2 * labelled, np.uint8)
+    box = np.array([10.0, 10.0, 40.0, 40.0])
+    return Person("x.png", 0, number, np.zeros(2), np.ones(2), joints, visible, box, 1600.0, 1.0)
+
+
+def test_people_are_ranked_by_error_and_those_without_labels_left_out():
+    persons = [person(0), person(1, labelled=False), person(2), person(3)]
+    predicted = np.stack([p.joints for p in persons]) + np.array([8.0, 0, 0, 4.0])[:, None, None] * [1, 0]
+    order, error = rank(persons, predicted)
+    assert order.tolist() == [2, 3, 0]
+    assert np.isnan(error[1]) and error[[2, 3, 0]] == pytest.approx([0, 0.1, 0.2])
+
+
+def test_the_sheet_shows_each_person_once_and_paints_the_joints():
+    persons = [person(n) for n in range(5)]
+    predicted = np.stack([p.joints for p in persons])
+    blank = np.zeros((60, 60, 3), np.uint8)
+    sheet = contact_sheet(persons, predicted, COCO, lambda path: blank, columns=4, rows=2)
+    cells = round((sheet == 0).all(axis=2).sum() / (CELL * CELL))
+    assert 5 <= cells <= 10
+    assert (sheet == [0, 114, 178]).all(axis=2).any() and (sheet == [230, 100, 0]).all(axis=2).any()
+    assert contact_sheet([person(0, labelled=False)], predicted[:1], COCO, lambda path: blank) is None

@@ -1,0 +1,32 @@
+"""Seconds by phase."""
+
+import time
+
+import pytest
+
+from autopose.runs.clock import Clock
+
+
+def test_inner_phases_are_not_counted_twice():
+    clock = Clock()
+    with clock.phase("outer"):
+        time.sleep(0.02)
+        with clock.phase("inner"):
+            time.sleep(0.05)
+    assert clock.seconds["inner"] >= 0.05
+    assert 0.02 <= clock.seconds["outer"] < 0.05
+    report = clock.report()
+    assert sum(report["phases"].values()) == pytest.approx(report["seconds"], rel=0.05)
+    assert report["peak_memory"] > 2**20
+
+
+def test_waiting_counts_what_the_items_take_and_not_what_is_done_with_them():
+    def slow():
+        for n in range(3):
+            time.sleep(0.02)
+            yield n
+
+    clock = Clock()
+    for _ in clock.waiting(slow()):
+        time.sleep(0.05)
+    assert 0.06 <= clock.seconds["data"] < 0.15
