@@ -24,6 +24,8 @@ def search_command(given: Mapping[str, object], image_size: tuple[int, int], peo
     if given["kind"] == "mpii":
         experiment = ["experiment=coco", "data=mpii"]
     texts = [f"data.{key}={_text(value)}" for key, value in keys.items()]
+    if experiment[0] == "experiment=own":
+        texts.append(f"search.image_size={_text([side // 2 for side in image_size])}")
     return shlex.join(["python", "-m", "autopose.search", *experiment, *texts])
 
 

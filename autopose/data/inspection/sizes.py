@@ -60,7 +60,11 @@ def recommended_input(persons: Sequence[Person]) -> tuple[tuple[int, int], str]:
     width, height = (side, side / aspect) if aspect >= 1 else (side * aspect, side)
     size = tuple(int(max(MULTIPLE, MULTIPLE * round(value / MULTIPLE))) for value in (width, height))
     shrunk = longer / max(size)
+    smaller = tuple(int(MULTIPLE * max(1, round(2 / 3 * value / MULTIPLE))) for value in size)
+    saved = size[0] * size[1] / (smaller[0] * smaller[1])
+    cheaper = f"; {smaller[0]}x{smaller[1]} is {saved:.1f} times cheaper" if max(size) > _LEAST_SIDE * 4 else ""
     return size, (
         f"{size[0]}x{size[1]}: the median crop is {longer:.0f} px on its longer side, so the median body of {body:.0f} "
         f"px spans {body / shrunk:.0f} px of the input and a heatmap's cell is {4 * shrunk:.1f} px of the picture"
+        f"{cheaper}"
     )
