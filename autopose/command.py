@@ -31,6 +31,7 @@ def main(task: str, run: Callable[[Config, Runtime], None]) -> None:
 
 def execute(run: Callable[[Config, Runtime], None], composed: DictConfig, folder: str) -> int:
     """Run ``run`` in ``folder``; returns the exit code, a user's mistake being one sentence on stderr."""
+    runtime = None
     try:
         config = from_hydra(composed)
         runtime = start(config.device, folder, config.threads, config.deterministic)
@@ -39,13 +40,13 @@ def execute(run: Callable[[Config, Runtime], None], composed: DictConfig, folder
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 3
     except Interrupted as interrupted:
-        print(f"stopped by {interrupted}: the state is saved; resume=auto with the same hydra.run.dir continues")
+        print(interrupted)
         return interrupted.exit_code
     except KeyboardInterrupt:
         print("stopped at once: resume=auto with the same hydra.run.dir continues from the last checkpoint")
         return 130
     finally:
-        finish()
+        finish(runtime)
     return 0
 
 

@@ -35,6 +35,7 @@ def run(config: Config, runtime: Runtime) -> None:
     facts = {**found_facts(architecture), "network": size, "epochs": str(config.train.epochs)}
     clock = training.clock.report()
     report_scores("train", config, runtime, clock, scores, schema, overrides(), facts, following)
+    training.store.require_saved()
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from autopose.data.augment import PRESETS
 from autopose.data.coco import load_coco
 from autopose.data.dataset import PoseDataset
 from autopose.data.records import DataSource
-from autopose.data.stream import BatchStream, make_loader
+from autopose.data.stream import BatchStream, Loader
 from autopose.data.synthetic.dataset import synthetic_dataset
 
 
@@ -48,10 +48,10 @@ def main() -> None:
 
 def _row(dataset: PoseDataset, cache: bool, workers: int, batch_size: int, steps: int) -> str:
     first = BatchStream(len(dataset), batch_size, 0, 0, 2)
-    for ours, truth in zip(make_loader(dataset, first, workers), make_loader(dataset, first), strict=True):
+    for ours, truth in zip(Loader(dataset, first, workers), Loader(dataset, first), strict=True):
         if not all(torch.equal(ours[name], truth[name]) for name in truth):
             raise SystemExit(f"{workers} workers load other batches than none")
-    batches = iter(make_loader(dataset, BatchStream(len(dataset), batch_size, 0, 0, steps), workers))
+    batches = iter(Loader(dataset, BatchStream(len(dataset), batch_size, 0, 0, steps), workers))
     next(batches)  # the workers' start
     stamps = [time.perf_counter()]
     for _ in batches:

@@ -166,8 +166,12 @@ def check_images(paths: Iterable[str | Path], workers: int | None = None, shown:
         UserError: some are missing or corrupt.
     """
     unique = list(dict.fromkeys(str(path) for path in paths))
-    with ThreadPoolExecutor(max_workers=workers or os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(max_workers=workers or os.cpu_count())
+    try:
         problems = list(pool.map(image_problem, unique))
+    finally:
+        # A signal raises in here: what is still waiting to be checked must not be waited for.
+        pool.shutdown(cancel_futures=True)
     bad = [f"'{path}' ({problem})" for path, problem in zip(unique, problems, strict=True) if problem]
     if bad:
         more = f" and {len(bad) - shown} more" if len(bad) > shown else ""

@@ -3,6 +3,7 @@
 Letters: K joints.
 """
 
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -95,6 +96,19 @@ class PoseAnnotations:
             None not in size and bool((person.bbox[2:] >= np.array(size) - 2).all())
             for person, size in zip(self.persons, sizes, strict=True)
         )
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of joints' names, people and the pictures' names and bytes on disk; a root may move."""
+        found = hashlib.sha256(repr(self.schema).encode())
+        for image_id in sorted({person.image_id for person in self.persons}):
+            image = self.images[image_id]
+            size = Path(image.path).stat().st_size if Path(image.path).exists() else None
+            found.update(repr((image_id, Path(image.path).name, image.width, image.height, size)).encode())
+        for person in self.persons:
+            found.update(repr((person.image_id, person.annotation_id, person.area, person.score)).encode())
+            for values in (person.joints, person.visible, person.bbox):
+                found.update(np.ascontiguousarray(values).tobytes())
+        return found.hexdigest()
 
     def subset(self, image_ids: Collection[int]) -> "PoseAnnotations":
         """The same annotations cut down to the images named."""

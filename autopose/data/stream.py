@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from autopose.data.dataset import PoseDataset, SampleKey
 from autopose.errors import UserError
@@ -73,25 +73,78 @@ class BatchStream:
         return int(self._permutation[1][place])
 
 
-def make_loader(
-    dataset: PoseDataset, batches: Iterable[list[SampleKey]], workers: int = 0, pin_memory: bool = False
-) -> DataLoader:
-    """Loader of the batches given, collated; leaves torch's global random state alone.
+class Loader:
+    """Batches of a dataset, loaded here or by worker processes, whose failures are one sentence each."""
 
-    Args:
-        dataset: gives the samples.
-        batches: lists of keys, a `BatchStream` for instance.
-        workers: processes; 0 loads in this one.
-        pin_memory: for copies to a GPU.
-    """
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=workers,
-        pin_memory=pin_memory,
-        worker_init_fn=_start_worker,
-        generator=torch.Generator(),
-    )
+    def __init__(
+        self, dataset: PoseDataset, batches: Iterable[list[SampleKey]], workers: int = 0, pin_memory: bool = False
+    ):
+        """
+        Args:
+            dataset: gives the samples.
+            batches: lists of keys, a `BatchStream` for instance.
+            workers: processes; 0 loads in this one.
+            pin_memory: for copies to a GPU.
+        """
+        # The generator leaves torch's global random state alone.
+        self._loader = DataLoader(
+            _Answering(dataset), batch_sampler=batches, num_workers=workers, pin_memory=pin_memory,
+            worker_init_fn=_start_worker, generator=torch.Generator(), collate_fn=_collate,
+        )  # fmt: skip
+
+    def __iter__(self) -> Iterator[dict]:
+        """
+        Raises:
+            UserError: of a sample, also where a worker met it.
+            LoaderFailed: a worker died, or the system has no shared memory or file descriptors left.
+        """
+        try:
+            for batch in self._loader:
+                if isinstance(batch, UserError):
+                    raise batch
+                yield batch
+        except (RuntimeError, OSError) as error:
+            remedy = next((remedy for sign, remedy in _REMEDIES if sign in str(error)), None)
+            if remedy is None:
+                raise
+            raise LoaderFailed(
+                f"the loader of pictures failed ({str(error).splitlines()[0][:120]}): {remedy}"
+            ) from None
+
+
+class LoaderFailed(UserError):
+    """Loading stopped for a reason that lies in the system; the state of the run is whole."""
+
+
+_SHARED_MEMORY = "give the container more shared memory (docker run --shm-size=2g), or set data.workers=0"
+_KILLED = "a worker was killed, often for want of memory: use fewer data.workers or data.cache=false"
+# What the messages of PyTorch and of the system contain, and what helps.
+_REMEDIES = (
+    ("shared memory", _SHARED_MEMORY),
+    ("Bus error", _SHARED_MEMORY),
+    ("No space left on device", _SHARED_MEMORY),
+    ("Too many open files", "raise the limit of open files (ulimit -n 65536), or set data.workers=0"),
+    ("is killed by signal", _KILLED),
+    ("exited unexpectedly", _KILLED),
+    ("Cannot allocate memory", "there is not enough memory for the workers: use fewer data.workers"),
+)
+
+
+class _Answering:
+    """A dataset that gives a user's mistake as an answer: raised in a worker, it would arrive as a traceback."""
+
+    def __init__(self, dataset: PoseDataset):
+        self.dataset = dataset
+
+    def __getitem__(self, key: SampleKey) -> dict | UserError:
+        try:
+            return self.dataset[key]
+        except UserError as error:
+            return error
+
+
+def _collate(samples: list[dict | UserError]) -> dict | UserError:
+    return next((sample for sample in samples if isinstance(sample, UserError)), None) or default_collate(samples)
 
 
 def evaluation_loader(
@@ -101,12 +154,12 @@ def evaluation_loader(
     pin_memory: bool = False,
     rank: int = 0,
     world_size: int = 1,
-) -> DataLoader:
+) -> Loader:
     """Loader of every sample once, in order, without augmentation; ranks take consecutive shares of the samples."""
     share = np.array_split(np.arange(len(dataset)), world_size)[rank]
     keys = [(int(index), None) for index in share]
     batches = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
-    return make_loader(dataset, batches, workers, pin_memory)
+    return Loader(dataset, batches, workers, pin_memory)
 
 
 def _start_worker(_: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from autopose.config import Config
 from autopose.data.schema import KeypointSchema
 from autopose.engine.search import METRIC_NAMES, SearchRun
+from autopose.errors import UserError
 from autopose.evaluation.scoring import Score
 from autopose.report import contact_sheet
 from autopose.report.printed import run_command, size_line, train_command
@@ -41,7 +42,7 @@ def report_search(run: SearchRun, architecture: Architecture, given: Sequence[st
         figures=FIGURES,
         next_command=train_command(config, folder / "architecture.json", given),
     )  # fmt: skip
-    _write(run.runtime)
+    _write_page(run.runtime)
 
 
 def report_scores(
@@ -65,10 +66,15 @@ def report_scores(
         runtime.folder, task, config.name, run_command(task, given), clock, title=title, headline=headline, facts=facts,
         scores=scores, joints=schema.joints, figures=FIGURES, next_command=next_command,
     )  # fmt: skip
-    _write(runtime)
+    _write_page(runtime)
 
 
-def _write(runtime: Runtime) -> None:
+def _write_page(runtime: Runtime) -> None:
     path = runtime.folder / FILE
-    write_run_page([runtime.folder], path)
+    try:
+        write_run_page([runtime.folder], path)
+    except UserError as error:
+        # The run's results are written; a disk that has no room for their page takes nothing from them.
+        logger.warning("caution    %s", error)
+        return
     logger.info("page       %s", path)

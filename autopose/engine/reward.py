@@ -9,7 +9,7 @@ from torch import Tensor
 
 from autopose.config import RewardConfig
 from autopose.data.dataset import PoseDataset
-from autopose.data.stream import make_loader
+from autopose.data.stream import Loader
 from autopose.evaluation.inference import Poses, predict_poses
 from autopose.metrics.fast_ap import fast_ap, index_truth
 from autopose.metrics.pck import choose_reference, pck, reference_sizes, weighted_mean
@@ -57,7 +57,7 @@ class RewardScorer:
         annotations = dataset.annotations
         if annotations.coco_gt is not None:
             self._truth = index_truth(annotations.coco_gt, annotations.schema.sigmas)
-        loader = make_loader(dataset, [[(i, None)] for i in range(len(dataset))], workers)
+        loader = Loader(dataset, [[(i, None)] for i in range(len(dataset))], workers)
         samples = [{key: value[0] for key, value in sample.items()} for sample in loader]
         self._samples = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
         self._cache: dict[MacroArchitecture, float] = {}

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from autopose import kernels
 from autopose.config import MAY_CHANGE, Config
 from autopose.data.splits import SearchSplit, split_search
-from autopose.data.stream import BatchStream, make_loader
+from autopose.data.stream import BatchStream, Loader, LoaderFailed
 from autopose.engine.health import epoch_health
 from autopose.engine.reward import RewardScorer
 from autopose.models import PoseNetwork
@@ -51,8 +51,9 @@ class SearchRun:
         self.clock = Clock()
         self.derived: list[dict] = []
         self.store = CheckpointStore(
-            runtime.folder, "search", config.to_dict(), self.settings.keep_checkpoints, runtime.world_size
-        )
+            runtime.folder, "search", config.to_dict(), self.settings.keep_checkpoints, runtime.world_size,
+            {name: getattr(split, name).digest() for name in ("weights", "alpha", "reward")},
+        )  # fmt: skip
 
     def _split(self) -> SearchSplit:
         config, reward = self.config, self.settings.reward
@@ -86,7 +87,7 @@ class SearchRun:
         self.reward = RewardScorer(
             network, self.bilevel.alphas, pose_dataset(split.reward, config.data, self.size), settings.reward,
             runtime.device, settings.width, runtime.rank, runtime.world_size, config.data.workers,
-            make_loader(self.weight_data, stream, config.data.workers), self._stop_if_asked,
+            Loader(self.weight_data, stream, config.data.workers), self._stop_if_asked,
         )  # fmt: skip
         self._describe(space, network)
 
@@ -102,16 +103,22 @@ class SearchRun:
     def run(self) -> Architecture:
         """Algorithm 1, then derivation (§3.3); resumes where asked."""
         rows = self._resume() if self.config.resume == "auto" else self.store.refuse_existing()
-        if self.runtime.is_main:
-            self.log.open(rows or ())
-        settings = self.settings
-        total = settings.epochs * settings.iterations
         with explain_out_of_memory("search"):
-            batches = self._batches()
-            with progress_bar(total, self.bilevel.step, self.runtime) as bar:
-                while self.bilevel.position.epoch < settings.epochs:
-                    self._epoch(batches, bar)
+            with self.runtime.stop.deferred():
+                if self.runtime.is_main:
+                    self.log.open(rows or ())
+                try:
+                    self._loop()
+                except LoaderFailed:
+                    self._save()
+                    raise
             return self._finish()
+
+    def _loop(self) -> None:
+        settings, batches = self.settings, self._batches()
+        with progress_bar(settings.epochs * settings.iterations, self.bilevel.step, self.runtime) as bar:
+            while self.bilevel.position.epoch < settings.epochs:
+                self._epoch(batches, bar)
 
     def _epoch(self, batches: Iterator[tuple[Batch, Batch]], bar: tqdm) -> None:
         """One epoch: N_iter cell updates, then N_ctr controller updates, then records."""
@@ -140,7 +147,7 @@ class SearchRun:
                 len(dataset), self.settings.batch_size, derive_seed(config.seed, "batches", purpose), self.bilevel.step,
                 remaining, runtime.rank, runtime.world_size,
             )  # fmt: skip
-            loaders.append(make_loader(dataset, stream, config.data.workers, device.type == "cuda"))
+            loaders.append(Loader(dataset, stream, config.data.workers, device.type == "cuda"))
 
         for pair in zip(*loaders, strict=True):
             yield place(pair[0], device), place(pair[1], device)
@@ -186,7 +193,7 @@ class SearchRun:
         signum = self.runtime.stop.agreed()
         if signum:
             self._save()
-            raise Interrupted(signum)
+            raise Interrupted(signum, *[self.store.status()] * self.log.is_open)
 
     def _save(self) -> None:
         if not self.log.is_open:
@@ -196,7 +203,9 @@ class SearchRun:
         position = self.bilevel.position
         # Rises with iterations, controller updates and the step to the next epoch, which moves neither.
         updates = max(1000, self.settings.controller.updates + 1)
-        self.store.save((self.bilevel.step + position.epoch) * updates + position.controller_update, state)
+        where = f"epoch {position.epoch}, iteration {position.iteration}"
+        order = (self.bilevel.step + position.epoch) * updates + position.controller_update
+        self.store.save(order, state, where)
 
     def _resume(self) -> list[dict]:
         content = self.store.resume(MAY_CHANGE["search"])

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from autopose import kernels
 from autopose.config import MAY_CHANGE, Config
 from autopose.data.schema import schema_to_dict
-from autopose.data.stream import BatchStream, make_loader
+from autopose.data.stream import BatchStream, Loader, LoaderFailed
 from autopose.errors import UserError
 from autopose.evaluation.evaluation import evaluate, main_metric
 from autopose.evaluation.inference import Poses
@@ -74,7 +74,12 @@ class TrainRun:
         self.clock = Clock()
         self.poses: Poses | None = None
         self.store = CheckpointStore(
-            runtime.folder, "train", config.to_dict(), config.train.keep_checkpoints, runtime.world_size
+            runtime.folder,
+            "train",
+            config.to_dict(),
+            config.train.keep_checkpoints,
+            runtime.world_size,
+            {"train": train.digest(), "val": self.validation.digest()},
         )
         self._describe()
 
@@ -111,22 +116,30 @@ class TrainRun:
     def run(self) -> list[Score]:
         """Train all epochs and score the final (averaged, where ``ema``) network; resumes where asked."""
         rows = self._resume() if self.config.resume == "auto" else self.store.refuse_existing()
-        if self.runtime.is_main:
-            self.architecture.save(self.runtime.folder / "architecture.json")
-            self.log.open(rows or ())
-        total = self.settings.epochs * self.iterations
-        done = self.epoch * self.iterations + self.iteration
-        scores: list[Score] = []
-        with explain_out_of_memory("train"), progress_bar(total, done, self.runtime) as bar:
-            batches = self._batches()
-            while self.epoch < self.settings.epochs:
-                scores = self._epoch(batches, bar)
-            if not scores:
-                scores = self._evaluate()
+        with explain_out_of_memory("train"):
+            with self.runtime.stop.deferred():
+                if self.runtime.is_main:
+                    self.architecture.save(self.runtime.folder / "architecture.json")
+                    self.log.open(rows or ())
+                try:
+                    scores = self._loop()
+                except LoaderFailed:
+                    self._save()
+                    raise
+            scores = scores or self._evaluate()
         if self.runtime.is_main:
             with self.clock.phase("figures"):
                 self._draw()
             self.log.close()
+        return scores
+
+    def _loop(self) -> list[Score]:
+        """All epochs that are left; the scores of the last one, none where the training was over already."""
+        scores: list[Score] = []
+        done, batches = self.epoch * self.iterations + self.iteration, self._batches()
+        with progress_bar(self.settings.epochs * self.iterations, done, self.runtime) as bar:
+            while self.epoch < self.settings.epochs:
+                scores = self._epoch(batches, bar)
         return scores
 
     def _draw(self) -> None:
@@ -144,8 +157,7 @@ class TrainRun:
                 self.losses.append(self._step(batch))
             self.iteration += 1
             self._after_iteration(bar)
-        with self.clock.phase("evaluation"):
-            scores = self._evaluate() if self._evaluates() else []
+        scores = self._evaluate() if self._evaluates() else []
         mean_loss, bad_steps = sum(self.losses) / len(self.losses), self.bad_steps.count
         row = {"epoch": self.epoch, "loss": mean_loss, "lr": lr, "bad_steps": bad_steps}
         if scores:
@@ -175,7 +187,7 @@ class TrainRun:
             len(self.data), self.settings.batch_size, derive_seed(self.config.seed, "batches", "train"),
             first, self.settings.epochs * self.iterations - first, runtime.rank, runtime.world_size,
         )  # fmt: skip
-        for batch in make_loader(self.data, stream, self.config.data.workers, device.type == "cuda"):
+        for batch in Loader(self.data, stream, self.config.data.workers, device.type == "cuda"):
             yield place(batch, device)
 
     def _set_lr(self, step: int) -> float:
@@ -215,7 +227,13 @@ class TrainRun:
             for buffer in (*self.network.buffers(), *(self.averaged.buffers() if self.averaged is not None else ())):
                 dist.broadcast(buffer, src=0)
         network = self.network if self.averaged is None else self.averaged.module
-        found = evaluate(network, self.validation, self.config.data, self.config.evaluate, self.runtime)
+        try:
+            # No state moves in here, so a signal need not wait for the end of a long validation.
+            with self.clock.phase("evaluation"), self.runtime.stop.deferred(False):
+                found = evaluate(network, self.validation, self.config.data, self.config.evaluate, self.runtime)
+        except Interrupted as interrupted:
+            self._save()
+            raise Interrupted(interrupted.signum, self.store.status()) from None
         if self.runtime.is_main:
             self.poses = found.poses
             save_json(self.runtime.folder / "results" / f"keypoints_{self.config.data.val_split}.json", found.results)
@@ -235,7 +253,7 @@ class TrainRun:
         signum = self.runtime.stop.agreed()
         if signum:
             self._save()
-            raise Interrupted(signum)
+            raise Interrupted(signum, self.store.status())
 
     def _save(self, best: bool = False) -> None:
         if not self.log.is_open:
@@ -255,7 +273,8 @@ class TrainRun:
             "schema": schema_to_dict(self.validation.schema),
         }
         order = (self.epoch * (self.iterations + 1)) + self.iteration
-        self.store.save(order, state, self.architecture.to_json(), best)
+        where = f"epoch {self.epoch}, iteration {self.iteration}"
+        self.store.save(order, state, where, self.architecture.to_json(), best)
 
     def _resume(self) -> list[dict]:
         content = self.store.resume(MAY_CHANGE["train"])

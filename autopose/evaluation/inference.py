@@ -10,6 +10,7 @@ from torch import Tensor
 
 from autopose.data.heatmap import decode, to_image
 from autopose.data.records import PoseAnnotations
+from autopose.errors import Diverged
 from autopose.metrics.flip import merge_flip
 from autopose.metrics.nms import nms_by_image, scaled_box_area
 from autopose.metrics.rescore import rescore
@@ -54,6 +55,11 @@ def predict_poses(
         if flip_pairs is not None:
             heatmaps = merge_flip(heatmaps, forward(images.flip(-1)).float(), flip_pairs, shift=not udp)
         maps = heatmaps.cpu().numpy()
+        if not np.isfinite(maps).all():
+            raise Diverged(
+                "the network's output is not finite (NaN or infinite heatmaps): its weights have diverged; lower the "
+                "learning rate, or take an earlier checkpoint"
+            )
         coords, scores = decode(maps, method)
         joints = to_image(coords, batch["center"].numpy(), batch["scale"].numpy(), maps.shape[:1:-1], udp)
         parts.append((np.asarray(batch["index"]), joints, scores))

@@ -186,6 +186,8 @@ class BilevelSearch:
         """Descend the gradient of L_train with respect to ω (step 1)."""
         active = self.network.active_parameters(beta)
         self.weight_optimizer.zero_grad()
+        buffers = list(self.network.buffers()) if self.network.state.updates else []
+        kept = [buffer.clone() for buffer in buffers]
         with torch.no_grad():
             mixtures = self.mixtures("weights")
         loss = self._backward(batch, beta, lambda: mixtures)
@@ -193,6 +195,9 @@ class BilevelSearch:
         norm = torch.nn.utils.clip_grad_norm_(active, self.settings.grad_clip or inf)
         if self.bad_steps.usable(norm, self.step):
             self.weight_optimizer.step()
+        elif buffers:
+            # A batch that is not finite would stay in the running statistics for ever.
+            torch._foreach_copy_(buffers, kept)
         return loss
 
     def _alpha_step(self, batch: Batch, beta: MacroArchitecture) -> float:

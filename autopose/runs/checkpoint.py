@@ -24,12 +24,12 @@ KINDS = ("search", "train")
 # What zipfile, pickle and torch raise on bytes that are no checkpoint.
 DAMAGE = (
     zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, pickle.UnpicklingError, RuntimeError, EOFError,
-    LookupError, ValueError, AttributeError, TypeError, AssertionError, ImportError, ArithmeticError, MemoryError,
+    LookupError, ValueError, AttributeError, TypeError, AssertionError, ImportError, ArithmeticError, OSError,
 )  # fmt: skip
 
 
 class DamagedCheckpoint(UserError):
-    """A file that is torn or corrupt; an older one may be used instead."""
+    """A file whose bytes are torn or corrupt; an older one may be used instead."""
 
 
 def write_checkpoint(path: Path, content: dict) -> None:
@@ -44,21 +44,31 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict:
 
     Raises:
         DamagedCheckpoint: truncated or corrupt (every record's checksum is verified).
-        UserError: missing, of another format, version or kind.
+        UserError: missing, not to be read at the moment, of another format, version or kind.
     """
     path = Path(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        if not path.is_file() and path.exists():
+            raise UserError(f"cannot read the checkpoint {path}: it is no file")
+        data = io.BytesIO(path.read_bytes())
+    except (OSError, MemoryError) as error:
+        # Read whole before it is judged: what the system refuses now says nothing of the bytes.
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UserError(f"cannot read the checkpoint {path}: {reason}") from None
+    try:
+        with zipfile.ZipFile(data) as archive:
+            # torch.save stores its records as they are; compressed ones may be a few bytes that become gigabytes.
+            if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
+                raise DamagedCheckpoint(f"{path} is no checkpoint: its records are compressed")
             damaged = archive.testzip()
         if damaged is not None:
             raise DamagedCheckpoint(f"the checkpoint {path} is corrupt: record {damaged} fails its checksum")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
-    except OSError as error:
-        raise DamagedCheckpoint(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
+        data.seek(0)
+        content = torch.load(data, map_location="cpu", weights_only=True)
     except DamagedCheckpoint:
         raise
+    except MemoryError:
+        raise UserError(f"cannot read the checkpoint {path}: there is not enough memory") from None
     except DAMAGE as error:
         reason = (str(error).splitlines() or [""])[0][:120]
         raise DamagedCheckpoint(
@@ -78,34 +88,87 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict:
 class CheckpointStore:
     """``checkpoints/`` of a run: ``step_*.pt`` (the last ``keep``), ``last.pt`` and ``best.pt``."""
 
-    def __init__(self, folder: Path, kind: str, config: dict, keep: int, world_size: int = 1):
+    def __init__(
+        self, folder: Path, kind: str, config: dict, keep: int, world_size: int = 1, data: dict[str, str] | None = None
+    ):
+        """
+        Args:
+            folder: of the run.
+            kind: "search" or "train".
+            config: ``Config.to_dict()``.
+            keep: how many step files stay.
+            data: digests of the annotations and pictures by split; a resume with others is refused.
+        """
         self.folder, self.keep = folder / "checkpoints", keep
         self.header = {
             "format": FORMAT, "version": VERSION, "kind": kind, "config": config, "world_size": world_size,
+            "data": data or {}, "machine": _machine(),
         }  # fmt: skip
         self.failures = 0
+        self.saved = ""
+        self.problem = ""
 
-    def save(self, step: int, state: dict, architecture: dict | None = None, best: bool = False) -> bool:
-        """Write ``step_STEP.pt``; a full disk is logged, and the run goes on with the last good file."""
-        content = {**self.header, "step": step, "architecture": architecture, "state": state}
-        path = self.folder / f"step_{step:012d}.pt"
-        try:
-            write_checkpoint(path, content)
-            self._link(path, "last.pt")
-            if best:
-                self._link(path, "best.pt")
-        except OSError as error:
-            self.failures += 1
-            logger.warning(
-                "checkpoint at step %d was not written (%s); the run goes on, the last good one stays",
-                step, error.strerror or error,
-            )  # fmt: skip
-            return False
-        # Files that claim a later step are damaged ones, which the resume passed over.
-        files = self._files()
-        for old in {*files[files.index(path) + self.keep :], *files[: files.index(path)]}:
-            old.unlink(missing_ok=True)
+    def save(self, order: int, state: dict, where: str, architecture: dict | None = None, best: bool = False) -> bool:
+        """Write ``step_ORDER.pt``; a full disk is logged, and the run goes on with the last good file.
+
+        Args:
+            order: rises with every state that is saved.
+            where: that state in words, for messages ("epoch 3, iteration 12").
+            best: let ``best.pt`` stand for it as well.
+
+        Returns:
+            Whether it was written. Where it was not, older files than the last good one are given up and it is tried
+            once more.
+        """
+        content = {**self.header, "step": order, "where": where, "architecture": architecture, "state": state}
+        path = self.folder / f"step_{order:012d}.pt"
+        for attempt in range(2):
+            try:
+                write_checkpoint(path, content)
+                self._link(path, "last.pt")
+                if best:
+                    self._link(path, "best.pt")
+                break
+            except OSError as error:
+                self.problem = error.strerror or str(error)
+                if attempt == 0 and self._free():
+                    continue
+                self.failures += 1
+                logger.warning(
+                    "checkpoint of %s was not written (%s); the run goes on, the last good one stays", where,
+                    self.problem,
+                )  # fmt: skip
+                return False
+        self.saved, self.problem = where, ""
+        for old in self._files()[self.keep :]:
+            if old != path:
+                old.unlink(missing_ok=True)
         return True
+
+    def _free(self) -> bool:
+        """Give up the step files behind the newest; whether there were any."""
+        older = self._files()[1:]
+        for path in older:
+            path.unlink(missing_ok=True)
+        return bool(older)
+
+    def status(self) -> str:
+        """What is on disk, for the last line of a run that stops."""
+        again = "resume=auto with the same hydra.run.dir continues"
+        if not self.problem:
+            return f"the state is saved; {again}" if self.saved else "there was no state to save yet"
+        if not self.saved:
+            return f"the state could not be saved ({self.problem}), and no checkpoint was written before"
+        return f"the state could not be saved ({self.problem}); last.pt holds {self.saved}, from where {again}"
+
+    def require_saved(self) -> None:
+        """UserError where the last state could not be written."""
+        if self.problem:
+            holds = f"last.pt holds {self.saved}" if self.saved else "no checkpoint was written"
+            raise UserError(
+                f"the final checkpoint was not written ({self.problem}): {holds}; make room and continue with "
+                "resume=auto and the same hydra.run.dir"
+            )
 
     def refuse_existing(self) -> None:
         """UserError where a run that is not resumed would mix its files with an earlier run's."""
@@ -129,30 +192,39 @@ class CheckpointStore:
         """Step files, newest first."""
         return sorted(self.folder.glob("step_*.pt"), reverse=True)
 
-    def newest(self) -> dict | None:
-        """The newest valid checkpoint, None where there is none; torn or corrupt files are passed over, and said so.
+    def newest(self) -> tuple[dict | None, list[Path]]:
+        """The newest valid checkpoint, None where there is no file, and the torn or corrupt files before it.
 
-        UserError for one of another kind or version: it is no remainder of a crash.
+        UserError for one that cannot be read at the moment, or of another kind or version, which is no remainder of a
+        crash; and where there are files, but only damaged ones.
         """
-        for path in [*self._files(), self.folder / "last.pt"]:
-            if not path.exists():
-                continue
+        damaged = []
+        paths = [path for path in (*self._files(), self.folder / "last.pt") if path.exists()]
+        for path in paths:
             try:
                 content = read_checkpoint(path, self.header["kind"])
             except DamagedCheckpoint as error:
                 logger.warning("passed over: %s", error)
+                damaged.append(path)
                 continue
             logger.info("resuming from %s", path)
-            return content
+            return content, damaged
+        if paths:
+            raise UserError(
+                f"{self.folder} holds {len(paths)} checkpoint(s), and none of them can be used: get a good copy, or "
+                "start afresh in another hydra.run.dir"
+            )
         logger.info("nothing to resume in %s: starting afresh", self.folder)
-        return None
+        return None, []
 
     def resume(self, may_change: tuple[str, ...]) -> dict | None:
         """The content to continue from, None to start afresh; every process finds the same.
 
-        UserError where configuration (beyond ``may_change``), version, kind or number of processes differ.
+        Damaged files are set aside as ``*.damaged``, so that none of them is taken for a later state.
+
+        UserError where configuration (beyond ``may_change``), data, version, kind or number of processes differ.
         """
-        content = self.newest()
+        content, damaged = self.newest()
         if dist.is_initialized() and dist.get_world_size() > 1:
             steps: list = [None] * dist.get_world_size()
             dist.all_gather_object(steps, None if content is None else content.get("step"))
@@ -161,9 +233,20 @@ class CheckpointStore:
                     f"the processes found different checkpoints in {self.folder}: put hydra.run.dir on a file system "
                     "that all of them share"
                 )
-        if content is not None:
-            check_resumable(content, self.header["config"], self.header["world_size"], may_change)
+        if content is None:
+            return None
+        check_resumable(content, self.header, may_change)
+        self.saved = str(content.get("where", "an earlier state"))
+        if not dist.is_initialized() or dist.get_rank() == 0:
+            for path in damaged:
+                os.replace(path, path.with_name(path.name + ".damaged"))
         return content
+
+
+def _machine() -> dict[str, str | int]:
+    """What the last bits of a result depend on besides the configuration."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    return {"PyTorch": str(torch.__version__), "threads": torch.get_num_threads(), "CPU instructions": capability}
 
 
 @contextmanager
@@ -178,11 +261,15 @@ def fitting(what: str) -> Iterator[None]:
         raise UserError(f"the state in {what} does not fit this run: {reason or type(error).__name__}") from None
 
 
-def check_resumable(content: dict, config: dict, world_size: int, may_change: tuple[str, ...]) -> None:
-    """UserError that names the keys by which a checkpoint's configuration differs beyond ``may_change``."""
+def check_resumable(content: dict, header: dict, may_change: tuple[str, ...]) -> None:
+    """UserError that names the keys by which a checkpoint differs from this run's header beyond ``may_change``.
+
+    Another version of PyTorch, number of threads or set of instructions is warned of: the run goes on, but its last
+    bits may differ from those of an undisturbed one.
+    """
     changed = [
         key
-        for key, old, new in _differences(content["config"], config)
+        for key, old, new in _differences(content["config"], header["config"])
         if not any(key == free or key.startswith(free + ".") for free in may_change)
     ]
     if changed:
@@ -190,11 +277,26 @@ def check_resumable(content: dict, config: dict, world_size: int, may_change: tu
             f"this run cannot be resumed with other values of {', '.join(changed[:6])}: give the values it was started "
             "with, or start a new run in another hydra.run.dir"
         )
+    world_size = header["world_size"]
     if content.get("world_size") != world_size:
         raise UserError(
             f"this run was started with {content.get('world_size')} process(es) and cannot be resumed "
             f"with {world_size}: batch statistics would differ; start as many, or a new run"
         )
+    before = content.get("data") or header["data"]
+    for split, digest in header["data"].items():
+        if before.get(split) != digest:
+            raise UserError(
+                f"the {split} split has changed since this run was started (annotations or picture files): restore it, "
+                "or start a new run in another hydra.run.dir"
+            )
+    known = content.get("machine") or header["machine"]
+    for name, value in header["machine"].items():
+        if known.get(name) != value:
+            logger.warning(
+                "caution    %s: %s now, %s when the run was started; the last bits may differ", name, value,
+                known.get(name),
+            )  # fmt: skip
 
 
 def _differences(old: dict, new: dict, prefix: str = ""):

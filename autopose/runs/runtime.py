@@ -4,6 +4,8 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,24 +14,30 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 from autopose.errors import UserError
+from autopose.runs.lock import RunLock
 
 logger = logging.getLogger("autopose")
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 
 
 class Interrupted(Exception):
-    """The run was asked to stop, and its state is saved."""
+    """The run was asked to stop; ``state`` says what is on disk."""
 
-    def __init__(self, signum: int):
-        super().__init__(signal.Signals(signum).name)
-        self.exit_code = 128 + signum
+    def __init__(self, signum: int, state: str = "nothing of this command needs to be saved"):
+        super().__init__(f"stopped by {signal.Signals(signum).name}: {state}")
+        self.signum, self.exit_code = signum, 128 + signum
 
 
 class StopRequest:
-    """Turns SIGINT, SIGTERM and SIGUSR1 into a flag that loops read between steps; a second SIGINT stops at once."""
+    """Answers SIGINT, SIGTERM, SIGHUP and SIGUSR1.
+
+    Outside of ``deferred`` a signal raises Interrupted where the program stands: in checks of data, in scoring, while
+    figures are drawn. Inside, it becomes a flag that the loop reads between steps, when its state is whole. With
+    several processes it is always a flag, because all must stop at the same place. A second SIGINT stops at once.
+    """
 
     def __init__(self):
-        self.signum = 0
+        self.signum, self._deferring = 0, False
         for signum in SIGNALS:
             signal.signal(signum, self._handle)
 
@@ -37,14 +45,31 @@ class StopRequest:
         if self.signum == signal.SIGINT == signum:
             raise KeyboardInterrupt
         self.signum = signum
+        if not self._deferring and not _several_processes():
+            raise Interrupted(signum)
+
+    @contextmanager
+    def deferred(self, deferring: bool = True) -> Iterator[None]:
+        """Signals become a flag in here; with ``deferring`` false they raise again, inside of a deferring block."""
+        before, self._deferring = self._deferring, deferring
+        try:
+            if not deferring and self.signum and not _several_processes():
+                raise Interrupted(self.signum)
+            yield
+        finally:
+            self._deferring = before
 
     def agreed(self) -> int:
         """The signal that any process received, 0 for none; every process gets the same answer."""
-        if dist.is_initialized() and dist.get_world_size() > 1:
+        if _several_processes():
             flag = torch.tensor([self.signum], device="cuda" if dist.get_backend() == "nccl" else "cpu")
             dist.all_reduce(flag, op=dist.ReduceOp.MAX)
             self.signum = int(flag.item())
         return self.signum
+
+
+def _several_processes() -> bool:
+    return dist.is_initialized() and dist.get_world_size() > 1
 
 
 @dataclass(frozen=True)
@@ -56,6 +81,7 @@ class Runtime:
     world_size: int
     folder: Path
     stop: StopRequest
+    lock: RunLock | None = None
 
     @property
     def is_main(self) -> bool:
@@ -74,7 +100,7 @@ def start(device: str, folder: str | Path, threads: int = 0, deterministic: bool
     """Join the other processes (torchrun's variables), choose the device, open the log.
 
     Raises:
-        UserError: ``device=cuda`` where PyTorch sees none.
+        UserError: ``device=cuda`` where PyTorch sees none; a folder that another run holds or that takes no files.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda was asked for, but PyTorch sees no CUDA device: set device=cpu or device=auto")
@@ -91,10 +117,11 @@ def start(device: str, folder: str | Path, threads: int = 0, deterministic: bool
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the run's folder {folder}: {error.strerror or error}") from None
+    lock = RunLock(folder) if rank == 0 else None
     _open_log(folder, rank)
     _set_determinism(deterministic, on_gpu)
     place = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
-    return Runtime(place, rank, world_size, folder, StopRequest())
+    return Runtime(place, rank, world_size, folder, StopRequest(), lock)
 
 
 def _join(backend: str) -> None:
@@ -148,7 +175,9 @@ def progress_bar(total: int, done: int, runtime: Runtime) -> tqdm:
     return tqdm(total=total, initial=done, unit="it", disable=not runtime.is_main, mininterval=interval, miniters=1)
 
 
-def finish() -> None:
-    """Leave the process group."""
+def finish(runtime: Runtime | None) -> None:
+    """Leave the process group and let the run's folder go."""
     if dist.is_initialized():
         dist.destroy_process_group()
+    if runtime is not None and runtime.lock is not None:
+        runtime.lock.release()

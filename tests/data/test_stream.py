@@ -1,5 +1,8 @@
 """Batches: a function of seed and step, whatever the workers, the ranks or the step that a run resumes from."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,7 @@ from autopose.data.augment import PRESETS
 from autopose.data.coco import load_coco
 from autopose.data.dataset import PoseDataset
 from autopose.data.records import DataSource
-from autopose.data.stream import BatchStream, evaluation_loader, make_loader
+from autopose.data.stream import BatchStream, Loader, LoaderFailed, evaluation_loader
 from autopose.errors import UserError
 
 
@@ -61,17 +64,17 @@ def test_long_streams_are_lazy():
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [1, 3])
 def test_same_batches_with_any_number_of_workers(dataset, workers):
-    alone = list(make_loader(dataset, BatchStream(7, 3, 2, 0, 6)))
-    helped = list(make_loader(dataset, BatchStream(7, 3, 2, 0, 6), workers=workers))
-    resumed = list(make_loader(dataset, BatchStream(7, 3, 2, 4, 2), workers=workers))
+    alone = list(Loader(dataset, BatchStream(7, 3, 2, 0, 6)))
+    helped = list(Loader(dataset, BatchStream(7, 3, 2, 0, 6), workers=workers))
+    resumed = list(Loader(dataset, BatchStream(7, 3, 2, 4, 2), workers=workers))
     assert len(alone) == len(helped) == 6
     for a, b in zip(alone + alone[4:], helped + resumed, strict=True):
         assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_ranks_concatenate_to_the_single_process_batch(dataset):
-    whole = list(make_loader(dataset, BatchStream(7, 4, 2, 3, 3)))
-    first, second = (list(make_loader(dataset, BatchStream(7, 4, 2, 3, 3, rank, 2))) for rank in range(2))
+    whole = list(Loader(dataset, BatchStream(7, 4, 2, 3, 3)))
+    first, second = (list(Loader(dataset, BatchStream(7, 4, 2, 3, 3, rank, 2))) for rank in range(2))
     for a, b, c in zip(whole, first, second, strict=True):
         assert all(torch.equal(a[name], torch.cat([b[name], c[name]])) for name in a)
 
@@ -81,7 +84,7 @@ def test_loading_leaves_the_random_state_alone(dataset):
     expected = torch.rand(3)
     torch.manual_seed(0)
     for workers in (0, 1):
-        list(make_loader(dataset, BatchStream(7, 3, 2, 0, 2), workers=workers))
+        list(Loader(dataset, BatchStream(7, 3, 2, 0, 2), workers=workers))
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -111,3 +114,27 @@ def test_unusable_streams(arguments, message):
     with pytest.raises(ValueError, match=message) as error:
         BatchStream(*arguments)
     assert isinstance(error.value, UserError) or message == "bad stream"
+
+
+class Broken:
+    """Gives sample 0, answers 1 with a user's mistake and kills its worker at 2."""
+
+    def __getitem__(self, key):
+        if key == 1:
+            raise UserError("the image 'x.png' cannot be read: gone")
+        if key == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"index": key}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_mistake_met_by_a_worker_arrives_as_its_sentence(workers):
+    with pytest.raises(UserError) as caught:
+        list(Loader(Broken(), [[0], [0, 1]], workers=workers))
+    assert str(caught.value) == "the image 'x.png' cannot be read: gone"
+
+
+def test_a_killed_worker_is_one_sentence_with_a_remedy():
+    with pytest.raises(LoaderFailed, match="use fewer data.workers") as caught:
+        list(Loader(Broken(), [[0], [2]], workers=1))
+    assert "\n" not in str(caught.value)

@@ -7,6 +7,7 @@ import pickle
 import random
 import resource
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -68,8 +69,8 @@ def test_a_checkpoint_comes_back_as_written(tmp_path):
 
 
 def test_truncated_at_every_4_kib_boundary_is_refused_and_passed_over(store, messages):
-    store.save(1, content()["state"])
-    store.save(2, content()["state"])
+    store.save(1, content()["state"], "step 1")
+    store.save(2, content()["state"], "step 2")
     newest = store.folder / "step_000000000002.pt"
     whole = newest.read_bytes()
     boundaries = [*range(0, len(whole), PAGE), len(whole) - 1]
@@ -80,7 +81,7 @@ def test_truncated_at_every_4_kib_boundary_is_refused_and_passed_over(store, mes
         with pytest.raises(DamagedCheckpoint):
             read_checkpoint(newest)
         messages.clear()
-        assert store.newest()["step"] == 1
+        assert store.newest()[0]["step"] == 1
         assert "passed over" in messages[0] and newest.name in messages[0] and "\n" not in messages[0]
 
 
@@ -146,7 +147,7 @@ def test_code_in_a_malicious_file_does_not_run(tmp_path, form):
 
 @pytest.mark.parametrize("failing", ["write", "fsync", "replace"])
 def test_a_full_disk_keeps_the_last_good_file_and_the_run_goes_on(store, messages, monkeypatch, failing):
-    assert store.save(1, content()["state"])
+    assert store.save(1, content()["state"], "step 1")
 
     def full(*arguments, **keywords):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -156,30 +157,30 @@ def test_a_full_disk_keeps_the_last_good_file_and_the_run_goes_on(store, message
             patch.setattr(files, "open", full, raising=False)
         else:
             patch.setattr(os, failing, full)
-        assert store.save(2, content()["state"]) is False
+        assert store.save(2, content()["state"], "step 2") is False
     assert store.failures == 1
     assert "No space left" in messages[-1] and "step 2" in messages[-1]
     assert not list(store.folder.glob("*.partial"))
-    assert store.newest()["step"] == 1
-    assert store.save(3, content()["state"])
-    assert store.newest()["step"] == 3
+    assert store.newest()[0]["step"] == 1
+    assert store.save(3, content()["state"], "step 3")
+    assert store.newest()[0]["step"] == 3
 
 
 def test_a_real_limit_on_file_sizes_is_survived(store):
-    assert store.save(1, content()["state"])
+    assert store.save(1, content()["state"], "step 1")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (PAGE, before[1]))
     try:
-        assert store.save(2, content()["state"]) is False
+        assert store.save(2, content()["state"], "step 2") is False
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [path.name for path in sorted(store.folder.iterdir())] == ["last.pt", "step_000000000001.pt"]
-    assert store.newest()["step"] == 1
+    assert store.newest()[0]["step"] == 1
 
 
 def test_the_last_k_are_kept_and_best_stays(store):
     for step in range(1, 6):
-        store.save(step, content()["state"], best=step == 2)
+        store.save(step, content()["state"], f"step {step}", best=step == 2)
     names = sorted(path.name for path in store.folder.iterdir())
     assert names == ["best.pt", "last.pt", "step_000000000004.pt", "step_000000000005.pt"]
     assert read_checkpoint(store.folder / "best.pt")["step"] == 2
@@ -188,13 +189,14 @@ def test_the_last_k_are_kept_and_best_stays(store):
 
 def test_files_later_than_the_one_resumed_from_do_not_push_out_good_ones(store):
     for step in (7, 8):
-        store.save(step, content()["state"])
+        store.save(step, content()["state"], f"step {step}")
     (store.folder / "step_000000000008.pt").write_bytes(b"torn")
     (store.folder / "last.pt").unlink()
-    assert store.newest()["step"] == 7
+    assert store.resume(("name",))["step"] == 7
+    assert (store.folder / "step_000000000008.pt.damaged").read_bytes() == b"torn"
     store.keep = 1
-    store.save(7, content()["state"])
-    assert [path.name for path in sorted(store.folder.glob("step_*"))] == ["step_000000000007.pt"]
+    store.save(7, content()["state"], "step 7")
+    assert [path.name for path in store.folder.glob("step_*.pt")] == ["step_000000000007.pt"]
 
 
 def test_nothing_to_resume_starts_afresh(store, messages):
@@ -224,15 +226,16 @@ def test_what_does_not_fit_the_run_is_refused_not_passed_over(store, fields, exp
 
 def test_keys_that_may_change_are_not_refused():
     changed = CONFIG | {"name": "b", "search": {"epochs": 2, "batch_size": 8}}
-    check_resumable(content(), changed, 1, ("name", "search.batch_size"))
-    check_resumable(content(), changed, 1, ("name", "search"))
+    header = {"config": changed, "world_size": 1, "data": {}, "machine": {}}
+    check_resumable(content(), header, ("name", "search.batch_size"))
+    check_resumable(content(), header, ("name", "search"))
     with pytest.raises(UserError, match="search.batch_size"):
-        check_resumable(content(), changed, 1, ("name", "search.batch"))
+        check_resumable(content(), header, ("name", "search.batch"))
 
 
 def test_a_fresh_run_does_not_mix_with_an_earlier_one(store):
     store.refuse_existing()
-    store.save(1, content()["state"])
+    store.save(1, content()["state"], "step 1")
     with pytest.raises(UserError, match="resume=auto"):
         store.refuse_existing()
 
@@ -241,3 +244,80 @@ def test_a_state_of_another_network_is_one_sentence():
     with pytest.raises(UserError, match="does not fit this run") as caught, fitting("the checkpoint"):
         torch.nn.Linear(2, 3).load_state_dict(torch.nn.Linear(2, 4).state_dict())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EMFILE, errno.ENOMEM, errno.EIO, errno.EACCES])
+def test_a_read_error_is_no_damage(store, monkeypatch, number):
+    for step in (1, 2):
+        store.save(step, content()["state"], f"step {step}")
+    before = sorted(path.name for path in store.folder.iterdir())
+    calls = []
+
+    def failing(path):
+        calls.append(path)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    with pytest.raises(UserError, match=os.strerror(number)) as caught:
+        store.resume(("name",))
+    assert not isinstance(caught.value, DamagedCheckpoint) and len(calls) == 1
+    assert sorted(path.name for path in store.folder.iterdir()) == before
+
+
+def test_only_damaged_files_are_refused_and_stay(store):
+    store.save(1, content()["state"], "step 1")
+    for path in store.folder.iterdir():
+        path.write_bytes(b"torn")
+    with pytest.raises(UserError, match="2 checkpoint.s., and none of them can be used"):
+        store.resume(("name",))
+    assert len(list(store.folder.iterdir())) == 2
+
+
+def test_compressed_records_are_refused_before_they_are_unpacked(tmp_path):
+    path = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\0" * 10**7)
+    assert path.stat().st_size < 20_000
+    with pytest.raises(DamagedCheckpoint, match="compressed"):
+        read_checkpoint(path)
+
+
+def test_a_full_disk_gives_up_older_files_and_says_what_is_saved(store, monkeypatch):
+    for step in (1, 2):
+        store.save(step, content()["state"], f"epoch {step}")
+    assert store.status().startswith("the state is saved")
+    write = checkpoint.write_checkpoint
+
+    def full_until_a_file_goes(path, content):
+        if len(list(store.folder.glob("step_*.pt"))) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_checkpoint", full_until_a_file_goes)
+    assert store.save(3, content()["state"], "epoch 3")
+    assert store.newest()[0]["where"] == "epoch 3"
+    store.require_saved()
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoint, "write_checkpoint", full)
+    assert not store.save(4, content()["state"], "epoch 4")
+    assert "could not be saved (No space left on device); last.pt holds epoch 3" in store.status()
+    with pytest.raises(UserError, match="last.pt holds epoch 3"):
+        store.require_saved()
+    assert store.newest()[0]["where"] == "epoch 3"
+
+
+def test_changed_data_are_refused_and_another_machine_is_warned_of(tmp_path, messages):
+    def opened(**data):
+        return CheckpointStore(tmp_path, "search", CONFIG, 2, data=data)
+
+    opened(train="a", val="b").save(1, content()["state"], "epoch 1")
+    assert opened(train="a", val="b").resume(()) is not None
+    with pytest.raises(UserError, match="the val split has changed"):
+        opened(train="a", val="c").resume(())
+    moved = opened(train="a", val="b")
+    moved.header["machine"] |= {"threads": 99}
+    assert moved.resume(()) is not None
+    assert "threads: 99 now" in messages[-1]
