@@ -6,27 +6,52 @@ from collections.abc import Callable
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from autopose.config import Config, from_hydra
+from autopose.config import Config, check_used, from_hydra, prepared
 from autopose.errors import Diverged, UserError
 from autopose.runs.runtime import Interrupted, Runtime, finish, start
+
+# Exit codes from here on are those of signals, which end a sweep too.
+SIGNALLED = 128
 
 
 def main(task: str, run: Callable[[Config, Runtime], None]) -> None:
     """Run ``run`` under the configuration of the command line. Exit codes: 2 a user's mistake, 3 a diverged run,
-    128 + n after signal n."""
+    128 + n after signal n; of a sweep (-m) the highest of its runs'."""
     if int(os.environ.get("RANK", 0)) > 0:
         # Hydra makes a folder for every process; the first one's is used by all.
         sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]
+    try:
+        sys.argv[1:] = prepared(sys.argv[1:], sweeping=bool({"-m", "--multirun"} & set(sys.argv[1:])))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    codes: list[int] = []
 
     @hydra.main(version_base="1.3", config_path="pkg://autopose.configs", config_name=task)
     def job(composed: DictConfig) -> None:
         code = execute(run, composed, HydraConfig.get().runtime.output_dir)
-        if code:
+        goes_on = _sweeps_here() and code < SIGNALLED
+        if goes_on:
+            codes.append(code)
+        if code and goes_on:
+            which = f"run {HydraConfig.get().job.num} ({' '.join(overrides())})"
+            print(f"{which} failed with exit code {code}; the sweep goes on", file=sys.stderr)
+        elif code:
             sys.exit(code)
 
     job()
+    if any(codes):
+        print(f"error: {sum(map(bool, codes))} of {len(codes)} runs of the sweep failed", file=sys.stderr)
+        sys.exit(max(codes))
+
+
+def _sweeps_here() -> bool:
+    """Whether this run is one of a sweep whose runs follow each other in this process."""
+    config = HydraConfig.get()
+    return config.mode == RunMode.MULTIRUN and config.launcher._target_.endswith("BasicLauncher")
 
 
 def execute(run: Callable[[Config, Runtime], None], composed: DictConfig, folder: str) -> int:
@@ -34,6 +59,7 @@ def execute(run: Callable[[Config, Runtime], None], composed: DictConfig, folder
     runtime = None
     try:
         config = from_hydra(composed)
+        check_used(config.task, overrides(), config)
         runtime = start(config.device, folder, config.threads, config.deterministic)
         run(config, runtime)
     except (UserError, Diverged) as error:

@@ -2,6 +2,8 @@
 
 from .checkpointed import MAY_CHANGE, from_checkpoint
 from .composed import from_hydra
+from .quoting import prepared, quoted, shell_command
+from .reproduce import overrides_for
 from .schema import (
     Config,
     CorrelateConfig,
@@ -13,6 +15,8 @@ from .schema import (
     SpaceConfig,
     TrainConfig,
 )
+from .used import check_used
 
 __all__ = ["MAY_CHANGE", "Config", "CorrelateConfig", "DataConfig", "EvaluateConfig", "KernelsConfig", "RewardConfig"]
 __all__ += ["SearchConfig", "SpaceConfig", "TrainConfig", "from_checkpoint", "from_hydra"]
+__all__ += ["check_used", "overrides_for", "prepared", "quoted", "shell_command"]

@@ -1,6 +1,7 @@
 """The configuration that a checkpoint embeds: what a command takes from it, and what a resumed run may change."""
 
 import dataclasses
+import logging
 
 from omegaconf import OmegaConf
 
@@ -8,6 +9,9 @@ from autopose.config.composed import from_hydra
 from autopose.config.schema import Config
 from autopose.space import MacroSpace
 
+logger = logging.getLogger("autopose")
+# Keys of the data that belong to a network: what its input and its outputs are.
+OF_NETWORK = ("image_size", "udp", "sigma", "joints", "flip_pairs", "sigmas", "skeleton")
 # Keys that no result of a run depends on, or that only say how it is run here.
 EVERYWHERE = (
     "task", "name", "resume", "device", "threads", "kernels", "evaluate", "architecture", "checkpoint", "results",
@@ -31,21 +35,56 @@ MAY_CHANGE = {
 def from_checkpoint(embedded: dict, composed: Config, overrides: list[str]) -> Config:
     """The configuration that a checkpoint embeds, changed by what the command line says.
 
+    ``data=`` or ``experiment=`` takes this command's data set; what belongs to the network (``OF_NETWORK``) stays the
+    checkpoint's unless it is given key by key. Differences are logged.
+
     Args:
         embedded: ``Config.to_dict()`` of the run that wrote the checkpoint.
         composed: the configuration of this command.
-        overrides: its command-line overrides; ``data=`` or ``experiment=`` takes this command's ``data``.
+        overrides: its command-line overrides.
     """
     merged = OmegaConf.create(
         {**embedded, **{k: getattr(composed, k) for k in ("task", "checkpoint", "results", "images", "boxes")}}
     )
     keys = [item.split("=")[0].lstrip("+~") for item in overrides]
     if "data" in keys or "experiment" in keys:
-        merged.data = OmegaConf.create(dataclasses.asdict(composed.data))
-    for group in ("kernels", "search", "space", "train"):
+        data = dataclasses.asdict(composed.data)
+        kept = {key: embedded["data"][key] for key in OF_NETWORK if key in embedded["data"]}
+        _say_kept(data, kept, keys)
+        merged.data = OmegaConf.create({**data, **kept})
+    for group in ("kernels", "evaluate"):
+        if group in keys or (group == "evaluate" and "experiment" in keys):
+            merged[group] = OmegaConf.create(dataclasses.asdict(getattr(composed, group)))
+    for group in ("search", "train"):
         if group in keys:
             merged[group] = OmegaConf.create(dataclasses.asdict(getattr(composed, group)))
     for key in keys:
         if key.split(".")[0] in embedded and (("." in key) or key in ("seed", "device", "threads", "name", "resume")):
-            OmegaConf.update(merged, key, OmegaConf.select(OmegaConf.create(composed.to_dict()), key), force_add=True)
+            value = OmegaConf.select(OmegaConf.create(composed.to_dict()), key)
+            _say_changed(key, embedded, value)
+            OmegaConf.update(merged, key, value, force_add=True)
     return from_hydra(merged)
+
+
+def _say_kept(data: dict, kept: dict, keys: list[str]) -> None:
+    for key, value in kept.items():
+        given = data.get(key)
+        if _listed(given) != _listed(value) and f"data.{key}" not in keys and value is not None:
+            shown = f", not {given}, as data= and experiment= have it" if given is not None else ""
+            logger.info("network    data.%s stays the checkpoint's, %s%s", key, value, shown)
+
+
+def _say_changed(key: str, embedded: dict, value: object) -> None:
+    group, _, name = key.partition(".")
+    known = embedded.get(group)
+    if (
+        group == "data"
+        and name in OF_NETWORK
+        and isinstance(known, dict)
+        and _listed(known.get(name)) != _listed(value)
+    ):
+        logger.warning("caution    %s is %s here, but the network was trained with %s", key, value, known.get(name))
+
+
+def _listed(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

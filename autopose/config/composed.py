@@ -1,7 +1,9 @@
 """From Hydra's composed configuration to the typed, frozen one; no object of Hydra's goes further."""
 
+import os
+
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, StringNode
 from omegaconf.errors import OmegaConfBaseException
 
 from autopose.config.schema import Config
@@ -18,10 +20,22 @@ def _thawed(node: DictConfig) -> DictConfig:
     return node
 
 
+def _expand_home(node: DictConfig) -> None:
+    """Replace a leading ~ of every text, which is a path then, by the user's home."""
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig):
+            _expand_home(child)
+        elif isinstance(child, StringNode) and isinstance(child._value(), str) and child._value().startswith("~"):
+            node[key] = os.path.expanduser(child._value())
+
+
 def from_hydra(config: DictConfig) -> Config:
     """Check and freeze a composed configuration; UserError names the key that is unknown or has a wrong value."""
     try:
-        return OmegaConf.to_object(OmegaConf.merge(_thawed(OmegaConf.structured(Config)), config))
+        merged = OmegaConf.merge(_thawed(OmegaConf.structured(Config)), config)
+        _expand_home(merged)
+        return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         reason = str(error).splitlines()[0]

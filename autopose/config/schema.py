@@ -79,7 +79,8 @@ class DataConfig:
         category: name or id of the category, where a file has several with different joints.
         image_size, heatmap_size: [width, height] px; heatmaps have stride 4.
         train_split, val_split: names in the default file names; the files and folders may also be given one by one.
-        box_source: "gt" (annotated boxes) or "detections" (``detections`` of the validation split).
+        box_source: "gt" (annotated boxes), "detections" (``detections`` of the validation split), or "auto" (the
+            detections where they are given).
         augmentation: preset of the training split.
         udp: unbiased data processing (Huang et al., CVPR 2020) for crops and heatmaps.
         workers: data-loading processes; cache: keep decoded images in memory.
@@ -98,7 +99,7 @@ class DataConfig:
     val_annotations: str | None = None
     train_images: str | None = None
     val_images: str | None = None
-    box_source: str = "gt"
+    box_source: str = "auto"
     detections: str | None = None
     score_threshold: float = 0.0
     head_file: str | None = None
@@ -123,7 +124,18 @@ class DataConfig:
 
     def __post_init__(self):
         _one_of("data.kind", self.kind, ("synthetic", "coco", "mpii"))
-        _one_of("data.box_source", self.box_source, ("gt", "detections"))
+        _one_of("data.box_source", self.box_source, ("auto", "gt", "detections"))
+        if self.box_source == "gt" and self.detections:
+            raise UserError(
+                f"data.detections={self.detections} would not be used with data.box_source=gt: leave one of them out "
+                "(or null)"
+            )
+        if self.box_source == "detections" and not self.detections:
+            raise UserError(
+                "data.box_source=detections needs data.detections, a detection JSON in COCO's result format"
+            )
+        if self.score_threshold and not self.detections:
+            raise UserError("data.score_threshold would not be used: it is for data.detections, which are not given")
         _one_of("data.exif", self.exif, EXIF_CHOICES)
         _one_of("data.augmentation", self.augmentation, tuple(PRESETS))
         if len(self.image_size) != 2 or len(self.synthetic_size) != 2:

@@ -24,9 +24,7 @@ SYNTHETIC_ROOT = Path("outputs") / "data"
 def data_source(config: DataConfig, split: str, root: str | Path, network: KeypointSchema | None = None) -> DataSource:
     """Where ``split`` ("train" or "val") lies; detection boxes are for the validation split only."""
     training = split == "train"
-    detected = config.box_source == "detections" and not training
-    if detected and not config.detections:
-        raise UserError("data.box_source=detections needs data.detections, a detection JSON in COCO's result format")
+    detected = config.box_source != "gt" and config.detections is not None and not training
     return DataSource(
         root=root,
         split=config.train_split if training else config.val_split,
