@@ -4,8 +4,8 @@ import logging
 from dataclasses import replace
 
 from autopose.command import main, overrides
-from autopose.config import Config, from_checkpoint
-from autopose.data.schema import KeypointSchema
+from autopose.config import Config, DataConfig, from_checkpoint, given_keys
+from autopose.data.schema import KeypointSchema, joint_order, schema_from_dict
 from autopose.engine.reports import report_scores
 from autopose.errors import UserError
 from autopose.evaluation.evaluation import evaluate
@@ -16,7 +16,7 @@ from autopose.report.printed import print_scores
 from autopose.runs.checkpoint import read_checkpoint
 from autopose.runs.clock import Clock
 from autopose.runs.datasets import load_annotations
-from autopose.runs.resolve import load_network
+from autopose.runs.resolve import load_network, order_joints
 from autopose.runs.runtime import Runtime
 
 logger = logging.getLogger("autopose")
@@ -38,7 +38,7 @@ def run(config: Config, runtime: Runtime) -> None:
 
 
 def _score_results(config: Config) -> tuple[list[Score], KeypointSchema, dict[str, str]]:
-    truth = replace(config.data, box_source="gt")
+    truth = replace(config.data, box_source="gt", detections=None, score_threshold=0.0)
     annotations = load_annotations(truth, "val", config.seed, need_images=False)
     scores = [score_results(annotations, config.results, pck_alpha=config.evaluate.pck_alpha)]
     return scores, annotations.schema, {"results": config.results}
@@ -50,12 +50,9 @@ def _score_checkpoint(
     content = read_checkpoint(config.checkpoint, "train")
     checkpoint, config = config.checkpoint, from_checkpoint(content["config"], config, overrides())
     network = load_network(content, config, runtime.device)
-    annotations = load_annotations(config.data, "val", config.seed)
-    if network.num_joints != annotations.schema.num_joints:
-        raise UserError(
-            f"the checkpoint's network predicts {network.num_joints} joints, but the dataset has "
-            f"{annotations.schema.num_joints}: evaluate it on a set with the joints it was trained on"
-        )
+    joints = schema_from_dict(content["state"]["schema"])
+    annotations = load_annotations(_without_joints(config.data), "val", config.seed, network=joints)
+    order_joints(network, joint_order(joints, annotations.schema.joints))
     with clock.phase("evaluation"):
         found = evaluate(network, annotations, config.data, config.evaluate, runtime)
     if runtime.is_main:
@@ -65,6 +62,13 @@ def _score_checkpoint(
         with clock.phase("figures"):
             save_contact_sheet(annotations, found.poses, runtime.folder)
     return found.scores, annotations.schema, {"checkpoint": checkpoint}
+
+
+def _without_joints(data: DataConfig) -> DataConfig:
+    """The data without what the checkpoint's network says of its joints itself, in whatever order the set has them."""
+    keys = ("joints", "flip_pairs", "sigmas", "skeleton")
+    given = given_keys(overrides())
+    return replace(data, **{key: None for key in keys if f"data.{key}" not in given})
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ def run(config: Config, runtime: Runtime) -> None:
     architecture = search.run()
     if runtime.is_main:
         joints = search.bilevel.network.num_joints
-        print_found(architecture, config, runtime.folder, joints, overrides())
-        report_search(search, architecture, overrides())
+        following = print_found(architecture, config, runtime.folder, joints)
+        report_search(search, architecture, overrides(), following)
 
 
 if __name__ == "__main__":

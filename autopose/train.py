@@ -7,7 +7,7 @@ from autopose.config import Config
 from autopose.engine.reports import report_scores
 from autopose.engine.train import TrainRun
 from autopose.files import save_json
-from autopose.report.printed import print_scores, size_line
+from autopose.report.printed import evaluate_command, print_files, print_scores, size_line
 from autopose.report.summary import found_facts
 from autopose.runs.resolve import resolve_architecture
 from autopose.runs.runtime import Runtime
@@ -26,9 +26,8 @@ def run(config: Config, runtime: Runtime) -> None:
     save_json(runtime.folder / "metrics.json", metrics)
     print_scores(scores, config.name)
     folder = runtime.folder
-    logger.info("curves     %s", folder / "training_curves.png")
-    logger.info("checkpoint %s", folder / "checkpoints" / "last.pt")
-    following = f"python -m autopose.evaluate checkpoint={folder / 'checkpoints' / 'last.pt'}"
+    print_files(folder, [("curves", "training_curves.png"), ("checkpoint", "checkpoints/last.pt")])
+    following = evaluate_command(folder / "checkpoints" / "last.pt")
     logger.info("next       %s", following)
     schema = training.validation.schema
     size = size_line(architecture, config.train.width, config.data.image_size, schema.num_joints)

@@ -19,8 +19,9 @@ COMMANDS = {c.__name__.rpartition(".")[2]: c.run for c in (derive, evaluate, flo
 
 def run(task, folder, *overrides):
     """Exit code of a command under the overrides."""
+    size = SIZE if task in ("search", "train", "flops") else [key for key in SIZE if not key.startswith("space.")]
     with initialize_config_module("autopose.configs", version_base="1.3"):
-        composed = compose(task, [*SIZE, *overrides], return_hydra_config=True)
+        composed = compose(task, [*size, *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(composed)
     own = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
     return execute(COMMANDS[task], own, str(folder))

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "data": set(),
     "models": {"space", "kernels"},
     "nas": {"models", "space"},
-    "config": {"data", "nas", "space", "kernels"},
+    "config": {"configs", "data", "nas", "space", "kernels"},
     "runs": {"models", "data", "nas", "space", "kernels", "config"},
     "evaluation": {"models", "data", "metrics", "config", "runs"},
     "report": {"models", "data", "metrics", "nas", "space", "config", "evaluation", "runs"},

@@ -15,8 +15,8 @@ from .schema import (
     SpaceConfig,
     TrainConfig,
 )
-from .used import check_used
+from .used import check_used, given_keys
 
 __all__ = ["MAY_CHANGE", "Config", "CorrelateConfig", "DataConfig", "EvaluateConfig", "KernelsConfig", "RewardConfig"]
 __all__ += ["SearchConfig", "SpaceConfig", "TrainConfig", "from_checkpoint", "from_hydra"]
-__all__ += ["check_used", "overrides_for", "prepared", "quoted", "shell_command"]
+__all__ += ["check_used", "given_keys", "given_keys", "overrides_for", "prepared", "quoted", "shell_command"]

@@ -52,10 +52,7 @@ def from_checkpoint(embedded: dict, composed: Config, overrides: list[str]) -> C
         kept = {key: embedded["data"][key] for key in OF_NETWORK if key in embedded["data"]}
         _say_kept(data, kept, keys)
         merged.data = OmegaConf.create({**data, **kept})
-    for group in ("kernels", "evaluate"):
-        if group in keys or (group == "evaluate" and "experiment" in keys):
-            merged[group] = OmegaConf.create(dataclasses.asdict(getattr(composed, group)))
-    for group in ("search", "train"):
+    for group in ("kernels", "evaluate", "search", "train"):
         if group in keys:
             merged[group] = OmegaConf.create(dataclasses.asdict(getattr(composed, group)))
     for key in keys:
@@ -76,14 +73,9 @@ def _say_kept(data: dict, kept: dict, keys: list[str]) -> None:
 
 def _say_changed(key: str, embedded: dict, value: object) -> None:
     group, _, name = key.partition(".")
-    known = embedded.get(group)
-    if (
-        group == "data"
-        and name in OF_NETWORK
-        and isinstance(known, dict)
-        and _listed(known.get(name)) != _listed(value)
-    ):
-        logger.warning("caution    %s is %s here, but the network was trained with %s", key, value, known.get(name))
+    known = embedded["data"].get(name)
+    if group == "data" and name in OF_NETWORK and _listed(known) != _listed(value):
+        logger.warning("caution    %s is %s here, but the network was trained with %s", key, value, known)
 
 
 def _listed(value: object) -> object:

@@ -1,10 +1,10 @@
 """Values on Hydra's command line: quoted where its grammar would read them as something else, or not at all."""
 
 import dataclasses
+import os
 import re
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from types import UnionType
 from typing import get_args, get_type_hints
 
@@ -69,7 +69,7 @@ def _prepared(argument: str, text: set[str], sweeping: bool) -> str:
         return argument
     plus, key, value = match.groups()
     if key in _HYDRA_FOLDERS and value.startswith("~"):
-        value = str(Path(value).expanduser())
+        value = os.path.expanduser(value)
         argument = f"{plus}{key}={value}"
     is_text = key in text or key in _HYDRA_FOLDERS
     try:
@@ -82,8 +82,8 @@ def _prepared(argument: str, text: set[str], sweeping: bool) -> str:
             example = shlex.quote(f"{key}={_in_quotes(value)}")
             reason = str(error).splitlines()[0]
             raise UserError(
-                f"the value of {key!r:.60} cannot be read ({reason:.80}): quote text for Hydra and for the shell, as in "
-                f"{example:.200}, and give lists as '{key}=[a,b]'"
+                f"the value of {key!r:.60} cannot be read ({reason:.80}): quote text for Hydra and for the shell, as "
+                f"in {example:.200}, and give lists as '{key}=[a,b]'"
             ) from None
     return f"{plus}{key}={_in_quotes(value)}"
 

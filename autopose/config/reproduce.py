@@ -1,6 +1,7 @@
 """The shortest command line that composes a configuration again."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from hydra import compose, initialize_config_module
@@ -10,6 +11,7 @@ from hydra.errors import HydraException
 from autopose import configs
 from autopose.config.composed import from_hydra
 from autopose.config.schema import Config
+from autopose.errors import UserError
 
 _FOLDER = Path(configs.__path__[0])
 
@@ -30,9 +32,9 @@ def overrides_for(config: Config, task: str, groups: Sequence[str]) -> list[tupl
 
 def _overrides(config: Config, task: str, groups: Sequence[str]) -> list[tuple[str, object]]:
     wanted = dict(_flat(config.to_dict(), groups))
-    experiments = [[("experiment", name)] for name in _choices("experiment")]
+    experiments = [(("experiment", name),) for name in _choices("experiment")]
     best, differing = _nearest(experiments, task, wanted, groups, config.name)
-    with_data = [[*best, ("data", name)] for name in _choices("data")]
+    with_data = [(*best, ("data", name)) for name in _choices("data")]
     other, fewer = _nearest(with_data, task, wanted, groups, config.name)
     # One more word on the command line must save more than one.
     if len(fewer) + 1 < len(differing):
@@ -41,19 +43,27 @@ def _overrides(config: Config, task: str, groups: Sequence[str]) -> list[tuple[s
 
 
 def _nearest(
-    candidates: Sequence[list[tuple[str, str]]], task: str, wanted: dict[str, object], groups: Sequence[str], name: str
-) -> tuple[list[tuple[str, str]], list[str]]:
+    candidates: Sequence[tuple], task: str, wanted: dict[str, object], groups: Sequence[str], name: str
+) -> tuple[tuple, list[str]]:
     """The candidate that leaves the fewest keys to give, and these keys; of several the one called ``name``."""
     rows = []
     for candidate in candidates:
-        try:
-            composed = from_hydra(compose(task, [f"{key}={value}" for key, value in candidate]))
-        except (HydraException, ValueError):
-            continue  # an experiment that cannot stand alone
+        composed = _composed(task, candidate)
+        if composed is None:
+            continue
         found = dict(_flat(composed.to_dict(), groups))
         differing = [key for key, value in wanted.items() if key not in found or found[key] != value]
         rows.append((len(differing), composed.name != name, "/" in candidate[0][1], candidate, differing))
     return min(rows)[-2:]
+
+
+@lru_cache(maxsize=256)
+def _composed(task: str, candidate: tuple[tuple[str, str], ...]) -> Config | None:
+    """The configuration of a command line; None for an experiment that cannot stand alone."""
+    try:
+        return from_hydra(compose(task, [f"{key}={value}" for key, value in candidate]))
+    except (HydraException, UserError):
+        return None
 
 
 def _choices(group: str) -> list[str]:

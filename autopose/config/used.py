@@ -34,14 +34,16 @@ _SCHEDULE = (
 USED = {
     "search": Keys(("resume", "space", "data", "search", "train", "evaluate", "kernels"), _DETECTED),
     "derive": Keys(("checkpoint", "data", "search", "train", "evaluate", "kernels"), (*_DETECTED, *_SCHEDULE)),
-    "correlate": Keys(("checkpoint", "resume", "correlate", "data", "search", "train", "evaluate", "kernels"), _SCHEDULE),
+    "correlate": Keys(
+        ("checkpoint", "resume", "correlate", "data", "search", "train", "evaluate", "kernels"), _SCHEDULE
+    ),
     "train": Keys(
         ("resume", "architecture", "checkpoint", "space", "data", "train", "evaluate", "kernels"),
         ("space.alpha_sharing", "space.supernet_affine"),
     ),
     "evaluate": Keys(("checkpoint", "results", "data", "evaluate", "kernels")),
     "predict": Keys(("checkpoint", "images", "boxes", "data", "evaluate", "kernels")),
-    "flops": Keys(("architecture", "space", "data", "search", "train", "kernels")),
+    "flops": Keys(("architecture", "space", "data", "train", "kernels")),
 }  # fmt: skip
 _MACRO = tuple(f"space.{field.name}" for field in fields(MacroSpace))
 _OF_KIND = {
@@ -94,7 +96,8 @@ def _why_unused(command: str, key: str, config: Config) -> str | None:
     brought = config.architecture or (command == "train" and config.checkpoint)
     if command in ("train", "flops") and key in _MACRO and brought and config.architecture not in BUILTIN:
         return "the architecture brings its own space"
-    if command == "evaluate" and config.results and key.startswith("evaluate.") and key not in _OF_RESULTS:
+    of_making = key in _DETECTED or (key.startswith("evaluate.") and key not in _OF_RESULTS)
+    if command == "evaluate" and config.results and of_making:
         return "results are scored as they stand"
     kind = _OF_KIND.get(key)
     reads_data = command not in ("predict", "derive", "evaluate", "correlate") or bool(config.results)

@@ -9,7 +9,7 @@ from autopose.engine.search import METRIC_NAMES, SearchRun
 from autopose.errors import UserError
 from autopose.evaluation.scoring import Score
 from autopose.report import contact_sheet
-from autopose.report.printed import run_command, size_line, train_command
+from autopose.report.printed import run_command, size_line
 from autopose.report.run_page import FILE, write_run_page
 from autopose.report.summary import found_facts, save_summary
 from autopose.runs.runtime import Runtime
@@ -24,7 +24,7 @@ FIGURES = {
 }
 
 
-def report_search(run: SearchRun, architecture: Architecture, given: Sequence[str]) -> None:
+def report_search(run: SearchRun, architecture: Architecture, given: Sequence[str], next_command: str) -> None:
     """Write the page of a finished search."""
     config, folder, joints = run.config, run.runtime.folder, run.bilevel.network.num_joints
     metric = METRIC_NAMES[config.search.reward.metric]
@@ -40,7 +40,7 @@ def report_search(run: SearchRun, architecture: Architecture, given: Sequence[st
         facts={**found_facts(architecture), "size": size},
         tables=[{"title": "Candidates of the derivation", "header": ["β", "reward", "from"], "rows": rows}],
         figures=FIGURES,
-        next_command=train_command(config, folder / "architecture.json", given),
+        next_command=next_command,
     )  # fmt: skip
     _write_page(run.runtime)
 

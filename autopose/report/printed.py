@@ -7,14 +7,29 @@ from pathlib import Path
 
 import torch
 
-from autopose.config import Config
+from autopose.config import Config, overrides_for, shell_command
 from autopose.evaluation.scoring import Score
 from autopose.models import PoseNetwork
 from autopose.space import Architecture
 from autopose.space.macs import count_macs
 
 logger = logging.getLogger("autopose")
-KEPT = ("experiment", "data", "kernels", "device", "threads", "seed", "deterministic")
+# What a training takes over from the search that found its architecture.
+REPRODUCED = (
+    "data",
+    "train",
+    "evaluate",
+    "kernels",
+    "device",
+    "threads",
+    "seed",
+    "deterministic",
+    "space.derived_affine",
+)
+FOUND_FILES = (
+    ("file", "architecture.json"), ("figure", "architecture.png"), ("figure", "search_curves.png"),
+    ("metrics", "metrics.jsonl"),
+)  # fmt: skip
 
 
 def size_line(architecture: Architecture, width: int, image_size, num_joints: int) -> str:
@@ -35,35 +50,35 @@ def run_command(task: str, given: Sequence[str]) -> str:
     return shlex.join(["python", "-m", f"autopose.{task}", *given])
 
 
-def train_command(config: Config, architecture: Path, given: Sequence[str] = ()) -> str:
-    """The command line that trains a found architecture on the same data.
-
-    Args:
-        given: overrides of the search's command line; those of data, kernels and machine are kept.
-    """
-    kept = [item for item in given if item.split("=")[0].split(".")[0] in KEPT]
-    keys = {item.split("=")[0] for item in kept}
-    if "experiment" not in keys:
-        kept.insert(0, f"experiment={config.name}".replace("=ablation_", "=ablation/"))
-    if config.data.kind != "synthetic" and "data.root" not in keys:
-        kept.append(f"data.root={config.data.root}")
-    return shlex.join(["python", "-m", "autopose.train", *kept, f"architecture={architecture}"])
+def train_command(config: Config, architecture: Path) -> str:
+    """The command line that trains a found architecture on the data of the run."""
+    return shell_command(
+        "autopose.train", [*overrides_for(config, "train", REPRODUCED), ("architecture", str(architecture))]
+    )
 
 
-def print_found(
-    architecture: Architecture, config: Config, folder: Path, num_joints: int, given: Sequence[str] = ()
-) -> None:
-    """The one summary at the end of a search."""
+def evaluate_command(checkpoint: Path) -> str:
+    """The command line that evaluates a checkpoint on the data it was trained for."""
+    return shell_command("autopose.evaluate", [("checkpoint", str(checkpoint))])
+
+
+def print_files(folder: Path, files: Sequence[tuple[str, str]]) -> None:
+    """A line for each (what, name) that is in the folder of a run."""
+    for what, name in files:
+        if (folder / name).exists():
+            logger.info("%-10s %s", what, folder / name)
+
+
+def print_found(architecture: Architecture, config: Config, folder: Path, num_joints: int) -> str:
+    """The one summary at the end of a search; returns the command that trains what was found."""
     found = architecture.found_by
+    following = train_command(config, folder / "architecture.json")
     logger.info("")
     logger.info("found      beta %s (branches 4x.. by stage), reward %.4f", architecture.macro, found["reward"])
     logger.info("size       %s", size_line(architecture, config.search.width, config.data.image_size, num_joints))
-    logger.info("file       %s", folder / "architecture.json")
-    for figure in ("architecture.png", "search_curves.png"):
-        if (folder / figure).exists():
-            logger.info("figure     %s", folder / figure)
-    logger.info("metrics    %s", folder / "metrics.jsonl")
-    logger.info("next       %s", train_command(config, folder / "architecture.json", given))
+    print_files(folder, FOUND_FILES)
+    logger.info("next       %s", following)
+    return following
 
 
 def print_scores(scores: list[Score], name: str) -> None:

@@ -1,6 +1,7 @@
 """What a run prints at its end, and architectures and networks from what a user names."""
 
 import logging
+from collections.abc import Sequence
 
 import torch
 
@@ -11,7 +12,6 @@ from autopose.space import Architecture, builtin_architecture
 from autopose.space.architecture import BUILTIN
 
 logger = logging.getLogger("autopose")
-KEPT = ("experiment", "data", "kernels", "device", "threads", "seed", "deterministic")
 
 
 def resolve_architecture(config: Config) -> Architecture:
@@ -34,4 +34,20 @@ def load_network(content: dict, config: Config, device: torch.device) -> PoseNet
     except (KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0][:160]
         raise UserError(f"the checkpoint's weights do not fit the network that it describes: {reason}") from None
+    size = config.data.image_size
+    logger.info(
+        "network    input %dx%d%s, %d joints, of %s", *size, " (UDP)" if config.data.udp else "", network.num_joints,
+        config.checkpoint,
+    )  # fmt: skip
     return network.place(device).eval()
+
+
+def order_joints(network: PoseNetwork, order: Sequence[int]) -> None:
+    """Let output k of a network be its joint ``order[k]``, in place."""
+    if list(order) == list(range(network.num_joints)):
+        return
+    logger.info("joints     matched by name: the data set has the network's in another order")
+    rows = torch.as_tensor(list(order), device=network.head.predict.weight.device)
+    with torch.no_grad():
+        for parameter in network.head.predict.parameters():
+            parameter.copy_(parameter[rows].clone())

@@ -8,7 +8,6 @@ from hydra.errors import HydraException
 
 from autopose.config import Config, from_checkpoint, from_hydra
 from autopose.errors import UserError
-from autopose.report.printed import train_command
 from autopose.runs.datasets import load_annotations
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -48,14 +47,6 @@ def test_every_experiment_composes_for_every_command(command, experiment):
     assert config.task == command and config.name == experiment.replace("ablation/", "ablation_")
     config.space.macro().check_image_size(config.search.image_size or config.data.image_size)
     config.space.macro().check_image_size(config.data.image_size)
-    assert f"experiment={experiment}" in train_command(config, Path("a.json"))
-
-
-def test_the_next_command_keeps_what_says_which_data():
-    given = ["experiment=lsp", "data.root=/a b", "search.epochs=3", "hydra.run.dir=x", "data.image_size=[64,64]"]
-    command = train_command(composed("search", "experiment=lsp", "data.root=/a b"), Path("a.json"), given)
-    expected = "experiment=lsp 'data.root=/a b' 'data.image_size=[64,64]' architecture=a.json"
-    assert command == f"python -m autopose.train {expected}"
 
 
 @pytest.mark.parametrize("choice", GROUPS)
