@@ -1,24 +1,31 @@
-"""Train an architecture from scratch: ``python -m autopose.train architecture=PATH``."""
+"""Train an architecture: ``python -m autopose.train architecture=PATH``, or ``checkpoint=PATH`` to fine-tune."""
 
 import logging
+from dataclasses import replace
 
 from autopose.command import main, overrides
-from autopose.config import Config
+from autopose.config import Config, given_keys
 from autopose.engine.reports import report_scores
 from autopose.engine.train import TrainRun
 from autopose.files import save_json
 from autopose.report.printed import evaluate_command, print_files, print_scores, size_line
 from autopose.report.summary import found_facts
+from autopose.runs.checkpoint import read_checkpoint
 from autopose.runs.resolve import resolve_architecture
 from autopose.runs.runtime import Runtime
+from autopose.space import Architecture
 
 logger = logging.getLogger("autopose")
 
 
 def run(config: Config, runtime: Runtime) -> None:
     """Train, evaluate, and print the scores and where the files are."""
-    architecture = resolve_architecture(config)
-    training = TrainRun(config, runtime, architecture)
+    pretrained = read_checkpoint(config.checkpoint, "train") if config.checkpoint else None
+    if pretrained is not None and not config.architecture:
+        config, architecture = _as_pretrained(config, pretrained)
+    else:
+        architecture = resolve_architecture(config)
+    training = TrainRun(config, runtime, architecture, pretrained)
     scores = training.run()
     if not runtime.is_main:
         return
@@ -35,6 +42,16 @@ def run(config: Config, runtime: Runtime) -> None:
     clock = training.clock.report()
     report_scores("train", config, runtime, clock, scores, schema, overrides(), facts, following)
     training.store.require_saved()
+
+
+def _as_pretrained(config: Config, content: dict) -> tuple[Config, Architecture]:
+    """The architecture of the checkpoint to start from, with its width and normalisation unless these are given."""
+    known, given = content["config"], given_keys(overrides())
+    if "train.width" not in given:
+        config = replace(config, train=replace(config.train, width=known["train"]["width"]))
+    if "space.derived_affine" not in given:
+        config = replace(config, space=replace(config.space, derived_affine=known["space"]["derived_affine"]))
+    return config, Architecture.from_json(content["architecture"])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 """The commands on small runs, from a search to pictures, and what bad input gets."""
 
 import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +23,9 @@ COMMANDS = {c.__name__.rpartition(".")[2]: c.run for c in (derive, evaluate, flo
 
 def run(task, folder, *overrides):
     """Exit code of a command under the overrides."""
-    size = SIZE if task in ("search", "train", "flops") else [key for key in SIZE if not key.startswith("space.")]
+    size = SIZE
+    if task not in ("search", "train", "flops") or any(key.startswith("checkpoint=") for key in overrides):
+        size = [key for key in SIZE if not key.startswith("space.")]
     with initialize_config_module("autopose.configs", version_base="1.3"):
         composed = compose(task, [*size, *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(composed)
@@ -142,3 +148,59 @@ def test_networks_of_another_dataset_are_refused(trained, tmp_path, capsys):
     options = ("data=keypoints", f"data.root={root}", "data.image_size=[32,32]")
     code = run("evaluate", tmp_path / "out", f"checkpoint={trained}", *options)
     assert code == 2 and "17 joints" in capsys.readouterr().err
+
+
+def test_training_goes_on_from_a_checkpoint(trained, small_set, tmp_path, capsys):
+    """The checkpoint's architecture and width; after an epoch at a tiny rate it is still nearly the same network."""
+    options = (f"checkpoint={trained}", "train.epochs=1", "train.batch_size=4", "train.lr=1e-12", "train.ema=0.0")
+    assert run("train", tmp_path / "a", *options, f"data.root={small_set}") == 0
+    said = capsys.readouterr().out
+    assert f"pretrained {trained}" in said and "the head of its 17 joints" in said
+    before, after = (torch.load(path, weights_only=True)["state"] for path in (trained, last(tmp_path / "a")))
+    for name, parameter in (before["evaluated"] or before["network"]).items():
+        if name.endswith("weight"):
+            torch.testing.assert_close(after["network"][name], parameter, rtol=0, atol=1e-8)
+
+
+def last(folder):
+    return folder / "checkpoints" / "last.pt"
+
+
+@pytest.mark.parametrize("missing", ["/no/such.pt"])
+def test_a_checkpoint_to_start_from_must_be_there(missing, small_set, tmp_path, capsys):
+    assert run("train", tmp_path, "architecture=random", f"checkpoint={missing}", f"data.root={small_set}") == 2
+    assert "cannot read the checkpoint /no/such.pt" in capsys.readouterr().err
+
+
+def test_joints_in_another_order_give_the_same_scores(trained, small_set, tmp_path):
+    """The set with its joints reversed and renamed: every number that does not go by a joint's name is the same."""
+    root = tmp_path / "set"
+    shutil.copytree(small_set, root)
+    (root / "synthetic.json").unlink()
+    path = root / "annotations" / "person_keypoints_val.json"
+    content = json.loads(path.read_text())
+    category = content["categories"][0]
+    category["keypoints"] = [name.replace("_", " ").title() for name in category["keypoints"][::-1]]
+    category["skeleton"] = []
+    for row in content["annotations"]:
+        row["keypoints"] = np.reshape(row["keypoints"], (-1, 3))[::-1].ravel().tolist()
+    path.write_text(json.dumps(content))
+    options = (f"checkpoint={trained}", "data=keypoints", "data.workers=0")
+    assert run("evaluate", tmp_path / "a", *options, f"data.root={root}") == 0
+    assert run("evaluate", tmp_path / "b", *options, f"data.root={small_set}") == 0
+    found, expected = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in "ab")
+    names = ("AP", "AR", "Mean", "Shoulder", "Knee")
+    assert [found[n] for n in names] == pytest.approx([expected[n] for n in names], abs=1e-9)
+
+
+def test_a_failing_run_of_a_sweep_is_reported_and_the_others_go_on(small_set, tmp_path):
+    arguments = [*SIZE, "architecture=single_scale", "train.epochs=1", "train.batch_size=4", "train.evaluate_every=0"]
+    arguments += [f"data.root={small_set}", f"hydra.sweep.dir={tmp_path}/sweep", "train.grad_clip=-1,0"]
+    command = [sys.executable, "-m", "autopose.train", "-m", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parent.parent)
+    assert done.returncode == 2, done.stderr
+    assert "run 0 (" in done.stderr and "train.grad_clip=-1) failed with exit code 2" in done.stderr
+    assert "1 of 2 runs of the sweep failed" in done.stderr and "Traceback" not in done.stderr
+    assert (tmp_path / "sweep" / "1" / "metrics.json").exists() and not (
+        tmp_path / "sweep" / "0" / "metrics.json"
+    ).exists()

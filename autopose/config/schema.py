@@ -363,7 +363,8 @@ class Config:
     Args:
         task, name: the run's folder is outputs/TASK/NAME/TIME.
         architecture: path of an architecture.json, or all_on_conv3, single_scale, random (drawn by ``seed``).
-        checkpoint: a checkpoint to derive from, evaluate or predict with; results: a COCO result file to score.
+        checkpoint: a checkpoint to derive from, evaluate or predict with, or to start a training from.
+        results: a COCO result file to score.
         images: an image or a folder of images to predict on; boxes: people on them, see ``engine.pictures``.
         resume: "no", or "auto": continue the newest valid checkpoint of this run's folder, afresh where there is none.
         device: "auto", "cpu" or "cuda"; threads: CPU threads (0: PyTorch's choice).

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 
 import torch
@@ -11,10 +12,12 @@ from tqdm import tqdm
 
 from autopose import kernels
 from autopose.config import MAY_CHANGE, Config
+from autopose.data.schema import KeypointSchema, joint_order, schema_from_dict, schema_to_dict
 from autopose.data.splits import SearchSplit, split_search
 from autopose.data.stream import BatchStream, Loader, LoaderFailed
 from autopose.engine.health import epoch_health
 from autopose.engine.reward import RewardScorer
+from autopose.errors import UserError
 from autopose.models import PoseNetwork
 from autopose.models.steps import Batch, place
 from autopose.nas import BilevelSearch, cells_of, derive_cells, select_macro
@@ -58,7 +61,8 @@ class SearchRun:
     def _split(self) -> SearchSplit:
         config, reward = self.config, self.settings.reward
         train = load_annotations(config.data, "train", config.seed)
-        validation = load_annotations(config.data, "val", config.seed) if reward.split == "paper" else None
+        truth = replace(config.data, box_source="gt", detections=None, score_threshold=0.0)
+        validation = load_annotations(truth, "val", config.seed) if reward.split == "paper" else None
         split = split_search(
             train, config.seed, reward_images=reward.images, reward_fraction=reward.fraction, reward_split=reward.split,
             validation=validation,
@@ -199,6 +203,7 @@ class SearchRun:
         if not self.log.is_open:
             return
         state = {"search": self.bilevel.state_dict(), "sums": self.sums, "rewards": self.rewards}
+        state["schema"] = schema_to_dict(self.weight_data.annotations.schema)
         state["rows"] = json.dumps(self.log.rows)
         position = self.bilevel.position
         # Rises with iterations, controller updates and the step to the next epoch, which moves neither.
@@ -215,6 +220,7 @@ class SearchRun:
         """Continue from a checkpoint's content; returns the rows of its epochs."""
         with fitting("the search checkpoint"):
             state = content["state"]
+            _check_joints(state.get("schema"), self.weight_data.annotations.schema)
             self.bilevel.load_state_dict(state["search"])
             self.sums, self.rewards = state["sums"], state["rewards"]
             return json.loads(state["rows"])
@@ -245,6 +251,18 @@ class SearchRun:
         controller = self.settings.controller
         epochs = max(self.settings.epochs - controller.start_epoch, 0)
         return epochs * controller.updates * controller.samples + self.settings.derive_samples + 1
+
+
+def _check_joints(known: dict | None, schema: KeypointSchema) -> None:
+    """UserError unless the data have the joints that the supernet was searched with, in the same order."""
+    if known is None:
+        return
+    searched = schema_from_dict(known)
+    if joint_order(searched, schema.joints) != list(range(schema.num_joints)):
+        raise UserError(
+            f"the search saw the joints in the order {', '.join(searched.joints)}, the data have them in another: give "
+            "the data of the search"
+        )
 
 
 def derive_architecture(

@@ -1,4 +1,4 @@
-"""Training a network from scratch (§4.2)."""
+"""Training a network, from scratch (§4.2) or from another training's network."""
 
 import json
 import logging
@@ -31,6 +31,7 @@ from autopose.runs.checkpoint import CheckpointStore, fitting
 from autopose.runs.clock import Clock
 from autopose.runs.datasets import load_annotations, pose_dataset
 from autopose.runs.memory import GIB, explain_out_of_memory, predict_peak
+from autopose.runs.pretrained import load_pretrained
 from autopose.runs.record import MetricsLog
 from autopose.runs.runtime import Interrupted, Runtime, progress_bar
 from autopose.space import Architecture
@@ -41,7 +42,13 @@ logger = logging.getLogger("autopose")
 class TrainRun:
     """One training on one process; ``run`` returns the final scores."""
 
-    def __init__(self, config: Config, runtime: Runtime, architecture: Architecture):
+    def __init__(self, config: Config, runtime: Runtime, architecture: Architecture, pretrained: dict | None = None):
+        """
+        Args:
+            config, runtime: of the run.
+            architecture: of the network.
+            pretrained: content of a training checkpoint to start from, see ``load_pretrained``.
+        """
         self.config, self.runtime, self.settings = config, runtime, config.train
         runtime.check_batch(self.settings.batch_size, self.settings.accumulate)
         self.architecture = architecture
@@ -55,6 +62,8 @@ class TrainRun:
             space, train.schema.num_joints, config.space.derived_affine, config.kernels,
             config.train.activation_checkpointing,
         )  # fmt: skip
+        if pretrained is not None:
+            logger.info("pretrained %s: %s", config.checkpoint, load_pretrained(self.network, pretrained, train.schema))
         self.network.place(runtime.device).train()
         self.network.state.synchronised = config.train.sync_bn
         self._wrap()
