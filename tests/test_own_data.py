@@ -16,9 +16,15 @@ from tests.data.convert.foreign import deeplabcut, draw_truth
 COMMANDS = {"search": search.run, "train": train.run, "evaluate": evaluate.run}
 
 
+def _size(task):
+    """The keys of SIZE that a command uses on data of one's own: the architecture brings its space."""
+    drawn = ("data.num_", "data.synthetic_size") if task == "search" else ("data.num_", "data.synthetic_size", "space.")
+    return [key for key in SIZE if not key.startswith(drawn)]
+
+
 def run(task, folder, *overrides):
     with initialize_config_module("autopose.configs", version_base="1.3"):
-        composed = compose(task, ["experiment=own", *SIZE, *overrides], return_hydra_config=True)
+        composed = compose(task, ["experiment=own", *_size(task), *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(composed)
     own = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
     return execute(COMMANDS[task], own, str(folder))
