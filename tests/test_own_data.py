@@ -13,18 +13,14 @@ from autopose.data.__main__ import main
 from bench.small_runs import SEARCH, SIZE
 from tests.data.convert.foreign import deeplabcut, draw_truth
 
+SPACE = [item for item in SIZE if item.startswith("space.")]
+SMALL = [item for item in SIZE if not item.startswith(("space.", "data.num_", "data.synthetic_size"))]
 COMMANDS = {"search": search.run, "train": train.run, "evaluate": evaluate.run}
-
-
-def _size(task):
-    """The keys of SIZE that a command uses on data of one's own: the architecture brings its space."""
-    drawn = ("data.num_", "data.synthetic_size") if task == "search" else ("data.num_", "data.synthetic_size", "space.")
-    return [key for key in SIZE if not key.startswith(drawn)]
 
 
 def run(task, folder, *overrides):
     with initialize_config_module("autopose.configs", version_base="1.3"):
-        composed = compose(task, ["experiment=own", *_size(task), *overrides], return_hydra_config=True)
+        composed = compose(task, ["experiment=own", *SMALL, *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(composed)
     own = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
     return execute(COMMANDS[task], own, str(folder))
@@ -42,7 +38,7 @@ def own_set(tmp_path_factory):
 def test_from_labels_of_another_tool_to_errors_in_px(own_set, tmp_path, capsys):
     data = f"data.root={own_set}"
     small = [item for item in SEARCH if "metric" not in item]
-    assert run("search", tmp_path / "search", data, *small) == 0
+    assert run("search", tmp_path / "search", data, *SPACE, *small) == 0
     found = tmp_path / "search" / "architecture.json"
     assert run("train", tmp_path / "train", data, f"architecture={found}", "train.epochs=1", "train.batch_size=4") == 0
     capsys.readouterr()

@@ -8,9 +8,10 @@ from pathlib import Path
 import yaml
 
 from autopose.config import DataConfig
+from autopose.config.quoting import shell_command
 from autopose.data.convert import Settings, convert
 from autopose.data.convert.formats import FORMATS, recognise
-from autopose.data.inspection.command import configuration, located, search_command
+from autopose.data.inspection.command import configuration, located, search_arguments
 from autopose.data.inspection.inspect import inspect_dataset
 from autopose.data.records import PoseAnnotations
 from autopose.errors import UserError
@@ -126,7 +127,7 @@ def run_check(arguments: Sequence[str]) -> int:
     print(found.findings.text())
     print("\nsize of people\n" + "\n".join(found.histogram))
     print("\nuse these as configs/data/NAME.yaml, or as keys:\n" + configuration(given, found.image_size))
-    print("\nnext\n" + search_command(given, found.image_size, people))
+    print("\nnext\n" + shell_command("autopose.search", search_arguments(given, found.image_size, people)))
     return 1 if found.findings.wrong else 0
 
 

@@ -92,7 +92,7 @@ def _schema(category: dict, source: DataSource, remarks: dict[str, str]) -> Keyp
 
 def _images(rows: list[dict], source: DataSource, path, need_images: bool) -> dict[int, ImageFile]:
     if not rows:
-        raise UserError(f"'{path}' lists no images: the split '{source.split}' is empty")
+        raise UserError(f"'{path}' lists no images: the split '{source.split}' is empty.")
     folder = source.find_image_folder(need_images)
     images: dict[int, ImageFile] = {}
     for row in rows:
@@ -104,7 +104,7 @@ def _images(rows: list[dict], source: DataSource, path, need_images: bool) -> di
             int(number(row, "height", where, least=1)),
         )
         if images.setdefault(key, image) != image:
-            raise UserError(f"{where}: two different images have this id")
+            raise UserError(f"{where}: two different images have this id.")
     return images
 
 

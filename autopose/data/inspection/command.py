@@ -1,6 +1,5 @@
-"""The text that ends a check: the configuration to use and the command to go on with."""
+"""The text that ends a check: the configuration to use and the keys of the search to go on with."""
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,23 +15,16 @@ def configuration(given: Mapping[str, object], image_size: tuple[int, int]) -> s
     return yaml.safe_dump(content, sort_keys=False, default_flow_style=None).rstrip()
 
 
-def search_command(given: Mapping[str, object], image_size: tuple[int, int], people: int) -> str:
-    """The command line of a search on this set."""
+def search_arguments(given: Mapping[str, object], image_size: tuple[int, int], people: int) -> list[tuple[str, object]]:
+    """Keys and values of a search on this set."""
     keys = {key: value for key, value in given.items() if value is not None and key != "kind"}
     keys["image_size"] = list(image_size)
-    experiment = ["experiment=own"] if people < FEW_PEOPLE else ["experiment=coco", "data=keypoints"]
+    data = [(f"data.{key}", value) for key, value in keys.items()]
     if given["kind"] == "mpii":
-        experiment = ["experiment=coco", "data=mpii"]
-    texts = [f"data.{key}={_text(value)}" for key, value in keys.items()]
-    if experiment[0] == "experiment=own":
-        texts.append(f"search.image_size={_text([side // 2 for side in image_size])}")
-    return shlex.join(["python", "-m", "autopose.search", *experiment, *texts])
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(_text(item) for item in value) + "]"
-    return str(value)
+        return [("experiment", "coco"), ("data", "mpii"), *data]
+    if people >= FEW_PEOPLE:
+        return [("experiment", "coco"), ("data", "keypoints"), *data]
+    return [("experiment", "own"), *data, ("search.image_size", [side // 2 for side in image_size])]
 
 
 def located(root: Path) -> dict[str, str]:

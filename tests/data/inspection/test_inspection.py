@@ -1,16 +1,20 @@
 """The check finds what was broken on purpose, keeps quiet otherwise, and its sheet shows the joints."""
 
 import json
+import shlex
 
 import cv2
 import numpy as np
 import pytest
 import yaml
+from hydra import compose, initialize_config_module
 from PIL import Image
 
+from autopose.config import from_hydra
+from autopose.config.quoting import prepared, shell_command
 from autopose.data.__main__ import main
 from autopose.data.coco import load_coco
-from autopose.data.inspection.command import located, search_command
+from autopose.data.inspection.command import located, search_arguments
 from autopose.data.inspection.sheet import draw_sheet, joint_colours
 from autopose.data.inspection.sizes import body_sizes, histogram, recommended_input
 from autopose.data.records import DataSource, Person
@@ -79,7 +83,7 @@ BROKEN = {
     ),
     "a cut-off picture": (
         lambda root: (root / "val" / "0.png").write_bytes((root / "val" / "0.png").read_bytes()[:900]),
-        "1 pictures cannot be used: the picture",
+        "1 pictures cannot be used: The picture",
     ),
     "a missing picture": (lambda root: (root / "val" / "0.png").unlink(), "missing"),
     "another size": (
@@ -194,10 +198,20 @@ def test_the_histogram_counts_everybody():
     assert histogram(np.array([])) == []
 
 
-def test_the_next_command_is_one_that_a_shell_takes(tmp_path):
-    given = {"kind": "coco", "root": "/a b", "joints": ["x", "y"]}
-    command = search_command(given, (128, 96), people=10)
-    assert "'data.root=/a b'" in command and "'data.joints=[x,y]'" in command
+def test_the_next_command_composes_into_the_same_keys(tmp_path):
+    given = {"kind": "coco", "root": "/a b,c", "joints": ["x", "y"]}
+    command = shell_command("autopose.search", search_arguments(given, (128, 96), people=10))
+    with initialize_config_module("autopose.configs", version_base="1.3"):
+        config = from_hydra(compose("search", prepared(shlex.split(command)[3:], sweeping=False)))
+    assert (config.name, config.data.kind, config.data.root, config.data.joints) == (
+        "own",
+        "coco",
+        "/a b,c",
+        ["x", "y"],
+    )
+    assert (config.data.image_size, config.search.image_size) == ([128, 96], [64, 48])
+    assert search_arguments({"kind": "mpii"}, (256, 256), 10)[:2] == [("experiment", "coco"), ("data", "mpii")]
+    assert search_arguments({"kind": "coco"}, (256, 256), 10**5)[1] == ("data", "keypoints")
     (tmp_path / "annot").mkdir()
     (tmp_path / "annot" / "valid.json").write_text("[]")
     assert located(tmp_path)["kind"] == "mpii"
