@@ -31,6 +31,8 @@ def load_coco(source: DataSource, aspect: float = 0.75, *, need_images: bool = T
     Raises:
         UserError: something is missing, is not COCO keypoint JSON, or does not fit the configured joints.
     """
+    if Path(source.root).is_file():
+        raise UserError(f"data.root={source.root} is a file, a dataset's folder is needed{hint(source.root)}")
     source.check_root()
     path = source.path(source.annotation_file or f"annotations/person_keypoints_{source.split}.json")
     document = _read(path, source)

@@ -25,7 +25,10 @@ def hint(*places: str | Path) -> str:
             if found:
                 command = shlex.join(["python", "-m", "autopose.data", "convert", f"source={place}", "out=FOLDER"])
                 return f"; it looks like {form.title}: {command} writes COCO keypoints from it"
-        looks = seen(place)
+        try:
+            looks = seen(place)
+        except OSError:
+            continue  # the refusal itself says that it cannot be read
         if looks and not looks.startswith("COCO"):
             return f"; it looks like {looks}"
     return ""

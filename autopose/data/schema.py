@@ -135,6 +135,8 @@ def schema_from_category(
     elif sigmas is None:
         sigmas = category.get("sigmas")
     found = _sigmas_by_part(names) if sigmas is None else _numbers(sigmas)
+    if known is not None and remarks is not None and category.get("sigmas") not in (None, list(found)):
+        remarks["sigmas"] = "the network's, not the file's (data.sigmas gives others)"
     return KeypointSchema(name=label, joints=names, flip_pairs=pairs, skeleton=bones, sigmas=found)
 
 

@@ -205,6 +205,13 @@ def test_json_of_something_else(coco_root, content, hint):
     assert "\n" not in str(error.value)
 
 
+def test_a_file_given_as_the_root(tmp_path):
+    path = tmp_path / "annotations.xml"
+    path.write_text("<?xml version='1.0'?><annotations></annotations>")
+    with pytest.raises(UserError, match="is a file.*CVAT.*convert"):
+        load(path)
+
+
 def test_a_table_given_as_the_annotation(coco_root):
     (coco_root / "CollectedData_x.csv").write_text("scorer,me\nbodyparts,nose\ncoords,x\n")
     with pytest.raises(UserError, match="DeepLabCut.*convert"):

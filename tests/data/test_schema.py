@@ -113,6 +113,9 @@ def test_joints_of_a_network_in_another_order_and_style():
     schema = schema_from_category({"keypoints": ["Right Eye", "LEye", "Nose"], "sigmas": [1, 1, 1]}, like=network)
     assert joint_order(network, schema.joints) == [2, 1, 0]
     assert (schema.sigmas, schema.flip_pairs, schema.skeleton) == ((0.3, 0.2, 0.1), ((1, 0),), ((2, 1),))
+    remarks = {}
+    own = {"keypoints": ["nose", "left_eye", "right_eye"], "sigmas": [1, 1, 1]}
+    assert schema_from_category(own, like=network, remarks=remarks).sigmas == network.sigmas and "sigmas" in remarks
     assert schema_from_category({}, like=network).joints == network.joints  # a category without names
     with pytest.raises(UserError, match="3 joints.*has 2.*the data lack right_eye"):
         schema_from_category({"keypoints": ["nose", "left_eye"]}, like=network)
