@@ -25,7 +25,8 @@ def sigmas_of(
 
     COCO's definition: sigma^2 = E[d^2 / area] over labels of the same person, d the distance from the true place. With
     R labels the unbiased estimate of E[d^2] is the sum of squared distances from their mean over R - 1. Joints with
-    fewer than ``LEAST_REPEATS`` people labelled twice take the published value of their body part, or a guess.
+    fewer than ``LEAST_REPEATS`` people labelled twice take the published value of their body part where most joints
+    have one, as people's do (a mouse's ear is no man's), or a guess.
 
     Args:
         joints: K names.
@@ -41,8 +42,10 @@ def sigmas_of(
                 if len(places) > 1:
                     ratios[k].append(float(((places - places.mean(axis=0)) ** 2).sum() / (len(places) - 1) / area))
     found, estimated, published = [], [], []
-    for joint, values in zip(joints, ratios, strict=True):
-        standard = standard_sigma(joint)
+    known = [standard_sigma(joint) for joint in joints]
+    like_people = sum(sigma is not None for sigma in known) > len(joints) / 2
+    for joint, values, sigma in zip(joints, ratios, known, strict=True):
+        standard = sigma if like_people else None
         if len(values) >= LEAST_REPEATS:
             estimated.append(joint)
             found.append(round(max(_SMALLEST_SIGMA, float(np.sqrt(np.mean(values)))), 4))

@@ -93,7 +93,7 @@ def test_sigmas_are_those_that_drew_the_repeated_labels():
             joints[:2] += rng.normal(size=(2, 2)) * (wanted * np.sqrt(area / 2))[:, None]
         person = LabelledPerson(labels[0], visible, None, tuple((joints, visible) for joints in labels[1:]))
         pictures.append(Picture(None, "", (person,)))
-    sigmas, words = sigmas_of(("tip", "end", "left_ear"), pictures, [[area]] * len(pictures))
+    sigmas, words = sigmas_of(("tip", "nose", "left_ear"), pictures, [[area]] * len(pictures))
     np.testing.assert_allclose(sigmas[:2], wanted, rtol=0.03)
     assert sigmas[2] == 0.035 and "2 estimated" in words and "1 as published" in words
 
@@ -102,6 +102,12 @@ def test_sigmas_are_guessed_and_said_so_without_repeats(tmp_path, converted):
     done, _, category = converted(foreign.labelme(tmp_path / "source", foreign.draw_truth()))
     assert category["sigmas"][category["keypoints"].index("tail")] == GUESSED_SIGMA
     assert any("guessed" in line for line in done.lines)
+
+
+def test_a_mouses_ear_is_no_mans():
+    assert sigmas_of(("snout", "leftear", "rightear", "tailbase"), [], [])[0] == (GUESSED_SIGMA,) * 4
+    sigmas, words = sigmas_of(("nose", "left_ear", "right_ear", "tail"), [], [])
+    assert sigmas == (0.026, 0.035, 0.035, GUESSED_SIGMA) and "3 as published" in words and "1 guessed" in words
 
 
 def test_a_second_annotation_counts_as_repeated_labels(tmp_path, converted):
