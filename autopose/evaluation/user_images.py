@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from autopose.data.affine import box_to_center_scale
-from autopose.data.boxes import box_problem
+from autopose.data.boxes import box_problem, check_box_format
 from autopose.data.checks import number, numbers, read_image, read_json, text
+from autopose.data.picture_files import shown_size
 from autopose.data.records import ImageFile, Person, PoseAnnotations
 from autopose.data.schema import schema_from_dict
 from autopose.errors import UserError
@@ -30,7 +31,7 @@ def read_pictures(images: str, boxes: str | None, schema: dict, aspect: float) -
     found = schema_from_dict(schema)
     ids = {path.name: index for index, path in enumerate(files)}
     if boxes:
-        rows = _box_rows(boxes, ids)
+        rows = _box_rows(boxes, ids, files)
     else:
         rows = [(index, [0.0, 0.0, *read_image(path).shape[1::-1]], 1.0) for index, path in enumerate(files)]
     centers, scales = box_to_center_scale(np.array([box for _, box, _ in rows]).reshape(-1, 4), aspect)
@@ -54,7 +55,7 @@ def _image_files(path: Path) -> list[Path]:
     return files
 
 
-def _box_rows(path: str, ids: dict[str, int]) -> list[tuple[int, list[float], float]]:
+def _box_rows(path: str, ids: dict[str, int], files: list[Path]) -> list[tuple[int, list[float], float]]:
     content = read_json(path, "box file")
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise UserError(f'the box file {path} must be a list of {{"file_name", "bbox", "score"}}')
@@ -70,6 +71,8 @@ def _box_rows(path: str, ids: dict[str, int]) -> list[tuple[int, list[float], fl
         if problem:
             raise UserError(f"{where}: {problem}")
         rows.append((ids[name], box, score))
+    sizes = np.array([shown_size(files[image]) for image, _, _ in rows])
+    check_box_format(np.array([box for _, box, _ in rows]), sizes, f"the boxes of {path}")
     return rows
 
 
