@@ -42,13 +42,13 @@ class Augmentation:
     def __post_init__(self):
         for name in ("flip", "rotation_probability", "half_body"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"Augmentation: {name} is a probability in [0, 1], got {getattr(self, name)}.")
+                raise UserError(f"augmentation: {name} is a probability in [0, 1], got {getattr(self, name)}")
         if self.rotation_law not in ROTATIONS:
-            raise UserError(f"Augmentation: rotation_law is one of {', '.join(ROTATIONS)}, got '{self.rotation_law}'.")
+            raise UserError(f"augmentation: rotation_law is one of {', '.join(ROTATIONS)}, got '{self.rotation_law}'")
         if not 0 <= self.rotation <= 180 or not 0 <= self.scale < 1:
             raise UserError(
-                f"Augmentation: expected rotation in [0, 180] degrees and scale in [0, 1), "
-                f"got {self.rotation} and {self.scale}."
+                f"augmentation: expected rotation in [0, 180] degrees and scale in [0, 1), "
+                f"got {self.rotation} and {self.scale}"
             )
 
 

@@ -35,13 +35,13 @@ def read_json(path: str | Path, what: str) -> object:
     try:
         text = decoded_text(Path(path).read_bytes())
     except FileNotFoundError:
-        raise UserError(f"The {what} '{path}' does not exist.") from None
+        raise UserError(f"the {what} '{path}' does not exist") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"The {what} '{path}' cannot be read: {error}.") from None
+        raise UserError(f"the {what} '{path}' cannot be read: {error}") from None
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"The {what} '{path}' is not JSON or is cut off ({str(error)[:100]}): get it again.") from None
+        raise UserError(f"the {what} '{path}' is not JSON or is cut off ({str(error)[:100]}): get it again") from None
 
 
 def decoded_text(data: bytes) -> str:
@@ -54,7 +54,7 @@ def records(document: object, key: str, path: str | Path) -> list[dict]:
     """The list of objects under `key` of a COCO document; UserError where it is anything else."""
     rows = document.get(key) if isinstance(document, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"'{path}' is not COCO keypoint JSON: expected a list of objects under '{key}'.")
+        raise UserError(f"'{path}' is not COCO keypoint JSON: expected a list of objects under '{key}'")
     return rows
 
 
@@ -62,7 +62,7 @@ def integer(record: dict, key: str, where: str) -> int:
     """An integer field; UserError where it is missing or anything else (true and 1.0 are no ids)."""
     value = record.get(key)
     if type(value) is not int or abs(value) >= 2**62:
-        raise UserError(f"{where}: expected an integer '{key}', got {value!r:.50}.")
+        raise UserError(f"{where}: expected an integer '{key}', got {value!r:.50}")
     return value
 
 
@@ -71,9 +71,9 @@ def numbers(record: dict, key: str, count: int, where: str) -> np.ndarray:
     values = record.get(key)
     if not isinstance(values, list) or len(values) != count:
         came = f"{len(values)} values" if isinstance(values, list) else f"{values!r:.50}"
-        raise UserError(f"{where}: expected '{key}' as a list of {count} numbers, got {came}.")
+        raise UserError(f"{where}: expected '{key}' as a list of {count} numbers, got {came}")
     if not all(type(v) in (int, float) and -_LARGEST < v < _LARGEST for v in values):
-        raise UserError(f"{where}: '{key}' holds something that is no finite number of pixels: {values!r:.100}.")
+        raise UserError(f"{where}: '{key}' holds something that is no finite number of pixels: {values!r:.100}")
     return np.array(values, dtype=np.float64)
 
 
@@ -81,7 +81,7 @@ def number(record: dict, key: str, where: str, least: float = 0.0) -> float:
     """A finite number >= `least`; UserError where it is missing or anything else."""
     value = record.get(key)
     if type(value) not in (int, float) or not least <= value < _LARGEST**2:
-        raise UserError(f"{where}: expected '{key}' as a finite number of at least {least:g}, got {value!r:.50}.")
+        raise UserError(f"{where}: expected '{key}' as a finite number of at least {least:g}, got {value!r:.50}")
     return float(value)
 
 
@@ -89,7 +89,7 @@ def text(record: dict, key: str, where: str) -> str:
     """A non-empty string that can be a file name, any character but control characters; UserError for anything else."""
     value = record.get(key)
     if not isinstance(value, str) or not value or any(category(c) in _NO_CHARACTERS for c in value):
-        raise UserError(f"{where}: expected '{key}' as a file name, got {value!r:.50}.")
+        raise UserError(f"{where}: expected '{key}' as a file name, got {value!r:.50}")
     return value
 
 
@@ -109,10 +109,10 @@ def read_image(path: str | Path, upright: bool = True) -> np.ndarray:
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
-        raise UserError(f"The image '{path}' cannot be read: {error.strerror or error}.") from None
+        raise UserError(f"the image '{path}' cannot be read: {error.strerror or error}") from None
     image = _decoded(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
-        raise UserError(f"The image '{path}' is corrupt or no image: get it again or leave it out of the annotation.")
+        raise UserError(f"the image '{path}' is corrupt or no image: get it again or leave it out of the annotation")
     picture = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     header = picture_header(data.tobytes()) if upright else None
     return picture if header is None else turn_upright(picture, header[2])
@@ -175,5 +175,5 @@ def check_images(paths: Iterable[str | Path], workers: int | None = None, shown:
     bad = [f"'{path}' ({problem})" for path, problem in zip(unique, problems, strict=True) if problem]
     if bad:
         more = f" and {len(bad) - shown} more" if len(bad) > shown else ""
-        raise UserError(f"{len(bad)} of {len(unique)} images cannot be used: {', '.join(bad[:shown])}{more}.")
+        raise UserError(f"{len(bad)} of {len(unique)} images cannot be used: {', '.join(bad[:shown])}{more}")
     return len(unique)

@@ -72,8 +72,20 @@ def _read(path: Path, source: DataSource) -> dict:
             raise UserError(f"'{path}' is not COCO keypoint JSON{hint_of_document(document)}")
     except UserError as error:
         sentence = str(error)
-        raise UserError(sentence if "; it looks like" in sentence else sentence + hint(path, source.root)) from None
+        if "; it looks like" not in sentence:
+            sentence += hint(path, source.root) or _others(path, Path(source.root))
+        raise UserError(sentence) from None
     return document
+
+
+def _others(path: Path, root: Path) -> str:
+    """A clause that names the JSON files that are there in place of a missing one."""
+    if path.exists():
+        return ""
+    found = sorted(file for pattern in ("*.json", "*/*.json") for file in root.glob(pattern))
+    names = ", ".join(str(file.relative_to(root)) for file in found[:3])
+    more = ", ..." if len(found) > 3 else ""
+    return f"; there are {names}{more}: data.train_annotations and data.val_annotations name others" if found else ""
 
 
 def _schema(category: dict, source: DataSource, remarks: dict[str, str]) -> KeypointSchema:
@@ -94,7 +106,7 @@ def _schema(category: dict, source: DataSource, remarks: dict[str, str]) -> Keyp
 
 def _images(rows: list[dict], source: DataSource, path, need_images: bool) -> dict[int, ImageFile]:
     if not rows:
-        raise UserError(f"'{path}' lists no images: the split '{source.split}' is empty.")
+        raise UserError(f"'{path}' lists no images: the split '{source.split}' is empty")
     folder = source.find_image_folder(need_images)
     images: dict[int, ImageFile] = {}
     for row in rows:
@@ -106,7 +118,7 @@ def _images(rows: list[dict], source: DataSource, path, need_images: bool) -> di
             int(number(row, "height", where, least=1)),
         )
         if images.setdefault(key, image) != image:
-            raise UserError(f"{where}: two different images have this id.")
+            raise UserError(f"{where}: two different images have this id")
     return images
 
 

@@ -29,7 +29,7 @@ def hint(*places: str | Path) -> str:
             looks = seen(place)
         except OSError:
             continue  # the refusal itself says that it cannot be read
-        if looks and not looks.startswith("COCO"):
+        if looks and not looks.startswith(("COCO", "a folder with .json")):
             return f"; it looks like {looks}"
     return ""
 

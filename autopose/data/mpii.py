@@ -36,7 +36,7 @@ def load_mpii(source: DataSource, aspect: float = 1.0, *, need_images: bool = Tr
     path = source.path(source.annotation_file or f"annot/{source.split}.json")
     rows = read_json(path, "annotation file")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"'{path}' is not MPII JSON: expected a non-empty list of objects with image, center, joints.")
+        raise UserError(f"'{path}' is not MPII JSON: expected a non-empty list of objects with image, center, joints")
     folder = source.find_image_folder(need_images)
     heads, head_source = _head_sizes(source, len(rows))
     ids: dict[str, int] = {}
@@ -53,7 +53,7 @@ def load_mpii(source: DataSource, aspect: float = 1.0, *, need_images: bool = Tr
 def _person(row: dict, n: int, where: str, image: str, image_id: int, aspect: float, head: float | None) -> Person:
     raw_center, raw_scale = numbers(row, "center", 2, where), number(row, "scale", where)
     if raw_scale <= 0:
-        raise UserError(f"{where}: expected a positive scale, got {raw_scale:g}.")
+        raise UserError(f"{where}: expected a positive scale, got {raw_scale:g}")
     center, scale = mpii_center_scale(raw_center, raw_scale)
     joints, visible = _joints(row, where)
     side = PIXEL_STD * raw_scale
@@ -75,11 +75,11 @@ def _joints(row: dict, where: str) -> tuple[np.ndarray, np.ndarray]:
     count = MPII.num_joints
     points = row.get("joints")
     if not isinstance(points, list) or len(points) != count:
-        raise UserError(f"{where}: expected 'joints' as a list of {count} points, got {points!r:.50}.")
+        raise UserError(f"{where}: expected 'joints' as a list of {count} points, got {points!r:.50}")
     joints = np.stack([numbers({"joints": point}, "joints", 2, where) for point in points])
     visible = numbers(row, "joints_vis", count, where)
     if not np.isin(visible, (0, 1)).all():
-        raise UserError(f"{where}: 'joints_vis' must be 0 or 1, got {visible.tolist()}.")
+        raise UserError(f"{where}: 'joints_vis' must be 0 or 1, got {visible.tolist()}")
     return joints, visible.astype(np.uint8)
 
 
@@ -109,8 +109,8 @@ def read_head_sizes(path: str | Path, count: int) -> np.ndarray:
     try:
         boxes = loadmat(str(path), variable_names=["headboxes_src"]).get("headboxes_src")
     except (OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error) as error:
-        raise UserError(f"The head boxes' file '{path}' cannot be read ({str(error)[:100]}).") from None
+        raise UserError(f"the head boxes' file '{path}' cannot be read ({str(error)[:100]})") from None
     if boxes is None or boxes.shape != (2, 2, count) or not np.isfinite(boxes.astype(np.float64)).all():
         came = "nothing" if boxes is None else f"shape {boxes.shape}"
-        raise UserError(f"'{path}': expected finite headboxes_src of shape (2, 2, {count}), found {came}.")
+        raise UserError(f"'{path}': expected finite headboxes_src of shape (2, 2, {count}), found {came}")
     return HEAD_BOX_SHARE * np.linalg.norm(boxes[1].astype(np.float64) - boxes[0], axis=0)

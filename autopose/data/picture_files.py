@@ -34,7 +34,7 @@ def inspect(path: Path) -> PictureFile:
     """Look at a picture; UserError where it is missing, truncated or not decodable."""
     problem = image_problem(path)
     if problem:
-        raise UserError(f"The picture '{path}' cannot be used: {problem}.")
+        raise UserError(f"the picture '{path}' cannot be used: {problem}")
     data = path.read_bytes()
     header = picture_header(data)
     width, height, orientation = header or (*read_image(path, upright=False).shape[1::-1], 1)
@@ -48,7 +48,7 @@ def shown_size(path: Path) -> tuple[int, int]:
             start = file.read(_HEADER_BYTES)
             header = picture_header(start) or picture_header(start + file.read())
     except OSError as error:
-        raise UserError(f"The picture '{path}' cannot be read: {error.strerror}.") from None
+        raise UserError(f"the picture '{path}' cannot be read: {error.strerror}") from None
     if header is None:
         width, height = read_image(path, upright=False).shape[1::-1]
         return width, height
@@ -61,5 +61,5 @@ def write_upright(source: Path, orientation: int, target: Path) -> None:
     suffix = target.suffix.lower()
     done, data = cv2.imencode(suffix, picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     if not done:
-        raise UserError(f"The picture '{source}' cannot be written as {suffix}.")
+        raise UserError(f"the picture '{source}' cannot be written as {suffix}")
     target.write_bytes(np.asarray(data).tobytes())

@@ -163,14 +163,14 @@ class DataSource:
 
     def __post_init__(self):
         if self.metric not in METRICS:
-            raise UserError(f"Unknown metric '{self.metric}': expected one of {', '.join(METRICS)}.")
+            raise UserError(f"unknown metric '{self.metric}': expected one of {', '.join(METRICS)}")
 
     def path(self, name: str) -> Path:
         return Path(self.root) / name
 
     def check_root(self) -> None:
         if not Path(self.root).is_dir():
-            raise UserError(f"The data folder '{self.root}' does not exist: set data.root to the dataset's folder.")
+            raise UserError(f"the data folder '{self.root}' does not exist: set data.root to the dataset's folder")
 
     def find_image_folder(self, must_exist: bool) -> Path:
         """Folder of the images.
@@ -183,5 +183,5 @@ class DataSource:
             if self.path(name).is_dir():
                 return self.path(name)
         if must_exist:
-            raise UserError(f"No image folder in '{self.root}': expected {' or '.join(f'{n}/' for n in names)}.")
+            raise UserError(f"no image folder in '{self.root}': expected {' or '.join(f'{n}/' for n in names)}")
         return self.path(names[0])

@@ -54,11 +54,11 @@ class KeypointSchema:
         count = len(self.joints)
         if len(self.sigmas) != count:
             raise UserError(
-                f"Joint schema '{self.name}': expected {count} sigmas, one a joint, but got {len(self.sigmas)}."
+                f"joint schema '{self.name}': expected {count} sigmas, one a joint, but got {len(self.sigmas)}"
             )
         paired = [joint for pair in self.flip_pairs for joint in pair]
         if len(set(paired)) != len(paired):
-            raise UserError(f"Joint schema '{self.name}': a joint may be in one flip pair only: {self.flip_pairs}.")
+            raise UserError(f"joint schema '{self.name}': a joint may be in one flip pair only: {self.flip_pairs}")
 
     @property
     def num_joints(self) -> int:
@@ -184,7 +184,7 @@ def standard_sigma(joint: str) -> float | None:
 def _names(value: object, label: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         raise UserError(
-            f"Category '{label}' has no list 'keypoints' of joint names: add it to the annotation or configure joints."
+            f"category '{label}' has no list 'keypoints' of joint names: add it to the annotation or configure joints"
         )
     names = tuple(value)
     _check_joints(names)
@@ -193,7 +193,7 @@ def _names(value: object, label: str) -> tuple[str, ...]:
 
 def _check_joints(names: tuple) -> None:
     if not names or not all(isinstance(n, str) and n for n in names) or len(set(names)) != len(names):
-        raise UserError(f"Joint names must be unique, non-empty strings, at least one, but are {list(names)!r:.200}.")
+        raise UserError(f"joint names must be unique, non-empty strings, at least one, but are {list(names)!r:.200}")
 
 
 def _pairs_by_name(names: tuple[str, ...], label: str) -> tuple[tuple[int, int], ...]:
@@ -213,9 +213,7 @@ def _index_pairs(pairs: object, names: tuple[str, ...], what: str) -> tuple[tupl
         ends = pair if isinstance(pair, list | tuple) else [pair]
         ends = [names.index(e) if isinstance(e, str) and e in names else e for e in ends]
         if len(ends) != 2 or ends[0] == ends[1] or not all(type(e) is int and 0 <= e < len(names) for e in ends):
-            raise UserError(
-                f"Expected {what} as pairs of two joints (names or indices below {len(names)}), got {pair}."
-            )
+            raise UserError(f"expected {what} as pairs of two joints (names or indices below {len(names)}), got {pair}")
         result.append((ends[0], ends[1]))
     return tuple(result)
 
@@ -257,7 +255,7 @@ def _moved(end: int | str, first: int) -> int | str:
 
 def _numbers(values: object) -> tuple[float, ...]:
     if not isinstance(values, list | tuple) or not all(type(v) in (int, float) and 0 < v < 10 for v in values):
-        raise UserError(f"Expected sigmas as a list of positive numbers below 10, got {values!r:.100}.")
+        raise UserError(f"expected sigmas as a list of positive numbers below 10, got {values!r:.100}")
     return tuple(float(v) for v in values)
 
 

@@ -46,19 +46,19 @@ def split_search(
         UserError: too few images to cut, or an unknown reward split.
     """
     if reward_split not in REWARD_SPLITS:
-        raise UserError(f"Unknown reward split '{reward_split}': expected one of {', '.join(REWARD_SPLITS)}.")
+        raise UserError(f"unknown reward split '{reward_split}': expected one of {', '.join(REWARD_SPLITS)}")
     if reward_images < 1 or not 0 < reward_fraction < 1:
         raise UserError(
-            f"Expected at least 1 reward image and a reward fraction in (0, 1), got {reward_images}, {reward_fraction}."
+            f"expected at least 1 reward image and a reward fraction in (0, 1), got {reward_images}, {reward_fraction}"
         )
     ids = np.array(sorted({person.image_id for person in train.persons}))
     if len(ids) < 3:
-        raise UserError(f"A search needs at least 3 training images with people, but the set has {len(ids)}.")
+        raise UserError(f"a search needs at least 3 training images with people, but the set has {len(ids)}")
     ids = np.random.default_rng(seed).permutation(ids)
     weights, alpha = ids[: len(ids) // 2].tolist(), ids[len(ids) // 2 :].tolist()
     if reward_split == "paper":
         if validation is None:
-            raise UserError("The reward split 'paper' needs the validation annotations.")
+            raise UserError("the reward split 'paper' needs the validation annotations")
         reward, source = validation, "the VALIDATION set, as in the paper: validation images influence this search"
     else:
         count = max(1, min(reward_images, int(reward_fraction * len(alpha))))

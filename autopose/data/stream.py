@@ -41,11 +41,11 @@ class BatchStream:
             UserError: no samples, a negative seed, or a batch that the ranks cannot share equally.
         """
         if num_samples < 1:
-            raise UserError("The training set is empty: there is no sample to draw batches from.")
+            raise UserError("the training set is empty: there is no sample to draw batches from")
         if batch_size < 1 or batch_size % world_size:
-            raise UserError(f"The batch size {batch_size} must be positive and divide by the {world_size} processes.")
+            raise UserError(f"the batch size {batch_size} must be positive and divide by the {world_size} processes")
         if seed < 0:
-            raise UserError(f"The seed must not be negative, got {seed}.")
+            raise UserError(f"the seed must not be negative, got {seed}")
         if first_step < 0 or num_steps < 0 or not 0 <= rank < world_size:
             raise ValueError(f"bad stream: first_step {first_step}, num_steps {num_steps}, rank {rank}/{world_size}")
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed

@@ -24,7 +24,7 @@ def read_results(results: str | Path | Sequence[dict]) -> tuple[list[dict], str]
     name = f"'{results}'" if isinstance(results, str | Path) else "the results"
     rows = read_json(results, "result file") if isinstance(results, str | Path) else list(results)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"{name} are no COCO keypoint results: expected a list of objects with image_id and keypoints.")
+        raise UserError(f"{name} are no COCO keypoint results: expected a list of objects with image_id and keypoints")
     return rows, name
 
 
@@ -108,13 +108,13 @@ def poses_of_people(rows: Sequence[dict], name: str, persons: Sequence[Person], 
             n = place.get(integer(row, "annotation_id", where))
             if n is None or np.isfinite(best[n]):
                 problem = "is not annotated" if n is None else "has two results"
-                raise UserError(f"{where}: person {row['annotation_id']} {problem}; PCK needs one result a person.")
+                raise UserError(f"{where}: person {row['annotation_id']} {problem}; PCK needs one result a person")
         else:
             people = in_image.get(row["image_id"], [])
             if len(people) != 1:
                 raise UserError(
                     f"{where}: image {row['image_id']} has {len(people)} annotated people, so PCK needs the result's "
-                    "annotation_id to tell whose it is."
+                    "annotation_id to tell whose it is"
                 )
             n = people[0]
         if row["score"] > best[n]:
@@ -137,9 +137,9 @@ def read_mpii_predictions(path: str | Path, num_people: int, num_joints: int) ->
     try:
         poses = loadmat(str(path), variable_names=["preds"]).get("preds")
     except (OSError, ValueError, TypeError, NotImplementedError) as error:
-        raise UserError(f"The prediction file '{path}' cannot be read ({str(error)[:100]}).") from None
+        raise UserError(f"the prediction file '{path}' cannot be read ({str(error)[:100]})") from None
     shape = (num_people, num_joints)
     if poses is None or poses.ndim != 3 or poses.shape[:2] != shape or poses.shape[2] not in (2, 3):
         came = "nothing" if poses is None else f"shape {poses.shape}"
-        raise UserError(f"'{path}': expected preds of shape ({num_people}, {num_joints}, 2), found {came}.")
+        raise UserError(f"'{path}': expected preds of shape ({num_people}, {num_joints}, 2), found {came}")
     return poses[..., :2].astype(np.float64) - 1.0

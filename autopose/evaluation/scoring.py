@@ -161,7 +161,7 @@ def _checked_truth(ground_truth: dict | str | Path, schema: KeypointSchema | Non
     dataset = read_json(ground_truth, "annotation file") if named else ground_truth
     categories, images = records(dataset, "categories", name), records(dataset, "images", name)
     if not categories or not images:
-        raise UserError(f"{name}: expected at least one category and one image.")
+        raise UserError(f"{name}: expected at least one category and one image")
     category = next((c for c in categories if c.get("keypoints")), categories[0])
     if schema is None:
         schema = COCO if category.get("keypoints") == list(COCO.joints) else schema_from_category(category)
@@ -178,7 +178,7 @@ def _checked_truth(ground_truth: dict | str | Path, schema: KeypointSchema | Non
                 numbers(annotation, key, count, where)
         ids.add(annotation["id"])
     if len(ids) != len(dataset["annotations"]):
-        raise UserError(f"{name}: two annotations have the same id.")
+        raise UserError(f"{name}: two annotations have the same id")
     return dataset, integer(category, "id", f"{name}, keypoint category"), schema
 
 
@@ -247,7 +247,7 @@ def _reference_sizes(
     try:
         return reference_sizes(joints, visible, boxes, annotations.schema.plain_joints, reference)
     except ValueError as error:
-        raise UserError(f"PCK of '{annotations.schema.name}': {error}.") from None
+        raise UserError(f"PCK of '{annotations.schema.name}': {error}") from None
 
 
 def _known_of(how: Mapping[str, str] | None, results: object) -> dict[str, str]:

@@ -176,8 +176,11 @@ def progress_bar(total: int, done: int, runtime: Runtime) -> tqdm:
 
 
 def finish(runtime: Runtime | None) -> None:
-    """Leave the process group and let the run's folder go."""
+    """Leave the process group, close the log and let the run's folder go."""
     if dist.is_initialized():
         dist.destroy_process_group()
     if runtime is not None and runtime.lock is not None:
         runtime.lock.release()
+    for handler in logger.handlers[:]:
+        logger.removeHandler(handler)
+        handler.close()

@@ -104,5 +104,5 @@ def test_half_body_box_by_hand():
     [{"flip": 1.5}, {"half_body": -0.1}, {"rotation": 200}, {"scale": 1.0}, {"rotation_law": "triangular"}],
 )
 def test_unusable_values(fields):
-    with pytest.raises(UserError, match="Augmentation"):
+    with pytest.raises(UserError, match="augmentation"):
         Augmentation(**fields)

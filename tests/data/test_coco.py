@@ -104,7 +104,7 @@ def test_image_folders(coco_root):
     assert (
         load_coco(DataSource(coco_root, "val", image_folder="elsewhere")).images[10].path.endswith("elsewhere/10.png")
     )
-    with pytest.raises(UserError, match="No image folder"):
+    with pytest.raises(UserError, match="no image folder"):
         load_coco(DataSource(coco_root, "val"))
     assert len(load_coco(DataSource(coco_root, "val"), need_images=False).persons) == 2
 

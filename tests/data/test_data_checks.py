@@ -64,7 +64,7 @@ def test_message_names_the_first_few(picture, tmp_path):
         check_images([picture("a.jpg"), text, *missing])
     message = str(error.value)
     assert message.startswith("5 of 6 images") and "text.jpg' (not decodable)" in message
-    assert "missing0.jpg' (missing)" in message and "missing3" not in message and message.endswith("and 2 more.")
+    assert "missing0.jpg' (missing)" in message and "missing3" not in message and message.endswith("and 2 more")
 
 
 def test_read_image_is_rgb_and_turned_where_asked(tmp_path):

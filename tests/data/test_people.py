@@ -205,6 +205,14 @@ def test_json_of_something_else(coco_root, content, hint):
     assert "\n" not in str(error.value)
 
 
+def test_a_missing_annotation_names_the_files_that_are_there(coco_root):
+    path = coco_root / "annotations" / "person_keypoints_val.json"
+    path.rename(coco_root / "labels.json")
+    with pytest.raises(UserError, match="does not exist; there are labels.json: data.train_annotations and data.val_a"):
+        load(coco_root)
+    assert len(load(coco_root, annotation_file="labels.json").persons) == 2
+
+
 def test_a_file_given_as_the_root(tmp_path):
     path = tmp_path / "annotations.xml"
     path.write_text("<?xml version='1.0'?><annotations></annotations>")

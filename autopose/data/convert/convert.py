@@ -51,12 +51,12 @@ class Settings:
     def __post_init__(self):
         for key, value, valid in (("split", self.split, partition.BY), ("boxes", self.boxes, boxes.CHOICES)):
             if value not in valid:
-                raise UserError(f"{key} must be one of {', '.join(valid)}, but is {value!r}.")
+                raise UserError(f"{key} must be one of {', '.join(valid)}, but is {value!r}")
         if self.format is not None and self.format not in FORMATS:
-            raise UserError(f"format must be one of {', '.join(FORMATS)}, but is {self.format!r}.")
+            raise UserError(f"format must be one of {', '.join(FORMATS)}, but is {self.format!r}")
         if not 0 < self.val_fraction < 1 or self.seed < 0:
             raise UserError(
-                f"val_fraction lies between 0 and 1 and seed is at least 0, got {self.val_fraction:g} and {self.seed}."
+                f"val_fraction lies between 0 and 1 and seed is at least 0, got {self.val_fraction:g} and {self.seed}"
             )
 
 
@@ -77,10 +77,10 @@ def convert(settings: Settings) -> Converted:
     """
     source = Path(settings.source)
     if not source.exists():
-        raise UserError(f"The source '{source}' does not exist.")
+        raise UserError(f"the source '{source}' does not exist")
     pictures_folder = Path(settings.pictures) if settings.pictures else None
     if pictures_folder and not pictures_folder.is_dir():
-        raise UserError(f"The folder of pictures '{pictures_folder}' does not exist.")
+        raise UserError(f"the folder of pictures '{pictures_folder}' does not exist")
     check_out(Path(settings.out))
     name = settings.format or recognise(source)
     problems = Problems()

@@ -46,9 +46,9 @@ def read(source: Path, options: ReadOptions, problems: Problems) -> Labels:
     path = source / "annotations.xml" if source.is_dir() else source
     root = read_xml(path, "CVAT annotation")
     if root.tag != "annotations":
-        raise UserError(f"'{path}' is no CVAT annotation: its root is <{root.tag}> instead of <annotations>.")
+        raise UserError(f"'{path}' is no CVAT annotation: its root is <{root.tag}> instead of <annotations>")
     if root.find("track") is not None:
-        raise UserError(f"'{path}' is CVAT's format for videos: export as 'CVAT for images 1.1' with the images.")
+        raise UserError(f"'{path}' is CVAT's format for videos: export as 'CVAT for images 1.1' with the images")
     images = root.findall("image")
     joints = chosen_joints(_joints(root, images, path), options.joints)
     folders = [options.pictures] if options.pictures else []
@@ -81,7 +81,7 @@ def _joints(root: Element, images: list[Element], path: Path) -> list[str]:
     used = [p.get("label", "") for image in images for p in _points(image)]
     names = [name for name in dict.fromkeys([*described, *used]) if name]
     if not names:
-        raise UserError(f"'{path}' has neither skeletons nor points: there are no joints to convert.")
+        raise UserError(f"'{path}' has neither skeletons nor points: there are no joints to convert")
     return names
 
 
@@ -101,7 +101,7 @@ def _people(image: Element, joints: tuple[str, ...], where: str) -> tuple[Labell
         own = [point for point in (_point(p, where) for p in skeleton.findall("points")) if point.joint in joints]
         found = {point.joint: (point.x, point.y, point.visible) for point in own}
         if len(found) != len(own):
-            raise UserError(f"{where}: a skeleton has a joint twice.")
+            raise UserError(f"{where}: a skeleton has a joint twice")
         group = skeleton.get("group_id")
         box = next((b.xywh for b in boxes if group not in (None, "0") and b.group == group), None)
         if any(visible != UNLABELLED for *_, visible in found.values()):
@@ -115,7 +115,7 @@ def _people(image: Element, joints: tuple[str, ...], where: str) -> tuple[Labell
 def _point(element: Element, where: str) -> Point:
     label, text = element.get("label", ""), element.get("points", "")
     if text.count(",") != 1:
-        raise UserError(f"{where}: '{label}' must be one point 'x,y', but is '{text[:60]}'.")
+        raise UserError(f"{where}: '{label}' must be one point 'x,y', but is '{text[:60]}'")
     x, y = (pixels(part, f"{where}, {label}") for part in text.split(","))
     hidden = HIDDEN if element.get("occluded") == "1" else VISIBLE
     return Point(label, x, y, UNLABELLED if element.get("outside") == "1" else hidden, element.get("group_id"))

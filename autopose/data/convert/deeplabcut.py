@@ -49,7 +49,7 @@ def read(source: Path, options: ReadOptions, problems: Problems) -> Labels:
     paths = [source] if source.suffix.lower() == ".csv" else _tables(root)
     if not paths:
         raise UserError(
-            f"'{source}' is a DeepLabCut project without labels: expected labeled-data/VIDEO/CollectedData_SCORER.csv."
+            f"'{source}' is a DeepLabCut project without labels: expected labeled-data/VIDEO/CollectedData_SCORER.csv"
         )
     config = read_yaml(root / "config.yaml", "DeepLabCut configuration") if (root / "config.yaml").is_file() else {}
     scorer = str(config.get("scorer", ""))
@@ -102,27 +102,27 @@ def _read(path: Path) -> _Table:
     if not {"scorer", "bodyparts", "coords"} <= set(header):
         raise UserError(
             f"'{path}' is no DeepLabCut table: its first rows must be scorer, bodyparts and coords, but are "
-            f"{', '.join(repr(row[0][:20]) for row in rows[:3])}."
+            f"{', '.join(repr(row[0][:20]) for row in rows[:3])}"
         )
     coords = [cell.strip() for cell in header["coords"]]
     if "likelihood" in coords:
-        raise UserError(f"'{path}' is a table of DeepLabCut's predictions (it has likelihoods): labels are wanted.")
+        raise UserError(f"'{path}' is a table of DeepLabCut's predictions (it has likelihoods): labels are wanted")
     index = next((n for n, cell in enumerate(coords) if cell == "x"), len(coords))
     bodyparts, individuals = header["bodyparts"], header.get("individuals")
     if individuals and len(individuals) < len(coords):
-        raise UserError(f"'{path}': the row individuals has {len(individuals)} cells, the row coords {len(coords)}.")
+        raise UserError(f"'{path}': the row individuals has {len(individuals)} cells, the row coords {len(coords)}")
     columns: dict[tuple[str, str], int] = {}
     dropped = 0
     for n in range(index, len(coords) - 1, 2):
         if coords[n : n + 2] != ["x", "y"] or len(bodyparts) <= n:
-            raise UserError(f"'{path}': column {n + 1} must be the x and column {n + 2} the y of one joint.")
+            raise UserError(f"'{path}': column {n + 1} must be the x and column {n + 2} the y of one joint")
         animal = individuals[n].strip() if individuals else ""
         if individuals and animal == _NO_ANIMAL:
             dropped += 1
         elif columns.setdefault((animal, bodyparts[n].strip()), n) != n:
-            raise UserError(f"'{path}' has the joint {bodyparts[n].strip()!r} twice.")
+            raise UserError(f"'{path}' has the joint {bodyparts[n].strip()!r} twice")
     if not columns:
-        raise UserError(f"'{path}' has no joint: expected columns x and y under every body part.")
+        raise UserError(f"'{path}' has no joint: expected columns x and y under every body part")
     data = rows[len(header) :]
     return _Table(path, columns, [("/".join(filter(None, map(str.strip, r[:index]))), r) for r in data], dropped)
 
@@ -160,10 +160,10 @@ def _people(table: _Table, row: list[str], joints: tuple[str, ...], where: str) 
     for (animal, joint), n in table.columns.items():
         cells = [cell.strip() for cell in [*row, "", ""][n : n + 2]]
         if len(row) < n + 2 and any(cells):
-            raise UserError(f"{where}: the row is cut off at {joint}.")
+            raise UserError(f"{where}: the row is cut off at {joint}")
         empty = [cell in ("", "nan", "NaN", "NA") for cell in cells]
         if any(empty) != all(empty):
-            raise UserError(f"{where}: {joint} has an x or a y alone.")
+            raise UserError(f"{where}: {joint} has an x or a y alone")
         if not all(empty):
             x, y = (pixels(cell, f"{where}, {joint}") for cell in cells)
             points.setdefault(animal, {})[joint] = (x, y, VISIBLE)

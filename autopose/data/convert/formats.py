@@ -43,12 +43,12 @@ def recognise(source: Path) -> str:
         name = next((name for name, known in FORMATS.items() if known.looks_like(source)), None)
         what = seen(source) if name is None else None
     except OSError as error:
-        raise UserError(f"'{error.filename or source}' cannot be read: {error.strerror}.") from None
+        raise UserError(f"'{error.filename or source}' cannot be read: {error.strerror}") from None
     if name is not None:
         return name
     raise UserError(
         f"'{source}' {f'looks like {what}' if what else 'is of no format known here'}; what can be converted: "
-        f"{', '.join(FORMATS)} (format=)."
+        f"{', '.join(FORMATS)} (format=)"
     )
 
 

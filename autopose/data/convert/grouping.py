@@ -57,7 +57,7 @@ def people_of(
     for (kind, key), own in members.items():
         place = dict.fromkeys(point.joint for point in own)
         if len(place) != len(own):
-            raise UserError(f"{where}: one person has a joint twice; group the points of each person in the tool.")
+            raise UserError(f"{where}: one person has a joint twice; group the points of each person in the tool")
         box = by_group.get(key) if kind == "group" else loose[key] if loose else None
         found = {point.joint: (point.x, point.y, point.visible) for point in own}
         people.append(person_of(found, joints, box.xywh if box else None))
@@ -69,6 +69,6 @@ def _box_number(point: Point, boxes: list[Box], where: str) -> int:
     if len(holding) != 1:
         raise UserError(
             f"{where}: several people, and '{point.joint}' at {point.x:g}, {point.y:g} lies in "
-            f"{len(holding)} boxes: group the points of each person in the tool."
+            f"{len(holding)} boxes: group the points of each person in the tool"
         )
     return holding[0]

@@ -34,7 +34,7 @@ def read(source: Path, options: ReadOptions, problems: Problems) -> Labels:
     """
     tasks = read_json(source, "Label Studio export")
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
-        raise UserError(f"'{source}' is no Label Studio export: expected a list of tasks (export as JSON).")
+        raise UserError(f"'{source}' is no Label Studio export: expected a list of tasks (export as JSON)")
     folders = [options.pictures] if options.pictures else []
     folders += [source.parent, source.parent / "images"]
     found: dict[Path, tuple[str, list[tuple[list[Point], list[Box]]], tuple[int, int] | None]] = {}
@@ -60,7 +60,7 @@ def read(source: Path, options: ReadOptions, problems: Problems) -> Labels:
             problems.add("tasks unreadable", str(error))
     names = dict.fromkeys(p.joint for _, labels, _ in found.values() for points, _ in labels for p in points)
     if not names:
-        raise UserError(f"'{source}' has no keypoint: joints must be regions of Label Studio's KeyPointLabels.")
+        raise UserError(f"'{source}' has no keypoint: joints must be regions of Label Studio's KeyPointLabels")
     joints = chosen_joints(list(names), options.joints)
     pictures = []
     for path, (where, labels, size) in found.items():
@@ -86,7 +86,7 @@ def _picture_names(task: dict, where: str) -> list[str]:
             last = PurePosixPath(path).name
             uploaded = last[_PREFIX:] if len(last) > _PREFIX and last[_PREFIX - 1] == "-" else None
             return [name for name in (path.lstrip("/"), last, uploaded) if name]
-    raise UserError(f"{where}: no picture is named in 'data'.")
+    raise UserError(f"{where}: no picture is named in 'data'")
 
 
 def _annotations(task: dict) -> list[dict]:
@@ -100,15 +100,15 @@ def _regions(annotation: dict, where: str) -> tuple[list[Point], list[Box], tupl
     rows = annotation["result"]
     for row in rows if isinstance(rows, list) else [rows]:
         if not isinstance(row, dict):
-            raise UserError(f"{where}: 'result' must be a list of regions.")
+            raise UserError(f"{where}: 'result' must be a list of regions")
         kind, value = row.get("type"), row.get("value")
         if kind not in ("keypointlabels", "rectanglelabels"):
             continue
         width, height = (pixels(row.get(key), f"{where}, {key}") for key in ("original_width", "original_height"))
         if row.get("image_rotation") not in (None, 0):
-            raise UserError(f"{where}: the picture was turned in the tool, which cannot be converted.")
+            raise UserError(f"{where}: the picture was turned in the tool, which cannot be converted")
         if not isinstance(value, dict) or width <= 0 or height <= 0:
-            raise UserError(f"{where}: a region has no value or no size of its picture.")
+            raise UserError(f"{where}: a region has no value or no size of its picture")
         size = int(width), int(height)
         x, y = (pixels(value.get(key), where) / 100 * side for key, side in (("x", width), ("y", height)))
         if kind == "keypointlabels":
@@ -123,5 +123,5 @@ def _regions(annotation: dict, where: str) -> tuple[list[Point], list[Box], tupl
 def _label(value: dict, kind: str, where: str) -> str:
     labels = value.get(kind)
     if not isinstance(labels, list) or len(labels) != 1 or not isinstance(labels[0], str):
-        raise UserError(f"{where}: a keypoint must have one label, but has {labels!r:.60}.")
+        raise UserError(f"{where}: a keypoint must have one label, but has {labels!r:.60}")
     return labels[0]

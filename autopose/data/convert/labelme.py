@@ -51,7 +51,7 @@ def read(source: Path, options: ReadOptions, problems: Problems) -> Labels:
             problems.add("label files unreadable", str(error))
     names = sorted({point.joint for points, *_ in shapes.values() for point in points})
     if not names:
-        raise UserError(f"'{source}' has no point in any LabelMe file: joints must be shapes of the type 'point'.")
+        raise UserError(f"'{source}' has no point in any LabelMe file: joints must be shapes of the type 'point'")
     joints = chosen_joints(names, options.joints)
     pictures, seen = [], {}
     for file, (points, boxes, picture, size) in shapes.items():
@@ -94,7 +94,7 @@ def _shapes(document: dict, where: str) -> tuple[list[Point], list[Box]]:
     rows = document["shapes"]
     for row in rows if isinstance(rows, list) else [rows]:
         if not isinstance(row, dict) or not isinstance(row.get("label"), str):
-            raise UserError(f"{where}: expected a list of shapes, each with a label.")
+            raise UserError(f"{where}: expected a list of shapes, each with a label")
         kind, label, corners = row.get("shape_type"), row["label"], row.get("points")
         wanted = {"point": 1, "rectangle": 2}.get(kind)
         if wanted is None:
@@ -104,7 +104,7 @@ def _shapes(document: dict, where: str) -> tuple[list[Point], list[Box]]:
             or len(corners) != wanted
             or not all(isinstance(c, list) and len(c) == 2 for c in corners)
         ):
-            raise UserError(f"{where}: the {kind} '{label}' must have {wanted} points [x, y].")
+            raise UserError(f"{where}: the {kind} '{label}' must have {wanted} points [x, y]")
         xy = [[pixels(value, f"{where}, {label}") for value in corner] for corner in corners]
         group = row.get("group_id")
         group = group if isinstance(group, int | str) else None

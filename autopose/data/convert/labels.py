@@ -129,9 +129,9 @@ def pixels(text: object, where: str) -> float:
     try:
         value = float(text)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise UserError(f"{where}: expected a number of pixels, got {text!r:.30}.") from None
+        raise UserError(f"{where}: expected a number of pixels, got {text!r:.30}") from None
     if not -LARGEST_PX < value < LARGEST_PX:
-        raise UserError(f"{where}: {value:g} is no pixel of any picture.")
+        raise UserError(f"{where}: {value:g} is no pixel of any picture")
     return value
 
 
@@ -141,7 +141,7 @@ def chosen_joints(found: Sequence[str], wanted: tuple[str, ...] | None) -> tuple
         return tuple(found)
     missing = [name for name in wanted if name not in found]
     if missing:
-        raise UserError(f"joints= names {missing[0]!r}, but the labels have {', '.join(found)}.")
+        raise UserError(f"joints= names {missing[0]!r}, but the labels have {', '.join(found)}")
     return wanted
 
 

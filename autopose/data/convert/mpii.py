@@ -34,7 +34,7 @@ def read(source: Path, options: ReadOptions, problems: Problems) -> Labels:
     release = read_release(path)
     images, training = _list(_field(release, "annolist")), np.atleast_1d(_field(release, "img_train"))
     if not images or len(images) != len(training) or not np.isin(training, (0, 1)).all():
-        raise UserError(f"'{path}': expected RELEASE.annolist and as many RELEASE.img_train, each 0 or 1.")
+        raise UserError(f"'{path}': expected RELEASE.annolist and as many RELEASE.img_train, each 0 or 1")
     folders = [options.pictures] if options.pictures else []
     folders += [path.parent / "images", path.parent]
     pictures, without_joints = [], 0
@@ -73,9 +73,9 @@ def read_release(path: Path) -> object:
     try:
         content = loadmat(str(path), variable_names=["RELEASE"], squeeze_me=True, struct_as_record=False)
     except (OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error) as error:
-        raise UserError(f"The MATLAB file '{path}' cannot be read ({str(error)[:100]}).") from None
+        raise UserError(f"the MATLAB file '{path}' cannot be read ({str(error)[:100]})") from None
     if "RELEASE" not in content:
-        raise UserError(f"'{path}' has no RELEASE: it is another MATLAB file than MPII's {FILE_NAME}.")
+        raise UserError(f"'{path}' has no RELEASE: it is another MATLAB file than MPII's {FILE_NAME}")
     return content["RELEASE"]
 
 
@@ -96,7 +96,7 @@ def _person(rectangle: object, where: str) -> LabelledPerson | None:
     for row in rows:
         joint = int(pixels(_field(row, "id"), where))
         if not 0 <= joint < MPII.num_joints:
-            raise UserError(f"{where}: joint {joint} is none of MPII's {MPII.num_joints}.")
+            raise UserError(f"{where}: joint {joint} is none of MPII's {MPII.num_joints}")
         x, y = (pixels(_field(row, axis), where) - 1 for axis in "xy")
         hidden = str(_field(row, "is_visible")) in ("0", "0.0")
         points[MPII.joints[joint]] = (x, y, HIDDEN if hidden else VISIBLE)

@@ -40,7 +40,7 @@ def split_pictures(
         units.setdefault(folder if by == "folder" else digests[n], []).append(n)
     if len(units) < 2:
         what = "folders (videos): split=image splits by picture" if by == "folder" else "different pictures"
-        raise UserError(f"A set is split into training and validation, which needs at least two {what}.")
+        raise UserError(f"a set is split into training and validation, which needs at least two {what}")
     wanted = max(1, round(fraction * len(free)))
     splits = [picture.split or "train" for picture in pictures]
     taken = 0

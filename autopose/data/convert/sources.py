@@ -21,11 +21,11 @@ def read_text(path: Path, what: str) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise UserError(f"The {what} '{path}' does not exist.") from None
+        raise UserError(f"the {what} '{path}' does not exist") from None
     except UnicodeDecodeError:
-        raise UserError(f"The {what} '{path}' is no text in UTF-8: save it as UTF-8.") from None
+        raise UserError(f"the {what} '{path}' is no text in UTF-8: save it as UTF-8") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"The {what} '{path}' cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+        raise UserError(f"the {what} '{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def read_yaml(path: Path, what: str) -> dict:
@@ -36,9 +36,9 @@ def read_yaml(path: Path, what: str) -> dict:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark else ""
         problem = str(getattr(error, "problem", None) or error).split("\n", 1)[0]
-        raise UserError(f"The {what} '{path}' is not YAML{place}: {problem}.") from None
+        raise UserError(f"the {what} '{path}' is not YAML{place}: {problem}") from None
     if not isinstance(content, dict):
-        raise UserError(f"The {what} '{path}' must be a YAML mapping, but is {type(content).__name__}.")
+        raise UserError(f"the {what} '{path}' must be a YAML mapping, but is {type(content).__name__}")
     return content
 
 
@@ -47,7 +47,7 @@ def read_xml(path: Path, what: str) -> Element:
     builder, parser = TreeBuilder(), expat.ParserCreate()
 
     def refuse(*_):
-        raise UserError(f"The {what} '{path}' declares a DOCTYPE, which no labelling tool writes: it is not read.")
+        raise UserError(f"the {what} '{path}' declares a DOCTYPE, which no labelling tool writes: it is not read")
 
     parser.StartElementHandler = builder.start
     parser.EndElementHandler = builder.end
@@ -57,7 +57,7 @@ def read_xml(path: Path, what: str) -> Element:
     try:
         parser.Parse(read_text(path, what).encode("utf-8"), True)
     except expat.ExpatError as error:
-        raise UserError(f"The {what} '{path}' is not XML or is cut off ({error}).") from None
+        raise UserError(f"the {what} '{path}' is not XML or is cut off ({error})") from None
     return builder.close()
 
 
@@ -69,9 +69,9 @@ def read_table(path: Path, what: str) -> list[list[str]]:
     try:
         rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(cell.strip() for cell in row)]
     except csv.Error as error:
-        raise UserError(f"The {what} '{path}' is no table: {error}.") from None
+        raise UserError(f"the {what} '{path}' is no table: {error}") from None
     if not rows:
-        raise UserError(f"The {what} '{path}' is empty.")
+        raise UserError(f"the {what} '{path}' is empty")
     return rows
 
 

@@ -49,10 +49,10 @@ def read(source: Path, options: ReadOptions, problems: Problems) -> Labels:
     if column is None or not names:
         raise UserError(
             f"'{source}': expected a header like file,nose_x,nose_y,tail_x,tail_y (a picture's column and at least one "
-            f"joint), got {','.join(header)[:100]!r}."
+            f"joint), got {','.join(header)[:100]!r}"
         )
     if len(set(header)) != len(header):
-        raise UserError(f"'{source}' has a column twice.")
+        raise UserError(f"'{source}' has a column twice")
     joints = chosen_joints(names, options.joints)
     folders = [options.pictures] if options.pictures else []
     folders += [source.parent, source.parent / "images"]
@@ -67,10 +67,10 @@ def read(source: Path, options: ReadOptions, problems: Problems) -> Labels:
             continue
         try:
             if len(cells) > len(header):
-                raise UserError(f"{where}: {len(cells)} cells, but the header has {len(header)}.")
+                raise UserError(f"{where}: {len(cells)} cells, but the header has {len(header)}")
             person, split = _person(row, joints, where), _split(row, where)
             if splits.setdefault(path, split) != split:
-                raise UserError(f"{where}: '{path.name}' is in another split already.")
+                raise UserError(f"{where}: '{path.name}' is in another split already")
         except UserError as error:
             problems.add("rows unreadable", str(error))
             continue
@@ -104,7 +104,7 @@ def _name(path: Path, root: Path) -> str:
 def _split(row: dict[str, str], where: str) -> str | None:
     text = row.get("split", "")
     if text and text.lower() not in _SPLITS:
-        raise UserError(f"{where}: split must be train, val or test, got {text[:30]!r}.")
+        raise UserError(f"{where}: split must be train, val or test, got {text[:30]!r}")
     return _SPLITS.get(text.lower())
 
 
@@ -113,9 +113,9 @@ def _person(row: dict[str, str], joints: tuple[str, ...], where: str) -> Labelle
     for joint in joints:
         x, y, state = (row.get(f"{joint}_{axis}", "") for axis in "xyv")
         if bool(x) != bool(y):
-            raise UserError(f"{where}: {joint} has an x or a y alone.")
+            raise UserError(f"{where}: {joint} has an x or a y alone")
         if state not in ("", "0", "1", "2", "0.0", "1.0", "2.0"):
-            raise UserError(f"{where}: {joint}_v must be 0, 1 or 2, got {state[:30]!r}.")
+            raise UserError(f"{where}: {joint}_v must be 0, 1 or 2, got {state[:30]!r}")
         if x:
             points[joint] = (pixels(x, where), pixels(y, where), int(float(state)) if state else VISIBLE)
     box = [row.get(name, "") for name in _BOX]

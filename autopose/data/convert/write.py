@@ -50,7 +50,7 @@ class Prepared:
 def check_out(out: Path) -> None:
     """UserError where the folder to be made holds something or cannot be made."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"'{out}' is there already and is not overwritten: give another out=, or remove it.")
+        raise UserError(f"'{out}' is there already and is not overwritten: give another out=, or remove it")
 
 
 def write_set(prepared: Prepared, out: Path, link: bool) -> None:
@@ -74,7 +74,7 @@ def write_set(prepared: Prepared, out: Path, link: bool) -> None:
         check_out(out)
         os.replace(draft, out)
     except OSError as error:
-        raise UserError(f"The set cannot be written to '{out}': {error.strerror or error}.") from None
+        raise UserError(f"the set cannot be written to '{out}': {error.strerror or error}") from None
     finally:
         if draft is not None:
             shutil.rmtree(draft, ignore_errors=True)

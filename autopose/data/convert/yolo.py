@@ -35,7 +35,7 @@ def read(source: Path, options: ReadOptions, problems: Problems) -> Labels:
     path = _configuration(source)
     if path is None:
         raise UserError(
-            f"'{source}' is no YOLO-pose set: expected a data.yaml with 'kpt_shape', as in kpt_shape: [17, 3]."
+            f"'{source}' is no YOLO-pose set: expected a data.yaml with 'kpt_shape', as in kpt_shape: [17, 3]"
         )
     config = read_yaml(path, "YOLO configuration")
     layout = _layout(config, path, options)
@@ -49,7 +49,7 @@ def read(source: Path, options: ReadOptions, problems: Problems) -> Labels:
             seen.add(label)
             _add(picture, label, _SPLITS[split], path.parent, layout, pictures, problems)
     if not pictures:
-        raise UserError(f"'{path}' names no folder with pictures that can be used: train and val are folders of them.")
+        raise UserError(f"'{path}' names no folder with pictures that can be used: train and val are folders of them")
     return Labels(
         layout.category, layout.joints, tuple(pictures), layout.flip_pairs, layout.skeleton, True, layout.notes
     )
@@ -82,15 +82,13 @@ def _layout(config: dict, path: Path, options: ReadOptions) -> _Layout:
         or shape[0] < 1
         or shape[1] not in (2, 3)
     ):
-        raise UserError(f"'{path}': kpt_shape must be [joints, 2] or [joints, 3].")
+        raise UserError(f"'{path}': kpt_shape must be [joints, 2] or [joints, 3]")
     count, notes = shape[0], []
     names = config.get("names")
     classes = [str(n) for n in (names.values() if isinstance(names, dict) else names or [])]
     flip = config.get("flip_idx")
     if flip is not None and (not isinstance(flip, list) or sorted(map(str, flip)) != sorted(map(str, range(count)))):
-        raise UserError(
-            f"'{path}': flip_idx must be the numbers 0 to {count - 1} in the order of the mirrored picture."
-        )
+        raise UserError(f"'{path}': flip_idx must be the numbers 0 to {count - 1} in the order of the mirrored picture")
     joints, skeleton = _joint_names(config, count, flip, options, path), ()
     if joints == COCO.joints:
         skeleton = COCO.skeleton
@@ -107,7 +105,7 @@ def _layout(config: dict, path: Path, options: ReadOptions) -> _Layout:
 def _joint_names(config: dict, count: int, flip: list | None, options: ReadOptions, path: Path) -> tuple[str, ...]:
     if options.joints is not None:
         if len(options.joints) != count:
-            raise UserError(f"joints= has {len(options.joints)} names, but '{path}' says {count} joints (kpt_shape).")
+            raise UserError(f"joints= has {len(options.joints)} names, but '{path}' says {count} joints (kpt_shape)")
         return options.joints
     named = config.get("kpt_names")
     if isinstance(named, dict) and named:
@@ -132,7 +130,7 @@ def _splits(config: dict, path: Path, options: ReadOptions) -> list[tuple[str, P
             places = [base / entry, path.parent / entry, path.parent / inside]
             place = next((p for p in places if p.exists()), None)
             if place is None:
-                raise UserError(f"'{path}': {split} is '{entry}', which is not there.")
+                raise UserError(f"'{path}': {split} is '{entry}', which is not there")
             if (split, place.resolve()) not in found:
                 found.append((split, place.resolve()))
     return found
@@ -142,7 +140,7 @@ def _pictures_of(place: Path) -> list[Path]:
     if place.is_dir():
         return pictures_below(place)
     if place.suffix != ".txt":
-        raise UserError(f"'{place}' is neither a folder of pictures nor a .txt list of them.")
+        raise UserError(f"'{place}' is neither a folder of pictures nor a .txt list of them")
     lines = (line.strip() for line in read_text(place, "list of pictures").splitlines())
     found = [place.parent / line for line in lines if line]
     return [path for path in found if path.suffix.lower() in PICTURE_SUFFIXES]
@@ -193,12 +191,12 @@ def _people(label: Path, size: tuple[int, int], layout: _Layout) -> tuple[Labell
             joints = (len(cells) - 5) / values
             raise UserError(
                 f"{where}: expected {count} joints ({5 + count * values} values), got {len(cells)} values"
-                f"{f' ({joints:g} joints)' if joints > 0 and joints.is_integer() else ''}."
+                f"{f' ({joints:g} joints)' if joints > 0 and joints.is_integer() else ''}"
             )
         try:
             row = np.array(cells, dtype=np.float64)
         except ValueError:
-            raise UserError(f"{where}: there is something that is no number.") from None
+            raise UserError(f"{where}: there is something that is no number") from None
         people.append(_person(row[1:5], row[5:].reshape(count, values), size, layout.joints, where))
     return tuple(people)
 
@@ -207,7 +205,7 @@ def _person(box: np.ndarray, points: np.ndarray, size: tuple[int, int], joints, 
     if points.shape[1] == 3:
         states = points[:, 2]
         if not np.isin(states, (UNLABELLED, HIDDEN, VISIBLE)).all():
-            raise UserError(f"{where}: visibility must be 0, 1 or 2, got {states.tolist()}.")
+            raise UserError(f"{where}: visibility must be 0, 1 or 2, got {states.tolist()}")
     else:
         # Without a visibility the tools write (0, 0) or a negative number for a joint that is not there.
         absent = (points < 0).any(axis=1) | (points == 0).all(axis=1)
@@ -215,7 +213,7 @@ def _person(box: np.ndarray, points: np.ndarray, size: tuple[int, int], joints, 
     shares = np.concatenate([points[states != UNLABELLED, :2].ravel(), box])
     if not ((shares >= -_ROUNDING) & (shares <= 1 + _ROUNDING)).all():
         worst = shares[np.argmax(np.abs(np.nan_to_num(shares, nan=np.inf) - 0.5))]
-        raise UserError(f"{where}: coordinates must be shares of the picture from 0 to 1, but one is {worst:g}.")
+        raise UserError(f"{where}: coordinates must be shares of the picture from 0 to 1, but one is {worst:g}")
     width, height = size
     named = zip(joints, points[:, 0] * width, points[:, 1] * height, states, strict=True)
     corner = (box[0] - box[2] / 2) * width, (box[1] - box[3] / 2) * height

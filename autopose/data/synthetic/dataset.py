@@ -47,8 +47,8 @@ def synthetic_dataset(
     root = Path(root)
     if seed < 0 or num_train < 1 or num_val < 1 or min(image_size) < _SMALLEST_SIDE:
         raise UserError(
-            f"The synthetic set needs a seed of at least 0, at least 1 picture a split and {_SMALLEST_SIDE} px a side, "
-            f"got seed {seed}, {num_train} and {num_val} pictures of {image_size[0]}x{image_size[1]}."
+            f"the synthetic set needs a seed of at least 0, at least 1 picture a split and {_SMALLEST_SIDE} px a side, "
+            f"got seed {seed}, {num_train} and {num_val} pictures of {image_size[0]}x{image_size[1]}"
         )
     wanted = {
         "version": _VERSION,
@@ -60,7 +60,7 @@ def synthetic_dataset(
     if _marker(root) == wanted:
         return root
     if root.exists() and (not root.is_dir() or (any(root.iterdir()) and not (root / _MARKER).is_file())):
-        raise UserError(f"'{root}' holds something else than a synthetic set: name another folder for it.")
+        raise UserError(f"'{root}' holds something else than a synthetic set: name another folder for it")
     draft = None
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def synthetic_dataset(
         draft.chmod(0o755)
         _move_into_place(draft, root, wanted)
     except OSError as error:
-        raise UserError(f"The synthetic set cannot be written to '{root}': {error.strerror or error}.") from None
+        raise UserError(f"the synthetic set cannot be written to '{root}': {error.strerror or error}") from None
     finally:
         if draft is not None:
             shutil.rmtree(draft, ignore_errors=True)

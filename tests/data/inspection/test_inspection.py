@@ -83,7 +83,7 @@ BROKEN = {
     ),
     "a cut-off picture": (
         lambda root: (root / "val" / "0.png").write_bytes((root / "val" / "0.png").read_bytes()[:900]),
-        "1 pictures cannot be used: The picture",
+        "1 pictures cannot be used: the picture",
     ),
     "a missing picture": (lambda root: (root / "val" / "0.png").unlink(), "missing"),
     "another size": (
