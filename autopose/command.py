@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from autopose.config import Config, check_used, from_hydra, prepared
 from autopose.errors import Diverged, UserError
-from autopose.runs.runtime import Interrupted, Runtime, finish, start
+from autopose.runs.runtime import Interrupted, Runtime, finish, printable, start
 
 # Exit codes from here on are those of signals, which end a sweep too.
 SIGNALLED = 128
@@ -26,7 +26,7 @@ def main(task: str, run: Callable[[Config, Runtime], None]) -> None:
     try:
         sys.argv[1:] = prepared(sys.argv[1:], sweeping=bool({"-m", "--multirun"} & set(sys.argv[1:])))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         sys.exit(2)
     codes: list[int] = []
 
@@ -63,7 +63,7 @@ def execute(run: Callable[[Config, Runtime], None], composed: DictConfig, folder
         runtime = start(config.device, folder, config.threads, config.deterministic)
         run(config, runtime)
     except (UserError, Diverged) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         return 2 if isinstance(error, UserError) else 3
     except Interrupted as interrupted:
         print(interrupted)

@@ -39,7 +39,7 @@ def run(config: Config, runtime: Runtime) -> None:
 
 def _score_results(config: Config) -> tuple[list[Score], KeypointSchema, dict[str, str]]:
     truth = replace(config.data, box_source="gt", detections=None, score_threshold=0.0)
-    annotations = load_annotations(truth, "val", config.seed, need_images=False)
+    annotations = load_annotations(truth, "val", need_images=False)
     scores = [score_results(annotations, config.results, pck_alpha=config.evaluate.pck_alpha)]
     return scores, annotations.schema, {"results": config.results}
 
@@ -51,7 +51,7 @@ def _score_checkpoint(
     checkpoint, config = config.checkpoint, from_checkpoint(content["config"], config, overrides())
     network = load_network(content, config, runtime.device)
     joints = schema_from_dict(content["state"]["schema"])
-    annotations = load_annotations(_without_joints(config.data), "val", config.seed, network=joints)
+    annotations = load_annotations(_without_joints(config.data), "val", network=joints)
     order_joints(network, joint_order(joints, annotations.schema.joints))
     with clock.phase("evaluation"):
         found = evaluate(network, annotations, config.data, config.evaluate, runtime)

@@ -52,7 +52,7 @@ def _num_joints(config: Config) -> int:
     if config.data.joints:
         return len(config.data.joints)
     if config.data.kind == "coco" and config.data.root:
-        return load_annotations(config.data, "val", config.seed, need_images=False).schema.num_joints
+        return load_annotations(config.data, "val", need_images=False).schema.num_joints
     return (MPII if config.data.kind == "mpii" else COCO).num_joints
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from autopose.errors import UserError
 
 # No setting is larger; infinity and what is no number fail the comparison.
-_LARGEST = 2.0**63
+_LARGEST = 1e30
 
 
 @dataclass(frozen=True)

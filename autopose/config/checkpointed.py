@@ -7,6 +7,8 @@ from omegaconf import OmegaConf
 
 from autopose.config.composed import from_hydra
 from autopose.config.schema import Config
+from autopose.data.synthetic.dataset import is_drawn_set
+from autopose.errors import UserError
 from autopose.space import MacroSpace
 
 logger = logging.getLogger("autopose")
@@ -43,6 +45,8 @@ def from_checkpoint(embedded: dict, composed: Config, overrides: list[str]) -> C
         composed: the configuration of this command.
         overrides: its command-line overrides.
     """
+    _refuse_interpolations(embedded)
+    embedded = _without_foreign_root(embedded, composed)
     merged = OmegaConf.create(
         {**embedded, **{k: getattr(composed, k) for k in ("task", "checkpoint", "results", "images", "boxes")}}
     )
@@ -61,6 +65,30 @@ def from_checkpoint(embedded: dict, composed: Config, overrides: list[str]) -> C
             _say_changed(key, embedded, value)
             OmegaConf.update(merged, key, value, force_add=True)
     return from_hydra(merged)
+
+
+def _refuse_interpolations(node: object) -> None:
+    """UserError where a string of a checkpoint's configuration would be expanded, as an environment variable say."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            _refuse_interpolations(key)
+            _refuse_interpolations(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            _refuse_interpolations(value)
+    elif isinstance(node, str) and "${" in node:
+        raise UserError(
+            f"the checkpoint's configuration holds {node!r:.60}, which would be expanded: no run of this software "
+            "writes that, so the file was edited; do not use it"
+        )
+
+
+def _without_foreign_root(embedded: dict, composed: Config) -> dict:
+    """Without a drawn set's folder that is not there: drawing it would write to a path that the file names."""
+    data = embedded.get("data")
+    if not isinstance(data, dict) or data.get("kind") != "synthetic" or is_drawn_set(str(data.get("root", ""))):
+        return embedded
+    return {**embedded, "data": {**data, "root": composed.data.root if composed.data.kind == "synthetic" else ""}}
 
 
 def _say_kept(data: dict, kept: dict, keys: list[str]) -> None:

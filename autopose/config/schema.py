@@ -65,6 +65,7 @@ DATA_RANGES = {
     "workers": NOT_NEGATIVE,
     "num_train": COUNT,
     "num_val": COUNT,
+    "seed": NOT_NEGATIVE,
     "synthetic_size": _SIZE,
 }
 
@@ -88,7 +89,8 @@ class DataConfig:
         exif: pictures with an EXIF orientation: "auto" (turned where the annotated width and height say so), "turn"
             (labelled as viewers show them) or "ignore" (labelled as stored).
         rescale: resize pictures of another size than annotated, instead of refusing them.
-        num_train, num_val: people of the synthetic set.
+        sigma: of the targets in heatmap cells; "auto": in proportion to the heatmap, 2 at 64 rows, at least 0.75.
+        num_train, num_val, seed: pictures of the synthetic set, and the seed it is drawn with.
     """
 
     kind: str = "synthetic"
@@ -110,7 +112,7 @@ class DataConfig:
     skeleton: Any = None
     category: str | None = None
     image_size: list[int] = field(default_factory=lambda: [192, 256])
-    sigma: float = 2.0
+    sigma: Any = "auto"
     udp: bool = False
     augmentation: str = "paper"
     workers: int = 4
@@ -120,6 +122,7 @@ class DataConfig:
     rescale: bool = False
     num_train: int = 400
     num_val: int = 100
+    seed: int = 0
     synthetic_size: list[int] = field(default_factory=lambda: [160, 160])
 
     def __post_init__(self):
@@ -143,6 +146,8 @@ class DataConfig:
                 f"data.image_size and data.synthetic_size must be [width, height] in pixels, but are {self.image_size} "
                 f"and {self.synthetic_size}"
             )
+        if isinstance(self.sigma, str) and self.sigma != "auto":
+            raise UserError(f"data.sigma must be auto or a number of heatmap cells, but is {self.sigma!r}")
         check_ranges(self, DATA_RANGES, "data.")
 
 

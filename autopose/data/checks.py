@@ -3,8 +3,10 @@
 Every function here raises `UserError` with one sentence, whatever stands in the file.
 """
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +20,8 @@ from autopose.errors import UserError
 
 # Coordinates and sizes beyond this are no pixels of any image; squares of them still fit a float64 and an int64.
 _LARGEST = 1e7
+# The largest cameras take 1.5e8; a few bytes of a compressed file can claim any size.
+MAX_PIXELS = 200_000_000
 # Control characters and halves of surrogate pairs, which no file system can be asked for.
 _NO_CHARACTERS = ("Cc", "Cs")
 
@@ -33,7 +37,7 @@ def read_json(path: str | Path, what: str) -> object:
         UserError: missing, unreadable, truncated or not JSON.
     """
     try:
-        text = decoded_text(Path(path).read_bytes())
+        text = decoded_text(file_bytes(path))
     except FileNotFoundError:
         raise UserError(f"the {what} '{path}' does not exist") from None
     except (OSError, ValueError) as error:
@@ -93,6 +97,25 @@ def text(record: dict, key: str, where: str) -> str:
     return value
 
 
+def inside(folder: Path, name: str, where: str) -> str:
+    """Path of a file of a set; UserError where ``name`` leads out of the images' folder."""
+    path = os.path.normpath(folder / name)
+    if os.path.commonpath([os.path.abspath(path), os.path.abspath(folder)]) != os.path.abspath(folder):
+        raise UserError(f"{where}: the file name {name!r:.80} leads out of the images' folder '{folder}'")
+    return path
+
+
+def file_bytes(path: str | Path) -> bytes:
+    """Content of a regular file.
+
+    Raises:
+        OSError: missing, unreadable, or a pipe or device, which could be read without end.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return Path(path).read_bytes()
+
+
 def read_image(path: str | Path, upright: bool = True) -> np.ndarray:
     """Decode an image.
 
@@ -107,15 +130,17 @@ def read_image(path: str | Path, upright: bool = True) -> np.ndarray:
         UserError: missing or not decodable.
     """
     try:
-        data = np.fromfile(path, dtype=np.uint8)
+        data = np.frombuffer(file_bytes(path), np.uint8)
     except OSError as error:
         raise UserError(f"the image '{path}' cannot be read: {error.strerror or error}") from None
+    header = picture_header(data.tobytes())
+    if header is not None and header[0] * header[1] > MAX_PIXELS:
+        raise UserError(f"the image '{path}' claims {header[0]}x{header[1]} px: expected at most {MAX_PIXELS:.0e}")
     image = _decoded(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise UserError(f"the image '{path}' is corrupt or no image: get it again or leave it out of the annotation")
     picture = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    header = picture_header(data.tobytes()) if upright else None
-    return picture if header is None else turn_upright(picture, header[2])
+    return picture if header is None or not upright else turn_upright(picture, header[2])
 
 
 def _decoded(data: np.ndarray, flags: int) -> np.ndarray | None:
@@ -132,9 +157,8 @@ def image_problem(path: str | Path) -> str | None:
     Decoders fill the missing rest of a truncated file with grey and report nothing, hence the look for the marker.
     Anything may follow it: padding, or the film of a motion photograph.
     """
-    path = Path(path)
     try:
-        data = path.read_bytes()
+        data = file_bytes(path)
     except FileNotFoundError:
         return "missing"
     except OSError as error:
@@ -145,6 +169,9 @@ def image_problem(path: str | Path) -> str | None:
         return "truncated JPEG"
     if data.startswith(b"\x89PNG") and not is_whole_png(data):
         return "truncated PNG"
+    header = picture_header(data)
+    if header is not None and header[0] * header[1] > MAX_PIXELS:
+        return f"{header[0]}x{header[1]} px, more than {MAX_PIXELS:.0e} pixels"
     # A reduced picture reads every coded byte as well and costs half the time.
     if _decoded(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) is None:
         return "not decodable"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from autopose.data.categories import pose_category
-from autopose.data.checks import integer, number, read_json, records, text
+from autopose.data.checks import inside, integer, number, read_json, records, text
 from autopose.data.crops import crops
 from autopose.data.detections import detected_persons
 from autopose.data.foreign import hint, hint_of_document
@@ -113,7 +113,7 @@ def _images(rows: list[dict], source: DataSource, path, need_images: bool) -> di
         key = integer(row, "id", f"'{path}', an entry of 'images'")
         where = f"'{path}', image {key}"
         image = ImageFile(
-            str(folder / text(row, "file_name", where)),
+            inside(folder, text(row, "file_name", where), where),
             int(number(row, "width", where, least=1)),
             int(number(row, "height", where, least=1)),
         )

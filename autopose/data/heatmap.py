@@ -9,6 +9,7 @@ Letters: N people, K joints, h and w the heatmap's height and width. Sizes are (
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 import cv2
 import numpy as np
@@ -27,7 +28,7 @@ def encode(
     sigma: float = 2,
     udp: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gaussian targets with peak 1 at the joint's rounded cell, cut to a window of radius 3 sigma (13 x 13 for 2).
+    """Gaussian targets with peak 1 at the joint's rounded cell, cut at a radius of ceil(3 sigma), 13 x 13 for 2.
 
     With ``udp`` the stride is (size - 1) / (heatmap - 1) and the peak stays at the joint's exact place.
 
@@ -35,7 +36,7 @@ def encode(
         joints: (K, 2) in pixels of the network's input.
         visible: (K,) 0 not labelled, 1 occluded, 2 visible.
         size_wh, heatmap_wh: sizes of the input and of the heatmap.
-        sigma: in heatmap cells.
+        sigma: in heatmap cells; fractions as well.
         udp: unbiased data processing.
 
     Returns:
@@ -48,7 +49,7 @@ def encode(
     width, height = int(heatmap_wh[0]), int(heatmap_wh[1])
     places = np.asarray(joints, dtype=np.float64)[:, :2] / stride
     cells = np.trunc(places + 0.5)
-    radius = sigma * 3
+    radius = ceil(3 * sigma)
     first = np.trunc(cells - radius).astype(np.int64)
     stop = np.trunc(cells + radius + 1).astype(np.int64)
     weight = np.minimum(np.asarray(visible, dtype=np.float32), 1)
@@ -66,8 +67,8 @@ def encode(
 
 
 def _gaussian_window(sigma: float, shift: np.ndarray | None = None) -> np.ndarray:
-    """Samples of a Gaussian with peak 1 in a window of 6 sigma + 1 cells a side, its peak moved by shift (x, y)."""
-    size = 2 * (sigma * 3) + 1
+    """Samples of a Gaussian with peak 1 2 ceil(3 sigma) + 1 cells a side, its peak moved by shift (x, y)."""
+    size = 2 * ceil(3 * sigma) + 1
     middle = size // 2
     x = np.arange(0, size, 1, np.float32)  # float32 as in HRNet, whose targets are matched to the bit
     dx, dy = x - middle, x[:, None] - middle

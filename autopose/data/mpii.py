@@ -3,13 +3,13 @@
 Letters: K = 16 joints, N persons.
 """
 
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from autopose.data.affine import PIXEL_STD, mpii_center_scale
-from autopose.data.checks import number, numbers, read_json, text
+from autopose.data.checks import inside, number, numbers, read_json, text
+from autopose.data.mat import read_mat
 from autopose.data.records import DataSource, ImageFile, Person, PoseAnnotations
 from autopose.data.schema import MPII
 from autopose.errors import UserError
@@ -42,10 +42,11 @@ def load_mpii(source: DataSource, aspect: float = 1.0, *, need_images: bool = Tr
     ids: dict[str, int] = {}
     persons = []
     for n, row in enumerate(rows):
-        name = text(row, "image", f"'{path}', person {n}")
+        where = f"'{path}', person {n}"
+        name = text(row, "image", where)
         image_id = ids.setdefault(name, len(ids))
         head = None if heads is None else float(heads[n])
-        persons.append(_person(row, n, f"'{path}', person {n}", str(folder / name), image_id, aspect, head))
+        persons.append(_person(row, n, where, inside(folder, name, where), image_id, aspect, head))
     images = {key: ImageFile(str(folder / name)) for name, key in ids.items()}
     return PoseAnnotations(MPII, tuple(persons), images, None, "pckh", "ground truth", head_source)
 
@@ -103,14 +104,9 @@ def read_head_sizes(path: str | Path, count: int) -> np.ndarray:
     Raises:
         UserError: the file is missing, unreadable or not of `count` persons.
     """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        boxes = loadmat(str(path), variable_names=["headboxes_src"]).get("headboxes_src")
-    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error) as error:
-        raise UserError(f"the head boxes' file '{path}' cannot be read ({str(error)[:100]})") from None
-    if boxes is None or boxes.shape != (2, 2, count) or not np.isfinite(boxes.astype(np.float64)).all():
-        came = "nothing" if boxes is None else f"shape {boxes.shape}"
-        raise UserError(f"'{path}': expected finite headboxes_src of shape (2, 2, {count}), found {came}")
-    return HEAD_BOX_SHARE * np.linalg.norm(boxes[1].astype(np.float64) - boxes[0], axis=0)
+    boxes = read_mat(path, "headboxes_src", "head boxes' file")
+    if not isinstance(boxes, np.ndarray):
+        raise UserError(f"'{path}': expected headboxes_src of shape (2, 2, {count}), found no such numbers")
+    if boxes.shape != (2, 2, count) or not np.isfinite(boxes).all():
+        raise UserError(f"'{path}': expected finite headboxes_src of shape (2, 2, {count}), found shape {boxes.shape}")
+    return HEAD_BOX_SHARE * np.linalg.norm(boxes[1] - boxes[0], axis=0)

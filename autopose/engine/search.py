@@ -60,9 +60,9 @@ class SearchRun:
 
     def _split(self) -> SearchSplit:
         config, reward = self.config, self.settings.reward
-        train = load_annotations(config.data, "train", config.seed)
+        train = load_annotations(config.data, "train")
         truth = replace(config.data, box_source="gt", detections=None, score_threshold=0.0)
-        validation = load_annotations(truth, "val", config.seed) if reward.split == "paper" else None
+        validation = load_annotations(truth, "val") if reward.split == "paper" else None
         split = split_search(
             train, config.seed, reward_images=reward.images, reward_fraction=reward.fraction, reward_split=reward.split,
             validation=validation,

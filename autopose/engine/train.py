@@ -54,8 +54,8 @@ class TrainRun:
         self.architecture = architecture
         space = architecture.space(config.train.width)
         space.macro.check_image_size(config.data.image_size)
-        self.validation = load_annotations(config.data, "val", config.seed)
-        train = load_annotations(config.data, "train", config.seed)
+        self.validation = load_annotations(config.data, "val")
+        train = load_annotations(config.data, "train")
         self.data = pose_dataset(train, config.data, augment=True)
         torch.manual_seed(derive_seed(config.seed, "weights"))
         self.network = PoseNetwork(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from autopose.data.checks import integer, number, numbers, read_json
+from autopose.data.mat import read_mat
 from autopose.data.records import Person
 from autopose.errors import UserError
 
@@ -132,14 +133,9 @@ def read_mpii_predictions(path: str | Path, num_people: int, num_joints: int) ->
     Raises:
         UserError: the file is missing, unreadable, or of other shape.
     """
-    from scipy.io import loadmat
-
-    try:
-        poses = loadmat(str(path), variable_names=["preds"]).get("preds")
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
-        raise UserError(f"the prediction file '{path}' cannot be read ({str(error)[:100]})") from None
+    poses = read_mat(path, "preds", "prediction file")
     shape = (num_people, num_joints)
-    if poses is None or poses.ndim != 3 or poses.shape[:2] != shape or poses.shape[2] not in (2, 3):
-        came = "nothing" if poses is None else f"shape {poses.shape}"
+    if not isinstance(poses, np.ndarray) or poses.ndim != 3 or poses.shape[:2] != shape or poses.shape[2] not in (2, 3):
+        came = f"shape {poses.shape}" if isinstance(poses, np.ndarray) else "no such numbers"
         raise UserError(f"'{path}': expected preds of shape ({num_people}, {num_joints}, 2), found {came}")
-    return poses[..., :2].astype(np.float64) - 1.0
+    return poses[..., :2] - 1.0

@@ -14,11 +14,13 @@ from autopose.data.mpii import load_mpii
 from autopose.data.pictures import fit_pictures
 from autopose.data.records import DataSource, PoseAnnotations
 from autopose.data.schema import COCO, MPII, KeypointSchema
-from autopose.data.synthetic.dataset import synthetic_dataset
+from autopose.data.synthetic.dataset import set_name, synthetic_dataset
 from autopose.errors import UserError
 
 logger = logging.getLogger("autopose")
 SYNTHETIC_ROOT = Path("outputs") / "data"
+# Image px to a heatmap cell.
+STRIDE = 4
 
 
 def data_source(config: DataConfig, split: str, root: str | Path, network: KeypointSchema | None = None) -> DataSource:
@@ -46,7 +48,6 @@ def data_source(config: DataConfig, split: str, root: str | Path, network: Keypo
 def load_annotations(
     config: DataConfig,
     split: str,
-    seed: int = 0,
     need_images: bool = True,
     network: KeypointSchema | None = None,
     compare: bool = True,
@@ -54,7 +55,7 @@ def load_annotations(
     """Annotations of "train" or "val"; the synthetic set is drawn on first use.
 
     Args:
-        config, seed: which set.
+        config: which set.
         split: "train" or "val".
         need_images: False where only results are scored, or nothing is.
         network: joints that the set must have by name.
@@ -64,9 +65,8 @@ def load_annotations(
         raise UserError("data.root is not set: give the dataset's folder, as in data.root=/path/to/dataset")
     root: str | Path = config.root
     if config.kind == "synthetic":
-        root = config.root or SYNTHETIC_ROOT
-        size = tuple(config.synthetic_size)
-        root = synthetic_dataset(root, seed, config.num_train, config.num_val, size)
+        which = (config.seed, config.num_train, config.num_val, tuple(config.synthetic_size))
+        root = synthetic_dataset(config.root or SYNTHETIC_ROOT / set_name(*which), *which)
     source = data_source(config, split, root, network)
     load = load_mpii if config.kind == "mpii" else load_coco
     aspect = config.image_size[0] / config.image_size[1]
@@ -98,10 +98,19 @@ def _say(annotations: PoseAnnotations, split: str) -> None:
         logger.info("mirror     %s: %d pairs of %d joints: %s", split, pairs, schema.num_joints, schema.pairs_by_name())
 
 
+def target_sigma(sigma: float | str, image_size: Sequence[int]) -> float:
+    """σ of the targets in heatmap cells; "auto": in proportion to the heatmap, 2 at 64 rows, at least 0.75."""
+    if sigma != "auto":
+        return float(sigma)
+    return max(0.75, 2 * (image_size[1] // STRIDE) / 64)
+
+
 def pose_dataset(
     annotations: PoseAnnotations, config: DataConfig, image_size: Sequence[int] | None = None, augment: bool = False
 ) -> PoseDataset:
     """Crops of ``annotations``; augmented by the configured preset where asked."""
     preset = PRESETS[config.augmentation if augment else "none"]
     size = image_size or config.image_size
-    return PoseDataset(annotations, size, preset, sigma=config.sigma, udp=config.udp, cache=config.cache)
+    return PoseDataset(
+        annotations, size, preset, sigma=target_sigma(config.sigma, size), udp=config.udp, cache=config.cache
+    )

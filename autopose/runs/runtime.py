@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import category
 
 import torch
 import torch.distributed as dist
@@ -145,6 +146,16 @@ def _agree(value: str) -> str:
     return box[0]
 
 
+def printable(text: str) -> str:
+    """Text without control characters but line feeds and tabs: a file's name may carry a terminal's commands."""
+    return "".join(c if c in "\n\t" or category(c) != "Cc" else repr(c)[1:-1] for c in text)
+
+
+def _clean(record: logging.LogRecord) -> bool:
+    record.msg, record.args = printable(record.getMessage()), ()
+    return True
+
+
 def _open_log(folder: Path, rank: int) -> None:
     logger.handlers.clear()
     logger.propagate, logger.disabled = False, False
@@ -154,6 +165,7 @@ def _open_log(folder: Path, rank: int) -> None:
         handlers.append(logging.FileHandler(folder / "log.txt"))
         handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     for handler in handlers:
+        handler.addFilter(_clean)
         logger.addHandler(handler)
 
 

@@ -51,7 +51,7 @@ def test_header_of_an_absurd_size(picture):
     data[16:24] = struct.pack(">II", 90_000, 90_000)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
     path.write_bytes(data)
-    assert image_problem(path) == "not decodable"
+    assert "90000x90000 px" in image_problem(path)
     with pytest.raises(UserError, match="a.png"):
         read_image(path)
 

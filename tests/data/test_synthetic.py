@@ -1,6 +1,6 @@
 """The drawn set: deterministic, well formed, and telling left from right."""
 
-import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -11,8 +11,9 @@ from autopose.data.checks import check_images
 from autopose.data.coco import load_coco
 from autopose.data.records import DataSource
 from autopose.data.schema import COCO
+from autopose.data.synthetic import dataset
 from autopose.data.synthetic.body import draw_figure
-from autopose.data.synthetic.dataset import synthetic_dataset
+from autopose.data.synthetic.dataset import set_name, synthetic_dataset
 from autopose.data.synthetic.scene import draw_scene
 from autopose.errors import UserError
 
@@ -55,21 +56,36 @@ def test_same_seed_same_files(tmp_path):
     assert all(larger[name] == data for name, data in first.items() if name.startswith(("train/", "val/")))
     other = _files(synthetic_dataset(tmp_path / "d", 5, 3, 2, (48, 64)))
     assert other["train/000000.jpg"] != first["train/000000.jpg"] != first["val/000000.jpg"]
-    assert len(list(tmp_path.iterdir())) == 4  # no drafts are left behind
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 4  # no drafts are left behind
 
 
-def test_reused_or_drawn_anew(tmp_path):
+def test_taken_as_it_is_and_never_replaced(tmp_path):
     root = synthetic_dataset(tmp_path / "set", 0, 2, 1, (32, 32))
-    picture = root / "train" / "000000.jpg"
-    time = picture.stat().st_mtime_ns
+    before = _files(root)
+    time = (root / "train" / "000000.jpg").stat().st_mtime_ns
     synthetic_dataset(root, 0, 2, 1, (32, 32))
-    assert picture.stat().st_mtime_ns == time
-    synthetic_dataset(root, 0, 3, 1, (32, 32))
-    assert (root / "train" / "000002.jpg").exists()
+    assert (root / "train" / "000000.jpg").stat().st_mtime_ns == time
+    for arguments, names in (((0, 3, 1), "num_train"), ((1, 2, 1), "seed")):
+        with pytest.raises(UserError, match=f"another synthetic set .other {names}."):
+            synthetic_dataset(root, *arguments, (32, 32))
     (root / "synthetic.json").write_text("{")  # cut off: counts as another set
-    synthetic_dataset(root, 0, 2, 1, (32, 32))
-    assert not (root / "train" / "000002.jpg").exists()
-    assert json.loads((root / "synthetic.json").read_text())["num_train"] == 2
+    with pytest.raises(UserError, match="another synthetic set"):
+        synthetic_dataset(root, 0, 2, 1, (32, 32))
+    (root / "synthetic.json").write_bytes(before["synthetic.json"])
+    assert _files(root) == before
+
+
+def test_processes_that_ask_at_once_draw_it_once(tmp_path, monkeypatch):
+    drawn, draw = [], dataset._draw
+    monkeypatch.setattr(dataset, "_draw", lambda *arguments: (drawn.append(1), draw(*arguments)))
+    with ThreadPoolExecutor(4) as pool:
+        roots = list(pool.map(lambda _: synthetic_dataset(tmp_path / "set", 0, 3, 1, (32, 32)), range(4)))
+    assert len(set(roots)) == len(drawn) == 1
+
+
+def test_every_set_has_a_name_of_its_own():
+    sets = [(0, 2, 1, (32, 32)), (1, 2, 1, (32, 32)), (0, 3, 1, (32, 32)), (0, 2, 2, (32, 32)), (0, 2, 1, (32, 64))]
+    assert len({set_name(*which) for which in sets}) == len(sets)
 
 
 def test_never_touches_a_folder_of_something_else(tmp_path):
@@ -91,7 +107,7 @@ def test_no_half_written_set(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UserError, match="No space left"):
         synthetic_dataset(tmp_path / "set", 0, 1, 1)
-    assert not list(tmp_path.iterdir())
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
 @pytest.mark.parametrize("arguments", [(-1, 1, 1), (0, 0, 1), (0, 1, 0), (0, 1, 1, (16, 160))])

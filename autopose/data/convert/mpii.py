@@ -4,12 +4,12 @@ The file counts pixels from 1, this project and COCO from 0 (as HRNet subtracts 
 is hidden; upper neck and head top have no ``is_visible`` and count as visible. Source: Andriluka et al., CVPR 2014.
 """
 
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from autopose.data.affine import PIXEL_STD
+from autopose.data.mat import read_mat
 from autopose.data.schema import MPII
 from autopose.errors import UserError
 
@@ -66,25 +66,25 @@ def read(source: Path, options: ReadOptions, problems: Problems) -> Labels:
 
 
 def read_release(path: Path) -> object:
-    """The struct RELEASE of MPII's file, fields as attributes; the one place where a .mat file is opened here."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        content = loadmat(str(path), variable_names=["RELEASE"], squeeze_me=True, struct_as_record=False)
-    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error) as error:
-        raise UserError(f"the MATLAB file '{path}' cannot be read ({str(error)[:100]})") from None
-    if "RELEASE" not in content:
+    """The struct RELEASE of MPII's file, fields as attributes."""
+    release = read_mat(path, "RELEASE", "MATLAB file")
+    if release is None:
         raise UserError(f"'{path}' has no RELEASE: it is another MATLAB file than MPII's {FILE_NAME}")
-    return content["RELEASE"]
+    return release
 
 
 def _field(struct: object, name: str) -> object:
-    return getattr(struct, name, np.empty(0))
+    """A field without axes of length 1, a lone number as such; an empty array where there is none."""
+    value = getattr(struct, name, np.empty(0))
+    if not isinstance(value, np.ndarray):
+        return value
+    return value.item() if value.size == 1 else value.squeeze()
 
 
 def _list(value: object) -> list:
-    """Structs as a list: squeezing leaves one alone and makes an empty array of none."""
+    """Structs as a list: one stands alone, and none is an empty array."""
+    if isinstance(value, list):
+        return value
     return list(value.ravel()) if isinstance(value, np.ndarray) else [value]
 
 
@@ -109,4 +109,5 @@ def _box(rectangle: object, where: str) -> tuple[float, float, float, float] | N
     if not hasattr(middle, "x") or np.size(scale) != 1:
         return None
     side = PIXEL_STD * pixels(scale, where)
-    return pixels(middle.x, where) - 1 - side / 2, pixels(middle.y, where) - 1 - side / 2, side, side
+    x, y = (pixels(_field(middle, axis), where) for axis in "xy")
+    return x - 1 - side / 2, y - 1 - side / 2, side, side

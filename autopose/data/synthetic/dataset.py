@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,11 @@ import numpy as np
 from autopose.data.schema import COCO
 from autopose.data.synthetic.scene import draw_scene
 from autopose.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 SPLITS = ("train", "val")
 _MARKER = "synthetic.json"
@@ -27,13 +34,15 @@ _SMALLEST_SIDE = 32
 def synthetic_dataset(
     root: str | Path, seed: int, num_train: int, num_val: int, image_size: tuple[int, int] = (160, 160)
 ) -> Path:
-    """Draw the dataset into a folder, or keep what is there if it was drawn with the same arguments.
+    """Draw the dataset into a folder, or take what is there if it was drawn with the same arguments.
+
+    A set is never replaced, because another run may be reading it; of several processes that ask, one draws.
 
     The folder holds annotations/person_keypoints_{train,val}.json, train/ and val/ with JPEG files, and a marker with
     the arguments; it appears whole or not at all.
 
     Args:
-        root: the folder; made, or replaced where it holds a set drawn with other arguments.
+        root: the folder; made where it is not there.
         seed: not negative.
         num_train, num_val: pictures of each split.
         image_size: width and height in px.
@@ -42,7 +51,7 @@ def synthetic_dataset(
         The folder.
 
     Raises:
-        UserError: unusable arguments, a folder that holds something else, or no space left.
+        UserError: unusable arguments, a folder that holds something else or another set, or no space left.
     """
     root = Path(root)
     if seed < 0 or num_train < 1 or num_val < 1 or min(image_size) < _SMALLEST_SIDE:
@@ -55,27 +64,69 @@ def synthetic_dataset(
         "seed": seed,
         "num_train": num_train,
         "num_val": num_val,
-        "image_size": list(image_size),
+        "image_size": [int(side) for side in image_size],
     }
     if _marker(root) == wanted:
         return root
-    if root.exists() and (not root.is_dir() or (any(root.iterdir()) and not (root / _MARKER).is_file())):
-        raise UserError(f"'{root}' holds something else than a synthetic set: name another folder for it")
-    draft = None
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-        for split, count in zip(SPLITS, (num_train, num_val), strict=True):
-            _write_split(draft, split, seed, count, (int(image_size[0]), int(image_size[1])))
-        (draft / _MARKER).write_text(json.dumps(wanted), encoding="utf-8")
-        draft.chmod(0o755)
-        _move_into_place(draft, root, wanted)
+        with _turn(root):
+            if _marker(root) != wanted:
+                _refuse_other(root, wanted)
+                _draw(root, wanted)
     except OSError as error:
         raise UserError(f"the synthetic set cannot be written to '{root}': {error.strerror or error}") from None
-    finally:
-        if draft is not None:
-            shutil.rmtree(draft, ignore_errors=True)
     return root
+
+
+def set_name(seed: int, num_train: int, num_val: int, image_size: Sequence[int]) -> str:
+    """A folder's name that tells all that a drawn set depends on."""
+    return f"synthetic-v{_VERSION}-seed{seed}-{num_train}-{num_val}-{image_size[0]}x{image_size[1]}"
+
+
+@contextmanager
+def _turn(root: Path) -> Iterator[None]:
+    """Wait until no other process draws the set; where the system has no file locks, both draw and one is kept."""
+    if fcntl is None:
+        yield
+        return
+    with open(root.parent / f".{root.name}.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _refuse_other(root: Path, wanted: dict) -> None:
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return
+    if not root.is_dir() or not (root / _MARKER).is_file():
+        raise UserError(f"'{root}' holds something else than a synthetic set: name another folder for it (data.root)")
+    found = _marker(root)
+    differ = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
+    raise UserError(
+        f"'{root}' holds another synthetic set (other {', '.join(differ)}), which a run may be using: leave data.root "
+        "empty, so that every set gets a folder of its own, or name another folder"
+    )
+
+
+def _draw(root: Path, wanted: dict) -> None:
+    draft = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    try:
+        for split in SPLITS:
+            _write_split(draft, split, wanted["seed"], wanted[f"num_{split}"], tuple(wanted["image_size"]))
+        (draft / _MARKER).write_text(json.dumps(wanted), encoding="utf-8")
+        draft.chmod(0o755)
+        try:
+            os.rename(draft, root)
+        except OSError:
+            if _marker(root) != wanted:
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def is_drawn_set(root: str) -> bool:
+    """Whether a folder holds a drawn set, of whatever arguments."""
+    return bool(root) and (Path(root) / _MARKER).is_file()
 
 
 def _marker(root: Path) -> object:
@@ -84,17 +135,6 @@ def _marker(root: Path) -> object:
         return json.loads((root / _MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-def _move_into_place(draft: Path, root: Path, wanted: dict) -> None:
-    """Rename the draft; another process that drew the same set in the meantime has done the work already."""
-    if root.exists() and _marker(root) != wanted:
-        shutil.rmtree(root)
-    try:
-        os.rename(draft, root)
-    except OSError:
-        if _marker(root) != wanted:
-            raise
 
 
 def _write_split(root: Path, split: str, seed: int, count: int, size_wh: tuple[int, int]) -> None:
