@@ -1,6 +1,8 @@
 """Keys that a command does not use are refused, and what belongs to a checkpoint's network stays."""
 
 import logging
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -152,3 +154,20 @@ def test_a_key_by_itself_changes_them_and_that_is_said(said):
 def test_without_another_set_nothing_changes(said):
     found = from_checkpoint(embedded().to_dict(), composed("evaluate"), [])
     assert found.data == embedded().data and not said
+
+
+def documented():
+    """(file, command, arguments) of every whole command line in the README, the pages and the Makefile."""
+    root = CONFIGS.parent
+    for path in (root / "README.md", root / "Makefile", *sorted((root / "docs").glob("*.md"))):
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ").replace("$(RUN)", "run")
+        for task, rest in re.findall(r"python -m autopose\.(\w+) +([^`\n]*)", text):
+            if task in USED and not re.search(r"\.\.\.|…|my_package", rest):
+                arguments = [word for word in shlex.split(rest, comments=True) if "=" in word and "hydra" not in word]
+                yield pytest.param(task, arguments, id=f"{path.name}: {task} {' '.join(arguments)}"[:90])
+
+
+@pytest.mark.parametrize(("task", "arguments"), documented())
+def test_documented_commands_use_their_keys(task, arguments):
+    single = [word.split(",")[0] if re.search(r"=[^\[{'\"]*,", word) else word for word in arguments]
+    check(task, *single)
