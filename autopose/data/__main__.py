@@ -121,7 +121,7 @@ def run_check(arguments: Sequence[str]) -> int:
     if not splits:
         raise UserError(_first_step(root) or wrong[0])
     sheet = Path(str(values.get("sheet") or Path("outputs") / "check" / f"{root.resolve().name}.png"))
-    found = inspect_dataset(splits, sheet, int(values.get("seed") or 0))
+    found = inspect_dataset(splits, sheet, int(values.get("seed") or 0), config.exif, config.rescale)
     found.findings.wrong += wrong
     people = sum(len(split.persons) for split in splits.values())
     print(found.findings.text())

@@ -126,9 +126,12 @@ def describe_boxes(splits: Mapping[str, PoseAnnotations], files: Mapping, findin
             file = files[person.image]
             if not isinstance(file, PictureFile):
                 continue
+            image = split.images[person.image_id]
+            # Labels are in px of the annotated picture, which a turned file is not.
+            size = (file.width, file.height) if image.width is None else (image.width, image.height)
             x, y, width, height = person.bbox
             boxes.append((width, height))
-            whole += bool(width >= 0.98 * file.width and height >= 0.98 * file.height)
+            whole += bool(width >= 0.98 * size[0] and height >= 0.98 * size[1])
             labelled = person.joints[person.visible > 0]
             if not len(labelled):
                 continue
@@ -136,7 +139,7 @@ def describe_boxes(splits: Mapping[str, PoseAnnotations], files: Mapping, findin
             low, high = np.array([x, y]) - slack, np.array([x + width, y + height]) + slack
             if ((labelled < low) | (labelled > high)).any():
                 loose.append(f"annotation {person.annotation_id} ('{person.image}')")
-            if ((labelled < -0.5) | (labelled > [file.width - 0.5, file.height - 0.5])).any():
+            if ((labelled < -0.5) | (labelled > np.array(size) - 0.5)).any():
                 off.append(f"annotation {person.annotation_id} ('{person.image}')")
     if not boxes:
         return

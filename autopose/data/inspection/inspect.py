@@ -3,12 +3,13 @@
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from autopose.data.picture_files import PictureFile, inspect
+from autopose.data.pictures import fit_pictures
 from autopose.data.records import PoseAnnotations
 from autopose.errors import UserError
 
@@ -27,13 +28,16 @@ class Inspection:
     histogram: list[str]
 
 
-def inspect_dataset(splits: Mapping[str, PoseAnnotations], sheet: Path, seed: int = 0) -> Inspection:
+def inspect_dataset(
+    splits: Mapping[str, PoseAnnotations], sheet: Path, seed: int, exif: str, rescale: bool
+) -> Inspection:
     """Look at every picture and label of the splits.
 
     Args:
         splits: "train" and "val", or one of them.
         sheet: where the contact sheet is written.
         seed: of the pictures on it.
+        exif, rescale: how pictures are read, see ``pictures.fit_pictures``.
     """
     found = Findings()
     paths = list(dict.fromkeys(image.path for split in splits.values() for image in split.images.values()))
@@ -52,15 +56,26 @@ def inspect_dataset(splits: Mapping[str, PoseAnnotations], sheet: Path, seed: in
         found.add("people", f"joints span {middle:.0f} px in the median, {low:.0f} to {high:.0f} px from 5 to 95 %")
     size, why = recommended_input(persons)
     found.add("input", why)
-    readable = {
-        name: split.subset([key for key, i in split.images.items() if isinstance(files[i.path], PictureFile)])
-        for name, split in splits.items()
-    }
+    readable = {name: _readable(split, files, exif, rescale, found) for name, split in splits.items()}
     readable = {name: split for name, split in readable.items() if split.persons}
     if readable:
         count = draw_sheet(readable, sheet, seed)
         found.add("sheet", f"{sheet} shows {count} pictures with their joints: look at it")
     return Inspection(found, size, histogram(bodies))
+
+
+def _readable(
+    split: PoseAnnotations, files: Mapping[str, PictureFile | str], exif: str, rescale: bool, found: Findings
+) -> PoseAnnotations:
+    """The pictures that can be drawn, turned and resized as in training; as stored where that cannot be decided."""
+    split = split.subset([key for key, i in split.images.items() if isinstance(files[i.path], PictureFile)])
+    try:
+        images, _ = fit_pictures(split.images, [person.image_id for person in split.persons], exif, rescale)
+    except UserError as error:
+        if not any("another size" in sentence for sentence in found.wrong):
+            found.wrong.append(f"{error}.")
+        images = {key: replace(image, width=None, height=None) for key, image in split.images.items()}
+    return replace(split, images=images)
 
 
 def _files(paths: list[str]) -> dict[str, PictureFile | str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from autopose.data.checks import read_image
+from autopose.data.pictures import read_picture
 from autopose.data.records import Person, PoseAnnotations
 from autopose.files import save
 
@@ -62,7 +62,7 @@ def draw_sheet(splits: Mapping[str, PoseAnnotations], path: str | Path, seed: in
     for name, image_id in choose_people(splits, seed):
         people = [person for person in splits[name].persons if person.image_id == image_id]
         title = f"{name} {Path(people[0].image).name}"
-        tiles.append(_tile(read_image(people[0].image, upright=False), people, style, title))
+        tiles.append(_tile(read_picture(splits[name].images[image_id]), people, style, title))
     while len(tiles) % COLUMNS:
         tiles.append(np.full_like(tiles[0], _PAPER))
     rows = [np.concatenate(tiles[n : n + COLUMNS], axis=1) for n in range(0, len(tiles), COLUMNS)]

@@ -127,6 +127,33 @@ def test_notes_do_not_fail_a_set(tmp_path, capsys):
         assert expected in text
 
 
+def test_a_picture_labelled_as_shown_is_drawn_as_shown(tmp_path, capsys):
+    """Turned by EXIF and annotated at its shown size, a set looks on its sheet as the upright one does."""
+    sheets = []
+    for name, orientation in (("upright", 1), ("turned", 6)):
+        root = write_set(tmp_path / name, size=(90, 120))
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        for path in root.rglob("*.png"):
+            shown = Image.open(path)
+            stored = shown.transpose(Image.Transpose.ROTATE_90) if orientation == 6 else shown
+            stored.save(path, exif=exif)
+        code, text, _ = check(root, capsys, tmp_path)
+        assert code == 0 and ("12 pictures carry a turn" in text) == (orientation == 6)
+        sheets.append(cv2.imread(str(tmp_path / "sheet.png")))
+    assert np.array_equal(*sheets)
+
+
+def test_a_turn_that_sizes_do_not_explain_is_wrong(tmp_path, capsys):
+    root = write_set(tmp_path / "set")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(root / "train" / "2.png").save(root / "train" / "2.png", exif=exif)
+    code, text, _ = check(root, capsys, tmp_path)
+    assert code == 1 and "say data.exif=turn or data.exif=ignore" in text
+    assert check(root, capsys, tmp_path, "data.exif=ignore")[0] == 0
+
+
 def test_keys_of_the_datasets_are_accepted(tmp_path, capsys):
     root = write_set(tmp_path / "set")
     (root / "annotations" / "person_keypoints_val.json").rename(root / "mine.json")
