@@ -51,7 +51,7 @@ def correlate(search: SearchRun, config: Config, runtime: Runtime) -> dict:
     settings, rows = config.correlate, []
     config = replace(config, train=replace(config.train, width=settings.width))
     for number, candidate in enumerate(sample(search, settings.architectures, config.seed)):
-        score = search.reward.score(candidate.beta, candidate.ops)
+        score = search.reward.score(candidate.beta, candidate.ops, penalised=False)
         cells = cells_of(search.bilevel.alphas, candidate.ops)
         drawn = {"algorithm": "uniform", "seed": config.seed, "number": number}
         architecture = Architecture(search.bilevel.network.space.macro, candidate.beta, cells, drawn)

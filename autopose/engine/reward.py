@@ -1,7 +1,8 @@
 """The controller's reward (§3.2.1, §4.2): average precision of the supernet under β, with shared weights."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 
 import numpy as np
 import torch
@@ -9,14 +10,16 @@ from torch import Tensor
 
 from autopose.config import RewardConfig
 from autopose.data.dataset import PoseDataset
+from autopose.data.records import Person
 from autopose.data.stream import Loader
+from autopose.errors import Diverged, UserError
 from autopose.evaluation.inference import Poses, predict_poses
 from autopose.metrics.fast_ap import fast_ap, index_truth
-from autopose.metrics.pck import choose_reference, pck, reference_sizes, weighted_mean
+from autopose.metrics.pck import choose_reference, pck, pckh, reference_sizes, weighted_mean
 from autopose.metrics.rescore import rescore
 from autopose.models import PoseNetwork, joints_mse_loss
 from autopose.models.steps import average
-from autopose.nas import ArchitectureParameters, cells_of, derive_cells
+from autopose.nas import ArchitectureParameters, cells_of, derive_ops
 from autopose.space import MacroArchitecture
 from autopose.space.macs import count_macs
 
@@ -41,6 +44,8 @@ class RewardScorer:
         workers: int = 0,
         calibration: Iterable[dict] = (),
         before_score: Callable[[], None] = lambda: None,
+        max_skips: int | None = None,
+        derived_size: Sequence[int] | None = None,
     ):
         """
         Args:
@@ -51,6 +56,8 @@ class RewardScorer:
             workers: loader processes that decode the subset once.
             calibration: batches that recalibrate running statistics; read once, and only if they are needed.
             before_score: called before every score, which takes long on a large subset; may raise.
+            max_skips: cap on skip connections with which operations are derived.
+            derived_size: [width, height] that the derived network will be trained with; None: the subset's.
         """
         self.network, self.alphas, self.dataset, self.settings = network, alphas, dataset, settings
         self.device, self.width, self.rank, self.world_size = device, width, rank, world_size
@@ -63,6 +70,29 @@ class RewardScorer:
         self._cache: dict[MacroArchitecture, float] = {}
         self._calibration, self._calibrating = calibration, None
         self.before_score = before_score
+        self.max_skips, self.derived_size = max_skips, derived_size or dataset.size_wh
+        self._check()
+
+    def _check(self) -> None:
+        """UserError where the subset holds nobody that the metric can score: every reward would be no number."""
+        annotations = self.dataset.annotations
+        persons, metric = annotations.persons, self.settings.metric
+        if metric == "oks_ap" and annotations.coco_gt is None:
+            # MPII has no OKS: its own metric is PCKh.
+            metric = "pckh"
+        self.metric = metric
+        if metric == "pckh" and not any(p.head_size for p in persons):
+            raise UserError(self._unusable("with a head size"))
+        if metric in ("pck", "oks_ap") and not any(p.visible.any() for p in persons):
+            raise UserError(self._unusable("with a labelled joint"))
+        if metric == "pck" and not np.isfinite(self._reference_sizes(persons)).any():
+            raise UserError(self._unusable("whose size is labelled (left shoulder and right hip)"))
+
+    def _unusable(self, missing: str) -> str:
+        return (
+            f"search.reward.metric={self.settings.metric} cannot be computed: nobody of the {len(self.dataset)} people "
+            f"of the reward subset is one {missing}; raise search.reward.images or choose negative_loss"
+        )
 
     def clear(self) -> None:
         """Forget scores: the weights have moved."""
@@ -78,23 +108,36 @@ class RewardScorer:
 
     @torch.no_grad()
     def score(
-        self, beta: MacroArchitecture, ops: dict[str, list[int]] | None = None, shuffle: int | None = None
+        self,
+        beta: MacroArchitecture,
+        ops: dict[str, list[int]] | None = None,
+        shuffle: int | None = None,
+        penalised: bool = True,
     ) -> float:
-        """Reward of β, of given operations instead of α's, or over batches composed anew by the seed ``shuffle``."""
+        """Reward of β, of given operations instead of α's, or over batches composed anew by the seed ``shuffle``.
+
+        Args:
+            penalised: with the penalty of multiply-adds, where one is configured.
+
+        Raises:
+            Diverged: the score is not finite.
+        """
         self.before_score()
-        if ops is not None:
-            mixtures = self.alphas.fixed(ops)
-        else:
-            mixtures = self.alphas.argmax() if self.settings.ops == "argmax" else self.alphas.mean()
+        relaxed = ops is None and self.settings.ops == "relaxed"
+        ops = derive_ops(self.alphas, self.max_skips) if ops is None else ops
+        mixtures = self.alphas.mean() if relaxed else self.alphas.fixed(ops)
         with self._own_statistics():
             self._normalise(beta, mixtures)
-            return self._measure(beta, mixtures, shuffle) - self._flops_penalty(beta, ops)
+            found = self._measure(beta, mixtures, shuffle)
+        if not isfinite(found):
+            raise Diverged(f"the reward of beta {beta} is not finite ({found}): the supernet's weights have diverged")
+        return found - self._flops_penalty(beta, ops) if penalised else found
 
     def loss(self, beta: MacroArchitecture, relaxed: bool) -> float:
         """Mean heatmap loss on the subset under the relaxed or the argmax operations, with batch statistics."""
         with torch.no_grad(), self._own_statistics():
             self.network.set_norm("batch")
-            return self._loss(beta, self.alphas.mean() if relaxed else self.alphas.argmax(), None)
+            return self._loss(beta, self.alphas.mean() if relaxed else self._derived(), None)
 
     @contextmanager
     def _own_statistics(self) -> Iterator[None]:
@@ -133,7 +176,7 @@ class RewardScorer:
             return -self._loss(beta, mixtures, shuffle)
         forward = lambda images: self.network(images, beta, mixtures)  # noqa: E731
         poses = predict_poses(forward, self._share(shuffle), self.device, udp=self.dataset.udp)
-        return self._pck(poses) if self.settings.metric == "pck" else self._ap(poses)
+        return {"pck": self._pck, "oks_ap": self._ap, "pckh": self._pckh}[self.metric](poses)
 
     def _ap(self, poses: Poses) -> float:
         persons = [self.dataset.annotations.persons[i] for i in poses.index]
@@ -142,13 +185,23 @@ class RewardScorer:
 
     def _pck(self, poses: Poses) -> float:
         persons = [self.dataset.annotations.persons[i] for i in poses.index]
-        schema = self.dataset.annotations.schema
         truth, visible = np.stack([p.joints for p in persons]), np.stack([p.visible for p in persons])
-        boxes = np.stack([p.bbox for p in persons])
-        names = schema.plain_joints
+        return weighted_mean(*pck(poses.joints, truth, visible, self._reference_sizes(persons), 0.2)) / 100
+
+    def _reference_sizes(self, persons: Sequence[Person]) -> np.ndarray:
+        truth, visible = np.stack([p.joints for p in persons]), np.stack([p.visible for p in persons])
+        names = self.dataset.annotations.schema.plain_joints
         reference = choose_reference(names, self.dataset.annotations.whole_pictures)
-        sizes = reference_sizes(truth, visible, boxes, names, reference)
-        return weighted_mean(*pck(poses.joints, truth, visible, sizes, 0.2)) / 100
+        return reference_sizes(truth, visible, np.stack([p.bbox for p in persons]), names, reference)
+
+    def _pckh(self, poses: Poses) -> float:
+        persons = [self.dataset.annotations.persons[i] for i in poses.index]
+        truth, visible = np.stack([p.joints for p in persons]), np.stack([p.visible for p in persons])
+        sizes = np.array([np.nan if p.head_size is None else p.head_size for p in persons])
+        return pckh(poses.joints, truth, visible, sizes)["Mean"] / 100
+
+    def _derived(self) -> list:
+        return self.alphas.fixed(derive_ops(self.alphas, self.max_skips))
 
     def _loss(self, beta: MacroArchitecture, mixtures: list, shuffle: int | None) -> float:
         total = 0.0
@@ -165,7 +218,7 @@ class RewardScorer:
         return self.settings.flops_weight * max(0.0, over)
 
     def gmacs(self, beta: MacroArchitecture, ops: dict[str, list[int]] | None = None) -> float:
-        """Multiply-adds (10^9) of the network that would be derived, at its own width."""
+        """Multiply-adds (10^9) of the network that would be derived, at its own width and size."""
         space = self.network.space.macro.widened(self.width)
-        cells = derive_cells(self.alphas) if ops is None else cells_of(self.alphas, ops)
-        return count_macs(space, beta, cells, self.dataset.size_wh, self.network.num_joints) / 1e9
+        cells = cells_of(self.alphas, derive_ops(self.alphas, self.max_skips) if ops is None else ops)
+        return count_macs(space, beta, cells, self.derived_size, self.network.num_joints) / 1e9

@@ -34,7 +34,7 @@ from autopose.runs.runtime import Interrupted, Runtime, progress_bar
 from autopose.space import Architecture
 
 logger = logging.getLogger("autopose")
-METRIC_NAMES = {"oks_ap": "AP", "pck": "PCK", "negative_loss": "negative loss"}
+METRIC_NAMES = {"oks_ap": "AP", "pck": "PCK", "pckh": "PCKh", "negative_loss": "negative loss"}
 
 
 class SearchRun:
@@ -91,7 +91,8 @@ class SearchRun:
         self.reward = RewardScorer(
             network, self.bilevel.alphas, pose_dataset(split.reward, config.data, self.size), settings.reward,
             runtime.device, settings.width, runtime.rank, runtime.world_size, config.data.workers,
-            Loader(self.weight_data, stream, config.data.workers), self._stop_if_asked,
+            Loader(self.weight_data, stream, config.data.workers), self._stop_if_asked, settings.max_skips,
+            config.data.image_size,
         )  # fmt: skip
         self._describe(space, network)
 

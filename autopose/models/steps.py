@@ -79,10 +79,14 @@ class BadSteps:
 
 
 def average_gradients(parameters: list[nn.Parameter]) -> None:
-    """Average gradients over all processes in one all-reduce; the active set is known, so nothing is searched for."""
+    """Average gradients over all processes in one all-reduce; the active set is known, so nothing is searched for.
+
+    All processes draw the same operations, so a parameter without a gradient has none anywhere, and keeps none.
+    """
+    parameters = [p for p in parameters if p.grad is not None]
     if not parameters or not dist.is_initialized() or dist.get_world_size() == 1:
         return
-    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    grads = [p.grad for p in parameters]
     flat = torch._utils._flatten_dense_tensors(grads)
     dist.all_reduce(flat)
     flat /= dist.get_world_size()

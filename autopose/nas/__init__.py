@@ -3,7 +3,7 @@
 from .alpha import ArchitectureParameters, GumbelSettings
 from .bilevel import BilevelSearch, BilevelSettings
 from .controller import Controller, ControllerSettings, Reinforce
-from .derive import cells_of, derive_cells, inherit_weights, select_macro
+from .derive import cells_of, derive_cells, derive_ops, inherit_weights, select_macro
 
 __all__ = ["ArchitectureParameters", "BilevelSearch", "BilevelSettings", "Controller", "ControllerSettings"]
-__all__ += ["GumbelSettings", "Reinforce", "cells_of", "derive_cells", "inherit_weights", "select_macro"]
+__all__ += ["GumbelSettings", "Reinforce", "cells_of", "derive_cells", "derive_ops", "inherit_weights", "select_macro"]

@@ -67,14 +67,19 @@ def evolution(
 
 
 def mutate(parent: Candidate, macro: MacroSpace, alphas: ArchitectureParameters, draws: torch.Generator) -> Candidate:
-    """A copy with one β row (probability 1/2) or one operation drawn anew."""
-    if torch.rand((), generator=draws) < 0.5:
+    """A copy with another β row (probability 1/2) or another operation; the parent itself where nothing can differ."""
+    edges = [(name, e) for name, rows in alphas.columns.items() for e, columns in enumerate(rows) if len(columns) > 1]
+    allowed = macro.allowed()
+    if len(allowed) > 1 and (not edges or torch.rand((), generator=draws) < 0.5):
         rows = list(parent.beta.rows)
         row = int(torch.randint(len(rows), (), generator=draws))
-        rows[row] = uniform_beta(macro, draws).rows[0]
+        others = [vector for vector in allowed if vector != rows[row]]
+        rows[row] = others[int(torch.randint(len(others), (), generator=draws))]
         return Candidate(MacroArchitecture(tuple(rows)), parent.ops)
+    if not edges:
+        return parent
     ops = {name: list(values) for name, values in parent.ops.items()}
-    edges = [(name, e) for name, values in ops.items() for e in range(len(values))]
     name, edge = edges[int(torch.randint(len(edges), (), generator=draws))]
-    ops[name][edge] = alphas.random_op(name, edge, draws)
+    others = [column for column in alphas.columns[name][edge] if column != ops[name][edge]]
+    ops[name][edge] = others[int(torch.randint(len(others), (), generator=draws))]
     return Candidate(parent.beta, ops)

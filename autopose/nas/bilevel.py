@@ -194,21 +194,39 @@ class BilevelSearch:
         average_gradients(active)
         norm = torch.nn.utils.clip_grad_norm_(active, self.settings.grad_clip or inf)
         if self.bad_steps.usable(norm, self.step):
-            self.weight_optimizer.step()
+            self._move_weights(active)
         elif buffers:
             # A batch that is not finite would stay in the running statistics for ever.
             torch._foreach_copy_(buffers, kept)
         return loss
 
+    @torch.no_grad()
+    def _move_weights(self, active: list[torch.nn.Parameter]) -> None:
+        """The optimizer's step; stacked operations that took no part in the batch stay where they are.
+
+        They have gradients of exactly zero, and momentum would move them all the same.
+        """
+        single = self.relax_ops == "random" or self.settings.gumbel.relaxation == "one_op"
+        stacked = [p for p in active if single and p.ndim == 5 and p.grad is not None]
+        idle = [(p.grad.flatten(1).abs().amax(1) == 0).nonzero()[:, 0] for p in stacked]
+        kept = [p[rows].clone() for p, rows in zip(stacked, idle, strict=True)]
+        self.weight_optimizer.step()
+        for parameter, rows, values in zip(stacked, idle, kept, strict=True):
+            parameter[rows] = values
+
     def _alpha_step(self, batch: Batch, beta: MacroArchitecture) -> float:
         """Descend the gradient of L_val with respect to α (step 2); ω needs no gradient."""
         self.alpha_optimizer.zero_grad()
         self.network.requires_grad_(False)
+        mode = self.network.state.mode
+        # Running statistics belong to ω: a step of α reads its own batch's and moves none.
+        self.network.set_norm("batch")
         try:
             # The relaxation is made anew for every micro-batch, since backward frees its graph.
             loss = self._backward(batch, beta, lambda: self.mixtures("alpha"))
         finally:
             self.network.requires_grad_(True)
+            self.network.set_norm(mode)
         for alpha in self.alphas.unused(beta):
             alpha.grad = None
         used = [alpha for alpha in self.alphas.parameters() if alpha.grad is not None]

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autopose.errors import Diverged
 from autopose.ranges import COUNT, NOT_NEGATIVE, SHARE, check_ranges
 from autopose.space import MacroArchitecture, MacroSpace
 
@@ -135,6 +137,8 @@ class Reinforce:
         settings = self.settings
         sampled = [self.controller.sample(draws) for _ in range(settings.samples)]
         rewards = [float(reward(beta)) for beta, _, _ in sampled]
+        if not all(map(isfinite, rewards)):
+            raise Diverged(f"a reward is not finite ({rewards}): the controller is not updated with it")
         advantages = self._advantages(rewards)
         policy = torch.stack([-a * log_prob for a, (_, log_prob, _) in zip(advantages, sampled, strict=True)]).mean()
         entropy = torch.stack([e for _, _, e in sampled]).mean()

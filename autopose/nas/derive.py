@@ -21,13 +21,7 @@ def derive_cells(alphas: ArchitectureParameters, max_skips: int | None = None) -
         max_skips: where given, a cell keeps skip connections only on that many edges (those with the largest α of
             skip); the others take their next best operation.
     """
-    return tuple(
-        {
-            name: Genotype(cell.num_inputs, cell.num_nodes, _argmax(alphas, b, name, max_skips))
-            for name, cell in branch.cells().items()
-        }
-        for b, branch in enumerate(alphas.space.branches)
-    )
+    return cells_of(alphas, derive_ops(alphas, max_skips))
 
 
 def cells_of(alphas: ArchitectureParameters, ops: dict[str, list[int]]) -> tuple[dict[str, Genotype], ...]:
@@ -43,18 +37,22 @@ def cells_of(alphas: ArchitectureParameters, ops: dict[str, list[int]]) -> tuple
     )
 
 
-def _argmax(alphas: ArchitectureParameters, branch: int, cell: str, max_skips: int | None) -> tuple[str, ...]:
-    rows, skip = alphas.logits([alphas.name(branch, cell)]).detach(), alphas.column(SKIP)
-    picked = rows.argmax(-1)
-    if max_skips is not None and skip is not None:
-        skips = (picked == skip).nonzero()[:, 0]
-        ranked = skips[rows.softmax(-1)[skips, skip].argsort(descending=True, stable=True)]
-        for edge in ranked[max_skips:].tolist():
-            row = rows[edge].clone()
-            row[skip] = -torch.inf
-            if row.isfinite().any():
-                picked[edge] = row.argmax()
-    return tuple(alphas.operations[op] for op in picked.tolist())
+def derive_ops(alphas: ArchitectureParameters, max_skips: int | None = None) -> dict[str, list[int]]:
+    """Columns of α that ``derive_cells`` takes, a list of E for every name of ``alphas.alphas``."""
+    found, skip = {}, alphas.column(SKIP)
+    for name in alphas.alphas:
+        rows = alphas.logits([name]).detach()
+        picked = rows.argmax(-1)
+        if max_skips is not None and skip is not None:
+            skips = (picked == skip).nonzero()[:, 0]
+            ranked = skips[rows.softmax(-1)[skips, skip].argsort(descending=True, stable=True)]
+            for edge in ranked[max_skips:].tolist():
+                row = rows[edge].clone()
+                row[skip] = -torch.inf
+                if row.isfinite().any():
+                    picked[edge] = row.argmax()
+        found[name] = picked.tolist()
+    return found
 
 
 def select_macro(

@@ -52,7 +52,7 @@ def test_a_loop_of_links_is_one_sentence(tmp_path):
 
 @pytest.mark.parametrize("name", ["../secret.png", "a/../../secret.png", "/etc/passwd"])
 def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name):
-    with pytest.raises(UserError, match="leads out of the folder"):
+    with pytest.raises(UserError, match="leads out of the images' folder"):
         inside(tmp_path / "images", name, "image 1")
 
 

@@ -215,3 +215,32 @@ def test_searches_of_one_seed_are_alike_and_learn():
 def test_wrong_settings(wrong):
     with pytest.raises(ValueError, match="must be"):
         BilevelSettings(**wrong)
+
+
+def test_the_alpha_step_moves_no_running_statistics():
+    search = bilevel()
+    search.network.set_norm("track")
+    before = [buffer.clone() for buffer in search.network.buffers()]
+    beta = search.training_beta()
+    search._alpha_step(batch(1), beta)
+    assert all(torch.equal(a, b) for a, b in zip(before, search.network.buffers(), strict=True))
+    assert search.network.state.mode == "track"
+    search._weight_step(batch(1), beta)
+    assert not all(torch.equal(a, b) for a, b in zip(before, search.network.buffers(), strict=True))
+
+
+def test_operations_that_were_not_sampled_stay_where_they_are():
+    search = bilevel(gumbel=GumbelSettings(relaxation="one_op"))
+    beta = search.network.space.macro.all_on()
+    moved = set()
+    for _ in range(3):
+        before = {name: p.detach().clone() for name, p in search.network.named_parameters() if p.ndim == 5}
+        search._weight_step(batch(search.step), beta)
+        for name, parameter in search.network.named_parameters():
+            if parameter.ndim == 5 and parameter.grad is not None:
+                took_part = parameter.grad.flatten(1).abs().amax(1) > 0
+                changed = (parameter != before[name]).flatten(1).any(1)
+                assert torch.equal(changed, took_part), name
+                moved.add(bool(took_part.all()))
+        search.position.iteration += 1
+    assert False in moved, "some operation must have been left out, or this shows nothing"
