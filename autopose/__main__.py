@@ -1,0 +1,56 @@
+"""One console command: ``autopose search …`` runs what ``python -m autopose.search …`` runs."""
+
+import runpy
+import sys
+from difflib import get_close_matches
+
+from autopose import __version__
+
+COMMANDS = {
+    "search": "search an architecture (Algorithm 1) and derive it",
+    "derive": "derive again from a search's checkpoint",
+    "train": "train an architecture from scratch, or fine-tune a checkpoint",
+    "evaluate": "score a checkpoint or a result file: AP, PCKh, PCK",
+    "predict": "poses on pictures of your own",
+    "flops": "multiply-adds and parameters by stage and branch",
+    "correlate": "the supernet's scores beside networks trained alone",
+    "data": "convert labels of other tools, check a data set",
+    "report": "one page for runs that belong together",
+}
+USAGE = """AutoPose: neural architecture search for 2D human pose estimation.
+
+usage: autopose COMMAND [KEY=VALUE ...]
+
+{commands}
+
+autopose COMMAND --help tells a command's keys; autopose --version the version.
+Exit codes: 0 done, 1 some inputs were left out, 2 a mistake in what was given, 3 numbers that are not finite,
+128 + n after signal n."""
+
+
+def usage() -> str:
+    """What ``autopose --help`` prints."""
+    return USAGE.format(commands="\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items()))
+
+
+def main() -> int:
+    """Run the command that the first argument names; returns the exit code."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help"):
+        print(usage())
+        return 0
+    if name in ("-V", "--version"):
+        print(f"autopose {__version__}")
+        return 0
+    if name not in COMMANDS:
+        close = get_close_matches(name, COMMANDS, 1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(COMMANDS)}"
+        print(f"error: there is no command {name!r}: {hint}", file=sys.stderr)
+        return 2
+    del sys.argv[1]
+    runpy.run_module(f"autopose.{name}", run_name="__main__", alter_sys=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
