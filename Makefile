@@ -34,6 +34,7 @@ quick: $(STAMP) ## The tests that take less than a minute together (without thos
 lint: $(STAMP) ## Style and types, nothing changed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy --no-error-summary
 
 format: $(STAMP) ## Put the code into shape
 	$(BIN)/ruff check --fix .

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
-from autopose import configs
+from autopose import configs  # type: ignore[attr-defined]
 from autopose.config.composed import from_hydra
 from autopose.config.schema import Config
 from autopose.errors import UserError

@@ -107,11 +107,15 @@ class SearchRun:
 
     def run(self) -> Architecture:
         """Algorithm 1, then derivation (§3.3); resumes where asked."""
-        rows = self._resume() if self.config.resume == "auto" else self.store.refuse_existing()
+        rows: list[dict] = []
+        if self.config.resume == "auto":
+            rows = self._resume()
+        else:
+            self.store.refuse_existing()
         with explain_out_of_memory("search"):
             with self.runtime.stop.deferred():
                 if self.runtime.is_main:
-                    self.log.open(rows or ())
+                    self.log.open(rows)
                 try:
                     self._loop()
                 except LoaderFailed:

@@ -124,12 +124,16 @@ class TrainRun:
 
     def run(self) -> list[Score]:
         """Train all epochs and score the final (averaged, where ``ema``) network; resumes where asked."""
-        rows = self._resume() if self.config.resume == "auto" else self.store.refuse_existing()
+        rows: list[dict] = []
+        if self.config.resume == "auto":
+            rows = self._resume()
+        else:
+            self.store.refuse_existing()
         with explain_out_of_memory("train"):
             with self.runtime.stop.deferred():
                 if self.runtime.is_main:
                     self.architecture.save(self.runtime.folder / "architecture.json")
-                    self.log.open(rows or ())
+                    self.log.open(rows)
                 try:
                     scores = self._loop()
                 except LoaderFailed:

@@ -31,7 +31,7 @@ def flip_back(heatmaps: Heatmaps, pairs: Sequence[tuple[int, int]], shift: bool 
     Returns:
         (N, K, h, w), a new array.
     """
-    _, num_joints, _, width = heatmaps.shape
+    _, num_joints, _, width = heatmaps.shape  # type: ignore[attr-defined]
     columns = list(range(width - 1, -1, -1))
     if shift:
         columns = columns[:1] + columns[:-1]

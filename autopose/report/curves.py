@@ -148,7 +148,7 @@ def _curve(
 def _panels(rows: Sequence[dict], height: int, width: int, empty: str) -> tuple[Figure, list[Axes]]:
     """A grid of panels, or a figure that says why there is none."""
     figure = Figure(figsize=(5.4 * width, 3.6 * height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[call-arg]
     if not rows:
         figure.text(0.5, 0.5, f"Nothing to draw yet: {empty}.", ha="center", va="center", fontsize=13, color=DARK)
         return figure, []

@@ -83,7 +83,7 @@ def cell_backward(
     """Gradients of the inputs and convolutions that need one, of mix and of the affine parameters (if any)."""
     like, cell = states[0], Topology(len(states) - len(grads) + 1, len(grads))
     running = (None, None) if training else (mean, var)
-    tables = Tables(cell, accumulator(like), mix, norm_weight, norm_bias, *running, eps, group)
+    tables = Tables(cell, accumulator(like), mix, norm_weight, norm_bias, running[0], running[1], eps, group)
     kept = []
     for index, state in enumerate(states):
         *convolved, plain, argmax = saved[index * NUM_SAVED : (index + 1) * NUM_SAVED]

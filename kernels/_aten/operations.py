@@ -26,7 +26,7 @@ class Operand:
         if not weights_outweigh(self.x, weight):
             return F.conv2d(self._active, weight, padding=padding)
         if self._contiguous is None:
-            self._contiguous = self._active.contiguous()
+            self._contiguous = self._active.contiguous()  # type: ignore[attr-defined]
         y = F.conv2d(self._contiguous, weight, padding=padding)
         return y.contiguous(memory_format=memory_format(self.x))
 

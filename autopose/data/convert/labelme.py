@@ -109,7 +109,8 @@ def _shapes(document: dict, where: str) -> tuple[list[Point], list[Box]]:
         group = row.get("group_id")
         group = group if isinstance(group, int | str) else None
         if kind == "point":
-            points.append(Point(label, *xy[0], HIDDEN if _says_hidden(row) else VISIBLE, group))
+            x, y = xy[0]
+            points.append(Point(label, x, y, HIDDEN if _says_hidden(row) else VISIBLE, group))
         else:
             (x0, x1), (y0, y1) = sorted((xy[0][0], xy[1][0])), sorted((xy[0][1], xy[1][1]))
             boxes.append(Box((x0, y0, x1 - x0, y1 - y0), group))
