@@ -15,15 +15,12 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 search: $(STAMP) ## Search on drawn figures, derive, train from scratch, evaluate: a first result within minutes
-	rm -rf $(RUN)/search $(RUN)/train $(RUN)/evaluate
+	rm -rf $(RUN)/search $(RUN)/train $(RUN)/evaluate $(RUN)/report.html
 	$(BIN)/python -m autopose.search experiment=quick hydra.run.dir=$(RUN)/search
 	$(BIN)/python -m autopose.train experiment=quick architecture=$(RUN)/search/architecture.json hydra.run.dir=$(RUN)/train
 	$(BIN)/python -m autopose.evaluate experiment=quick checkpoint=$(RUN)/train/checkpoints/last.pt hydra.run.dir=$(RUN)/evaluate
-	@echo
-	@echo "found architecture  $(RUN)/search/architecture.json"
-	@echo "drawing             $(RUN)/search/architecture.png"
-	@echo "search curves       $(RUN)/search/search_curves.png"
-	@echo "training curves     $(RUN)/train/training_curves.png"
+	@$(BIN)/python -m autopose.report $(RUN)/search $(RUN)/train $(RUN)/evaluate out=$(RUN)/report.html
+	@echo "open it in a browser: the architecture, the curves, the scores, and predictions beside the truth"
 
 test: lint ## Lint, types and the whole test suite; no GPU needed
 	$(PYTEST) tests

@@ -54,7 +54,7 @@ def people_of(
             key = _box_number(point, loose, where) if twice or len(loose) > 1 else -1
         members.setdefault(("box", key) if point.group is None else ("group", key), []).append(point)
     people = []
-    for (kind, key), own in members.items():  # type: ignore[has-type]
+    for (kind, key), own in members.items():
         place = dict.fromkeys(point.joint for point in own)
         if len(place) != len(own):
             raise UserError(f"{where}: one person has a joint twice; group the points of each person in the tool")
