@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 SIZE = [
     "space.channels=[4,8]", "space.num_stages=2", "space.modules_per_stage=1", "space.nodes_individual=1",
     "space.nodes_aggregation=1", "space.stem_channels=4", "data.num_train=24", "data.num_val=6",
-    "data.synthetic_size=[64,64]", "data.image_size=[32,32]", "data.workers=0", "threads=1", "device=cpu",
+    "data.synthetic_size=[64,64]", "data.image_size=[32,32]", "data.workers=0", "threads=1", "device=cpu", "trace=true",
 ]  # fmt: skip
 SEARCH = [
     "search.epochs=2", "search.iterations=6", "search.batch_size=4", "search.controller.start_epoch=1",
@@ -115,6 +115,15 @@ def outcome(folder: Path) -> dict[str, str]:
     names = ("architecture.json", "metrics.jsonl", "metrics.json", *results(folder))
     found |= {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in names if (folder / n).exists()}
     return found
+
+
+def parting(one: Path, other: Path) -> str:
+    """Where two runs part by their traces, for the message of a test: their folders and the first lines that differ."""
+    lines = [{x.split(" ", 1)[0]: x for x in (f / "steps.log").read_text().splitlines()} for f in (one, other)]
+    for step, line in lines[0].items():
+        if lines[1].get(step) != line:
+            return f"{one} and {other} part at:\n{line}\n{lines[1].get(step)}"
+    return f"{one} and {other} have the same trace"
 
 
 def results(folder: Path) -> list[str]:

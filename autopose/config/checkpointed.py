@@ -16,8 +16,8 @@ logger = logging.getLogger("autopose")
 OF_NETWORK = ("image_size", "udp", "sigma", "joints", "flip_pairs", "sigmas", "skeleton")
 # Keys that no result of a run depends on, or that only say how it is run here.
 EVERYWHERE = (
-    "task", "name", "resume", "device", "threads", "kernels", "evaluate", "architecture", "checkpoint", "results",
-    "images", "boxes", "correlate", "data.workers", "data.cache", "data.check_images", "data.root",
+    "task", "name", "resume", "trace", "device", "threads", "kernels", "evaluate", "architecture", "checkpoint",
+    "results", "images", "boxes", "correlate", "data.workers", "data.cache", "data.check_images", "data.root",
 )  # fmt: skip
 # What a resumed run may change, with all keys below a name, by the kind of its checkpoint.
 MAY_CHANGE = {

@@ -373,6 +373,7 @@ class Config:
         images: an image or a folder of images to predict on; boxes: people on them, see ``engine.pictures``.
         resume: "no", or "auto": continue the newest valid checkpoint of this run's folder, afresh where there is none.
         device: "auto", "cpu" or "cuda"; threads: CPU threads (0: PyTorch's choice).
+        trace: write steps.log, a line a step with checksums of batch and loss.
     """
 
     task: str = "search"
@@ -381,6 +382,7 @@ class Config:
     device: str = "auto"
     threads: int = 0
     deterministic: bool = False
+    trace: bool = False
     resume: str = "no"
     architecture: str | None = None
     checkpoint: str | None = None

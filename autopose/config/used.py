@@ -32,13 +32,13 @@ _SCHEDULE = (
 )  # fmt: skip
 # train, evaluate: of what a search finds; they go into the command that it prints.
 USED = {
-    "search": Keys(("resume", "space", "data", "search", "train", "evaluate", "kernels"), _DETECTED),
+    "search": Keys(("resume", "trace", "space", "data", "search", "train", "evaluate", "kernels"), _DETECTED),
     "derive": Keys(("checkpoint", "data", "search", "train", "evaluate", "kernels"), (*_DETECTED, *_SCHEDULE)),
     "correlate": Keys(
-        ("checkpoint", "resume", "correlate", "data", "search", "train", "evaluate", "kernels"), _SCHEDULE
+        ("checkpoint", "resume", "trace", "correlate", "data", "search", "train", "evaluate", "kernels"), _SCHEDULE
     ),
     "train": Keys(
-        ("resume", "architecture", "checkpoint", "space", "data", "train", "evaluate", "kernels"),
+        ("resume", "trace", "architecture", "checkpoint", "space", "data", "train", "evaluate", "kernels"),
         ("space.alpha_sharing", "space.supernet_affine"),
     ),
     "evaluate": Keys(("checkpoint", "results", "data", "evaluate", "kernels")),
@@ -48,6 +48,7 @@ USED = {
 _MACRO = tuple(f"space.{field.name}" for field in fields(MacroSpace))
 _OF_KIND = {
     "data.num_train": "synthetic", "data.num_val": "synthetic", "data.synthetic_size": "synthetic",
+    "data.seed": "synthetic",
     "data.head_file": "mpii", "data.joints": "coco", "data.flip_pairs": "coco", "data.sigmas": "coco",
     "data.skeleton": "coco", "data.category": "coco", "data.detections": "coco", "data.box_source": "coco",
     "data.score_threshold": "coco", "data.rescale": "coco",

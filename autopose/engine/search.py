@@ -29,7 +29,7 @@ from autopose.runs.checkpoint import CheckpointStore, fitting
 from autopose.runs.clock import Clock
 from autopose.runs.datasets import load_annotations, pose_dataset
 from autopose.runs.memory import explain_out_of_memory, report_memory
-from autopose.runs.record import MetricsLog
+from autopose.runs.record import MetricsLog, StepTrace
 from autopose.runs.runtime import Interrupted, Runtime, progress_bar
 from autopose.space import Architecture
 
@@ -51,7 +51,7 @@ class SearchRun:
         self.sums: dict[str, list[float]] = {}
         self.rewards: list[dict] = []
         self.log = MetricsLog(runtime.folder)
-        self.clock = Clock()
+        self.clock, self.trace = Clock(), StepTrace(runtime.folder, config.trace and runtime.is_main)
         self.derived: list[dict] = []
         self.store = CheckpointStore(
             runtime.folder, "search", config.to_dict(), self.settings.keep_checkpoints, runtime.world_size,
@@ -136,6 +136,7 @@ class SearchRun:
         for weight_batch, alpha_batch in islice(self.clock.waiting(batches), settings.iterations - before):
             with self.clock.phase("steps of weights and α"):
                 losses = search.cell_update(weight_batch, alpha_batch)
+            self.trace.write(search.step, (weight_batch, alpha_batch), losses)
             for name, value in losses.items():
                 self.sums.setdefault(name, []).append(value)
             self._after_iteration(bar)

@@ -32,7 +32,7 @@ from autopose.runs.clock import Clock
 from autopose.runs.datasets import load_annotations, pose_dataset
 from autopose.runs.memory import GIB, explain_out_of_memory, predict_peak
 from autopose.runs.pretrained import load_pretrained
-from autopose.runs.record import MetricsLog
+from autopose.runs.record import MetricsLog, StepTrace
 from autopose.runs.runtime import Interrupted, Runtime, progress_bar
 from autopose.space import Architecture
 
@@ -80,7 +80,7 @@ class TrainRun:
         self.best = float("-inf")
         self.losses: list[float] = []
         self.log = MetricsLog(runtime.folder)
-        self.clock = Clock()
+        self.clock, self.trace = Clock(), StepTrace(runtime.folder, config.trace and runtime.is_main)
         self.poses: Poses | None = None
         self.store = CheckpointStore(
             runtime.folder,
@@ -168,6 +168,7 @@ class TrainRun:
             lr = self._set_lr(self.epoch * self.iterations + self.iteration)
             with self.clock.phase("steps"):
                 self.losses.append(self._step(batch))
+            self.trace.write(self.epoch * self.iterations + self.iteration, (batch,), {"loss": self.losses[-1]})
             self.iteration += 1
             self._after_iteration(bar)
         scores = self._evaluate() if self._evaluates() else []

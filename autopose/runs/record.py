@@ -1,10 +1,14 @@
-"""What a run writes down: ``metrics.jsonl`` and TensorBoard scalars."""
+"""What a run writes down: ``metrics.jsonl``, TensorBoard scalars, and on request a trace of its steps."""
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from autopose.files import replace_file
 
@@ -73,3 +77,29 @@ class MetricsLog:
         if self._board is not None:
             with self._tolerating("TensorBoard's file"):
                 self._board.close()
+
+
+class StepTrace:
+    """``steps.log``: a line a step with checksums of the batch and the loss, to find where two runs part.
+
+    Args:
+        folder: of the run.
+        wanted: nothing is written otherwise.
+    """
+
+    def __init__(self, folder: Path, wanted: bool):
+        self.path = folder / "steps.log" if wanted else None
+        self._begun = False
+
+    def write(self, step: int, batches: Sequence[Mapping[str, Tensor]], losses: Mapping[str, float]) -> None:
+        """Append the line of a step, after a first line with the machine; OSError where the disk is full."""
+        if self.path is None:
+            return
+        sums = [zlib.crc32(batch[name].cpu().contiguous().numpy()) for batch in batches for name in ("image", "target")]
+        line = f"{step} {' '.join(f'{value:08x}' for value in sums)} {losses!r}\n"
+        if not self._begun:
+            capability = torch.backends.cpu.get_cpu_capability()
+            line = f"# {capability}, {torch.get_num_threads()} thread(s), PyTorch {torch.__version__}\n{line}"
+        self._begun = True
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(line)

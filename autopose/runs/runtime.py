@@ -156,14 +156,35 @@ def _clean(record: logging.LogRecord) -> bool:
     return True
 
 
+class LogFile(logging.FileHandler):
+    """``log.txt``; a disk without room is said once on stderr, and takes nothing from the run."""
+
+    def __init__(self, path: Path):
+        super().__init__(path, encoding="utf-8")
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        self._said = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Called by logging where a record could not be written."""
+        if not self._said:
+            print(f"caution    {self.baseFilename} takes no more lines: {sys.exc_info()[1]}", file=sys.stderr)
+            self._said = True
+
+    def close(self) -> None:
+        """Close the file, whatever the disk says to the last lines."""
+        try:
+            super().close()
+        except OSError:
+            self.handleError(logging.makeLogRecord({}))
+
+
 def _open_log(folder: Path, rank: int) -> None:
     logger.handlers.clear()
     logger.propagate, logger.disabled = False, False
     logger.setLevel(logging.INFO if rank == 0 else logging.WARNING)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if rank == 0:
-        handlers.append(logging.FileHandler(folder / "log.txt"))
-        handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        handlers.append(LogFile(folder / "log.txt"))
     for handler in handlers:
         handler.addFilter(_clean)
         logger.addHandler(handler)
