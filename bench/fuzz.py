@@ -2,8 +2,9 @@
 
 Seeded mutations, structured (a value of a JSON document or of a checkpoint is replaced, dropped, repeated or grown) and
 byte-wise (flipped bits, overwritten, cut, repeated and inserted bytes), of annotation JSON, detection and result JSON,
-``architecture.json``, checkpoints and image files. Every case must either be used or be refused by a ``UserError`` of
-one line within seconds; anything else is a finding, and so is a trace that executed code would leave.
+names and sizes, ``architecture.json``, checkpoints and their configuration, MATLAB files and images, with EXIF too.
+Every case must be used, or refused by a ``UserError`` of one line within seconds; anything else is a finding, and so is a
+trace that executed code would leave.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import os
 import pickle
 import random
 import signal
+import struct
 import sys
 import tempfile
 import time
@@ -29,13 +31,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from scipy.io import savemat  # noqa: E402
 
+from autopose.config import Config, from_checkpoint  # noqa: E402
 from autopose.data.checks import check_images, read_image  # noqa: E402
 from autopose.data.coco import load_coco  # noqa: E402
 from autopose.data.dataset import PoseDataset  # noqa: E402
-from autopose.data.mpii import load_mpii  # noqa: E402
+from autopose.data.mpii import load_mpii, read_head_sizes  # noqa: E402
+from autopose.data.pictures import fit_pictures  # noqa: E402
 from autopose.data.records import DataSource  # noqa: E402
 from autopose.errors import UserError  # noqa: E402
+from autopose.evaluation.result_files import read_mpii_predictions  # noqa: E402
 from autopose.evaluation.scoring import score_keypoint_results  # noqa: E402
 from autopose.models import PoseNetwork  # noqa: E402
 from autopose.runs.checkpoint import FORMAT, VERSION, fitting, read_checkpoint  # noqa: E402
@@ -182,6 +188,18 @@ def targets(root: Path, data: Path) -> list[Target]:
         finally:
             read_image(path)
 
+    def sizes(path: Path):
+        found = load_coco(DataSource(root=data, split="val", annotation_file=str(path)), 0.75)
+        fit_pictures(found.images, [person.image_id for person in found.persons], "auto", True)
+
+    def configuration(path: Path):
+        from_checkpoint(json.loads(path.read_bytes()), Config(), [])
+
+    def matrix(values: dict) -> bytes:
+        buffer = io.BytesIO()
+        savemat(buffer, values)
+        return buffer.getvalue()
+
     rows = [
         {"image": f"{n:06d}.jpg", "center": [32.0, 32.0], "scale": 0.3, "joints": [[9.0 + j, 20.0] for j in range(16)],
          "joints_vis": [1] * 16} for n in range(3)
@@ -194,9 +212,23 @@ def targets(root: Path, data: Path) -> list[Target]:
         json_target("detections", boxes, detections),
         json_target("MPII annotations", rows, mpii),
         json_target("architecture", builtin_architecture("random", SPACE, 3).to_json(), architecture),
+        json_target("names and sizes", {**truth, "annotations": people[:2]}, sizes),
+        json_target("configuration of a checkpoint", Config().to_dict(), configuration),
+        Target("head boxes .mat", matrix({"headboxes_src": np.ones((2, 2, 3))}), lambda p: read_head_sizes(p, 3), None),
+        Target(
+            "predictions .mat", matrix({"preds": np.ones((3, 16, 2))}), lambda p: read_mpii_predictions(p, 3, 16), None
+        ),
+        Target("image with EXIF", with_exif(encoded[".jpg"], 6), picture, None),
         checkpoint_target(root),
         *(Target(f"image {kind}", content, picture, None) for kind, content in encoded.items()),
     ]
+
+
+def with_exif(jpeg: bytes, orientation: int) -> bytes:
+    """A JPEG with an EXIF orientation."""
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    body = b"Exif\0\0II*\0" + struct.pack("<I", 8) + struct.pack("<H", 1) + entry + struct.pack("<I", 0)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
 
 
 def checkpoint_target(root: Path) -> Target:
