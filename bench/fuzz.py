@@ -3,8 +3,8 @@
 Seeded mutations, structured (a value of a JSON document or of a checkpoint is replaced, dropped, repeated or grown) and
 byte-wise (flipped bits, overwritten, cut, repeated and inserted bytes), of annotation JSON, detection and result JSON,
 names and sizes, ``architecture.json``, checkpoints and their configuration, MATLAB files and images, with EXIF too.
-Every case must be used, or refused by a ``UserError`` of one line within seconds; anything else is a finding, and so is a
-trace that executed code would leave.
+Every case must be used, or refused by a ``UserError`` of one line within seconds; anything else is a finding, and so is
+a trace that executed code would leave.
 """
 
 import argparse
@@ -34,7 +34,7 @@ import torch  # noqa: E402
 from scipy.io import savemat  # noqa: E402
 
 from autopose.config import Config, from_checkpoint  # noqa: E402
-from autopose.data.checks import check_images, read_image  # noqa: E402
+from autopose.data.checks import check_images, read_image, read_json  # noqa: E402
 from autopose.data.coco import load_coco  # noqa: E402
 from autopose.data.dataset import PoseDataset  # noqa: E402
 from autopose.data.mpii import load_mpii, read_head_sizes  # noqa: E402
@@ -193,7 +193,7 @@ def targets(root: Path, data: Path) -> list[Target]:
         fit_pictures(found.images, [person.image_id for person in found.persons], "auto", True)
 
     def configuration(path: Path):
-        from_checkpoint(json.loads(path.read_bytes()), Config(), [])
+        from_checkpoint(read_json(path, "configuration"), Config(), [])
 
     def matrix(values: dict) -> bytes:
         buffer = io.BytesIO()
