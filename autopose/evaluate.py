@@ -8,6 +8,7 @@ from autopose.config import Config, DataConfig, from_checkpoint, given_keys
 from autopose.data.schema import KeypointSchema, joint_order, schema_from_dict
 from autopose.engine.reports import report_scores
 from autopose.errors import UserError
+from autopose.evaluation.constant_pose import ConstantPose
 from autopose.evaluation.evaluation import evaluate
 from autopose.evaluation.scoring import Score, score_results
 from autopose.files import save_json
@@ -54,7 +55,8 @@ def _score_checkpoint(
     annotations = load_annotations(_without_joints(config.data), "val", network=joints)
     order_joints(network, joint_order(joints, annotations.schema.joints))
     with clock.phase("evaluation"):
-        found = evaluate(network, annotations, config.data, config.evaluate, runtime)
+        constant = ConstantPose.from_dict(content["state"].get("constant_pose"))
+        found = evaluate(network, annotations, config.data, config.evaluate, runtime, constant)
     if runtime.is_main:
         path = runtime.folder / "results" / f"keypoints_{config.data.val_split}.json"
         save_json(path, found.results)

@@ -19,16 +19,18 @@ from omegaconf import OmegaConf
 SIZE = [
     "space.channels=[4,8]", "space.num_stages=2", "space.modules_per_stage=1", "space.nodes_individual=1",
     "space.nodes_aggregation=1", "space.stem_channels=4", "data.num_train=24", "data.num_val=6",
-    "data.synthetic_size=[64,64]", "data.image_size=[32,32]", "data.workers=0", "threads=1", "device=cpu", "trace=true",
+    "data.synthetic_size=[64,64]", "data.image_size=[32,32]", "data.workers=0", "threads=1", "device=cpu",
+    # The few figures are seen rotated: without, two processes drift apart from one by rounding alone.
+    "data.augmentation=paper", "data.sigma=2.0",
 ]  # fmt: skip
 SEARCH = [
     "search.epochs=2", "search.iterations=6", "search.batch_size=4", "search.controller.start_epoch=1",
     "search.controller.updates=2", "search.alpha_start_epoch=0", "search.reward.metric=negative_loss",
-    "search.reward.images=8", "search.derive_samples=3", "search.checkpoint_every=1",
+    "search.reward.images=8", "search.derive_samples=3", "search.checkpoint_every=1", "trace=true",
 ]  # fmt: skip
 TRAIN = [
     "architecture=random", "train.epochs=3", "train.batch_size=4", "train.evaluate_every=2",
-    "train.checkpoint_every=1", "train.width=1", "train.ema=0.9", "train.warmup_steps=4",
+    "train.checkpoint_every=1", "train.width=1", "train.ema=0.9", "train.warmup_steps=4", "trace=true",
 ]  # fmt: skip
 OVERRIDES = {
     "search": SIZE + SEARCH, "train": SIZE + TRAIN,

@@ -24,7 +24,9 @@ COMMANDS = {c.__name__.rpartition(".")[2]: c.run for c in (derive, evaluate, flo
 def run(task, folder, *overrides):
     """Exit code of a command under the overrides."""
     size = SIZE
-    if task not in ("search", "train", "flops") or any(key.startswith("checkpoint=") for key in overrides):
+    # An architecture's file and a checkpoint bring their own space.
+    brought = any(key.startswith("checkpoint=") or key.endswith(".json") for key in overrides)
+    if task not in ("search", "train", "flops") or brought:
         size = [key for key in SIZE if not key.startswith("space.")]
     with initialize_config_module("autopose.configs", version_base="1.3"):
         composed = compose(task, [*size, *overrides], return_hydra_config=True)

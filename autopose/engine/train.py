@@ -17,6 +17,7 @@ from autopose.config import MAY_CHANGE, Config
 from autopose.data.schema import schema_to_dict
 from autopose.data.stream import BatchStream, Loader, LoaderFailed
 from autopose.errors import UserError
+from autopose.evaluation.constant_pose import ConstantPose
 from autopose.evaluation.evaluation import evaluate, main_metric
 from autopose.evaluation.inference import Poses
 from autopose.evaluation.scoring import Score
@@ -57,6 +58,7 @@ class TrainRun:
         self.validation = load_annotations(config.data, "val")
         train = load_annotations(config.data, "train")
         self.data = pose_dataset(train, config.data, augment=True)
+        self.constant = ConstantPose.of(train.persons, train.schema)
         torch.manual_seed(derive_seed(config.seed, "weights"))
         self.network = PoseNetwork(
             space, train.schema.num_joints, config.space.derived_affine, config.kernels,
@@ -176,6 +178,7 @@ class TrainRun:
         row = {"epoch": self.epoch, "loss": mean_loss, "lr": lr, "bad_steps": bad_steps}
         if scores:
             row["metrics"] = {name: value for score in scores for name, value in score.metrics.items()}
+            row["constant_pose"] = {name: value for score in scores for name, value in score.constant.items()}
         seconds = (time.monotonic() - started) / max(self.iterations - before, 1)
         shown = "  ".join(f"{n} {v:.3f}" for n, v in [main_metric(scores)]) if scores else ""
         logger.info("epoch %d  loss %.3e  lr %.1e  %.2f s/it  %s", self.epoch, mean_loss, lr, seconds, shown)
@@ -244,7 +247,9 @@ class TrainRun:
         try:
             # No state moves in here, so a signal need not wait for the end of a long validation.
             with self.clock.phase("evaluation"), self.runtime.stop.deferred(False):
-                found = evaluate(network, self.validation, self.config.data, self.config.evaluate, self.runtime)
+                found = evaluate(
+                    network, self.validation, self.config.data, self.config.evaluate, self.runtime, self.constant
+                )
         except Interrupted as interrupted:
             self._save()
             raise Interrupted(interrupted.signum, self.store.status()) from None
@@ -285,6 +290,7 @@ class TrainRun:
             "rows": json.dumps(self.log.rows),
             "num_joints": self.network.num_joints,
             "schema": schema_to_dict(self.validation.schema),
+            "constant_pose": self.constant.to_dict(),
         }
         order = (self.epoch * (self.iterations + 1)) + self.iteration
         where = f"epoch {self.epoch}, iteration {self.iteration}"

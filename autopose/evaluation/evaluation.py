@@ -8,6 +8,7 @@ from autopose.config import DataConfig, EvaluateConfig
 from autopose.data.records import PoseAnnotations
 from autopose.data.stream import evaluation_loader
 from autopose.errors import UserError
+from autopose.evaluation.constant_pose import ConstantPose
 from autopose.evaluation.inference import Poses, coco_results, predict_poses
 from autopose.evaluation.pixel_scores import score_pixels
 from autopose.evaluation.scoring import Score, score_poses, score_results
@@ -63,14 +64,32 @@ def protocol_of(annotations: PoseAnnotations, data: DataConfig, settings: Evalua
 
 
 def evaluate(
-    network: PoseNetwork, annotations: PoseAnnotations, data: DataConfig, settings: EvaluateConfig, runtime: Runtime
+    network: PoseNetwork,
+    annotations: PoseAnnotations,
+    data: DataConfig,
+    settings: EvaluateConfig,
+    runtime: Runtime,
+    constant: ConstantPose | None = None,
 ) -> Evaluation:
-    """Predict and score a network.
+    """Predict and score a network; ``constant`` is scored beside it.
 
     COCO-style sets get AP and AR, and with ground-truth boxes PCK as well (and errors in px where
     ``evaluate.pixel_error``); MPII gets PCKh.
     """
     poses = predict(network, annotations, data, settings, runtime)
+    found = _scored(poses, annotations, data, settings)
+    if constant is None:
+        return found
+    scores = list(found.scores)
+    for name in constant.poses:
+        joints = constant.placed(name, [annotations.persons[i] for i in poses.index], annotations.schema)
+        if joints is not None:
+            trivial = _scored(Poses(poses.index, joints, np.ones_like(poses.scores)), annotations, data, settings)
+            scores = [one.beside(other, name) for one, other in zip(scores, trivial.scores, strict=True)]
+    return Evaluation(scores, found.results, poses)
+
+
+def _scored(poses: Poses, annotations: PoseAnnotations, data: DataConfig, settings: EvaluateConfig) -> Evaluation:
     how = protocol_of(annotations, data, settings)
     results = coco_results(poses, annotations, settings.nms, settings.nms_threshold, settings.keypoint_threshold)
     scores = []

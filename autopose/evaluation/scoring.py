@@ -6,7 +6,7 @@ Letters: N people, K joints.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from autopose.evaluation.result_files import (
 from autopose.metrics.ap import MAX_DETECTIONS, METRICS, coco_ap
 from autopose.metrics.pck import COLUMNS, PCK_ALPHA, choose_reference, pck_table, pckh, reference_sizes
 
+CONSTANT = "constant pose"
 AP_HEADERS = ("AP", "Ap .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)")
 
 
@@ -38,18 +39,37 @@ class Score:
         counts: images, people and detections that were scored.
         protocol: how they were made, in the order of printing.
         columns: (header, key of ``metrics``) of the literature's table.
+        constant: the same metrics of the best constant pose (see ``evaluation.constant_pose``), where it was scored.
     """
 
     metrics: dict[str, float]
     counts: dict[str, int]
     protocol: dict[str, str]
     columns: tuple[tuple[str, str], ...]
+    constant: dict[str, float] = field(default_factory=dict)
+
+    def beside(self, other: Score, name: str) -> Score:
+        """With a constant pose's metrics beside its own, if they are better than those already there.
+
+        Better is what has the larger first column of AP, or the larger mean; errors in px have the smaller one.
+        """
+        key = self.columns[0][1] if self.columns[0][1] == "AP" else "Mean"
+        if key in self.metrics:
+            better = not self.constant or other.metrics[key] > self.constant[key]
+        else:
+            key = self.columns[0][1]
+            better = not self.constant or other.metrics[key] < self.constant[key]
+        if not better:
+            return self
+        return replace(self, constant=other.metrics, protocol={**self.protocol, CONSTANT: f"{name} of training joints"})
 
     def table(self, name: str) -> str:
-        """The literature's table with one row, three decimals; n/a where nothing was annotated."""
+        """The literature's table, three decimals, the constant pose's row below; n/a where nothing was annotated."""
         headers = ["Arch", *(header for header, _ in self.columns)]
         cells = [name, *(_decimal(self.metrics[key]) for _, key in self.columns)]
         rows = [headers, ["---"] * len(headers), cells]
+        if self.constant:
+            rows.append([CONSTANT, *(_decimal(self.constant[key]) for _, key in self.columns)])
         return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
     def description(self) -> str:

@@ -57,6 +57,8 @@ def draw_training_curves(rows: Sequence[dict], path: str | os.PathLike) -> None:
         shown = [name for name in next((h for h in HEADLINES if h[0] in names), ()) if name in names]
         for name, colour in zip(shown, (GREEN, ORANGE), strict=False):
             _curve(axes[1], rows, lambda row, name=name: _metric(row, name), colour, name)
+        if shown:
+            _curve(axes[1], rows, lambda row: (row.get("constant_pose") or {}).get(shown[0]), GREY, "constant pose")
         _finish(axes[1], "Validation", " / ".join(shown) or "metric")
         _curve(axes[2], rows, lambda row: row.get("lr"), DARK, "learning rate")
         _finish(axes[2], "Learning rate", "learning rate", log=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 
+from autopose.evaluation.scoring import CONSTANT
 from autopose.report import page
 from autopose.report.summary import read_summary
 
@@ -53,8 +54,11 @@ def run_parts(folder: Path, run: dict) -> list[str]:
 
 def _score_parts(score: dict) -> list[str]:
     parts = [page.subheading(score["title"])]
-    header = [name for name, _ in score["columns"]]
-    parts.append(page.table(header, [[decimal(value) for _, value in score["columns"]]]))
+    header = ["", *(name for name, _ in score["columns"])]
+    rows = [["network", *(decimal(value) for _, value in score["columns"])]]
+    if score["constant"]:
+        rows.append([CONSTANT, *map(decimal, score["constant"])])
+    parts.append(page.table(header, rows))
     counts = ", ".join(f"{count} {what}" for what, count in score["counts"].items())
     parts.append(page.definitions({**score["protocol"], "counted": counts}))
     joints = {name: value for name, value in score["by_joint"].items() if isfinite(value)}

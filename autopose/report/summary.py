@@ -1,8 +1,8 @@
 """``run.json``: what a run did, in words and numbers that its page and a comparison of runs are made of.
 
-Keys: version, task, name, command, started, finished, machine, clock (see ``runs.clock``), title, headline {name:
-text}, facts {name: text}, scores (a list: title, columns [[header, value]], protocol, counts, by_joint {joint:
-percent}), tables (a list: title, header, rows), figures [[file, caption]], next (a command line or null).
+Keys: version, task, name, command, started, finished, machine, clock (see ``runs.clock``), title, headline
+{name: text}, facts {name: text}, scores (a list: title, columns [[header, value]], constant [value] or null, protocol,
+counts, by_joint {joint: percent}), tables (a list: title, header, rows), figures [[file, caption]], next (or null).
 """
 
 import json
@@ -102,6 +102,7 @@ def _score(score: Score, joints: Sequence[str]) -> dict:
     return {
         "title": score.protocol.get("metric", "score").split(",")[0],
         "columns": [[header, score.metrics[key]] for header, key in score.columns],
+        "constant": [score.constant[key] for _, key in score.columns] if score.constant else None,
         "protocol": score.protocol,
         "counts": score.counts,
         "by_joint": {name: score.metrics[name] for name in joints if name in score.metrics},
