@@ -9,6 +9,7 @@ from .schema import (
     CorrelateConfig,
     DataConfig,
     EvaluateConfig,
+    ExportConfig,
     KernelsConfig,
     RewardConfig,
     SearchConfig,
@@ -17,6 +18,15 @@ from .schema import (
 )
 from .used import check_used, given_keys
 
-__all__ = ["MAY_CHANGE", "Config", "CorrelateConfig", "DataConfig", "EvaluateConfig", "KernelsConfig", "RewardConfig"]
+__all__ = [
+    "MAY_CHANGE",
+    "Config",
+    "CorrelateConfig",
+    "DataConfig",
+    "EvaluateConfig",
+    "ExportConfig",
+    "KernelsConfig",
+    "RewardConfig",
+]
 __all__ += ["SearchConfig", "SpaceConfig", "TrainConfig", "from_checkpoint", "from_hydra"]
 __all__ += ["check_used", "given_keys", "given_keys", "overrides_for", "prepared", "quoted", "shell_command"]

@@ -12,12 +12,14 @@ from autopose.errors import UserError
 from autopose.space import MacroSpace
 
 logger = logging.getLogger("autopose")
+# What a command says of itself alone: never taken from a checkpoint.
+OWN = ("task", "checkpoint", "results", "images", "boxes", "format", "out", "export")
 # Keys of the data that belong to a network: what its input and its outputs are.
 OF_NETWORK = ("image_size", "udp", "sigma", "joints", "flip_pairs", "sigmas", "skeleton")
 # Keys that no result of a run depends on, or that only say how it is run here.
 EVERYWHERE = (
-    "task", "name", "resume", "trace", "device", "threads", "kernels", "evaluate", "architecture", "checkpoint",
-    "results", "images", "boxes", "correlate", "data.workers", "data.cache", "data.check_images", "data.root",
+    *OWN, "name", "resume", "trace", "device", "threads", "kernels", "evaluate", "architecture", "correlate",
+    "data.workers", "data.cache", "data.check_images", "data.root",
 )  # fmt: skip
 # What a resumed run may change, with all keys below a name, by the kind of its checkpoint.
 MAY_CHANGE = {
@@ -47,9 +49,7 @@ def from_checkpoint(embedded: dict, composed: Config, overrides: list[str]) -> C
     """
     _refuse_interpolations(embedded)
     embedded = _without_foreign_root(embedded, composed)
-    merged = OmegaConf.create(
-        {**embedded, **{k: getattr(composed, k) for k in ("task", "checkpoint", "results", "images", "boxes")}}
-    )
+    merged = OmegaConf.create({**embedded, **{k: v for k, v in composed.to_dict().items() if k in OWN}})
     keys = [item.split("=")[0].lstrip("+~") for item in overrides]
     if "data" in keys or "experiment" in keys:
         data = dataclasses.asdict(composed.data)

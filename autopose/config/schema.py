@@ -17,6 +17,7 @@ from autopose.space.search_space import ALPHA_SHARINGS
 
 ALGORITHMS = ("bilevel", "random", "evolution")
 REWARDS = ("oks_ap", "pck", "negative_loss")
+FORMATS = ("onnx", "torch_export")
 
 
 def _one_of(name: str, value: Any, valid: tuple) -> None:
@@ -340,6 +341,30 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class ExportConfig:
+    """A file that runs without this software.
+
+    Args:
+        opset: of ONNX; 17 is read by ONNX Runtime from 1.12 on.
+        decode: joints and scores come out beside the heatmaps (``evaluate.decoding`` quarter or argmax).
+        int8: write a second, quantised file, and score both on the validation split (ONNX).
+        calibration_images: pictures of the training split from which the ranges of INT8 are taken.
+        tolerance: largest difference of heatmaps from PyTorch's at which a file counts as correct.
+    """
+
+    opset: int = 17
+    decode: bool = False
+    int8: bool = False
+    calibration_images: int = 128
+    tolerance: float = 1e-4
+
+    def __post_init__(self):
+        _at_least(13, **{"export.opset": self.opset})
+        _at_least(1, **{"export.calibration_images": self.calibration_images})
+        _at_least(0, **{"export.tolerance": self.tolerance})
+
+
+@dataclass(frozen=True)
 class CorrelateConfig:
     """How the supernet's scores are compared with networks trained alone.
 
@@ -371,6 +396,8 @@ class Config:
         checkpoint: a checkpoint to derive from, evaluate or predict with, or to start a training from.
         results: a COCO result file to score.
         images: an image or a folder of images to predict on; boxes: people on them, see ``engine.pictures``.
+        format: of an exported file, "onnx" or "torch_export"; out: its path, pose.onnx or pose.pt2 of the run's folder
+            where null.
         resume: "no", or "auto": continue the newest valid checkpoint of this run's folder, afresh where there is none.
         device: "auto", "cpu" or "cuda"; threads: CPU threads (0: PyTorch's choice).
         trace: write steps.log, a line a step with checksums of batch and loss.
@@ -393,11 +420,15 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     correlate: CorrelateConfig = field(default_factory=CorrelateConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
     kernels: KernelsConfig = field(default_factory=KernelsConfig)
     images: str | None = None
     boxes: str | None = None
+    format: str = "onnx"
+    out: str | None = None
 
     def __post_init__(self):
+        _one_of("format", self.format, FORMATS)
         _one_of("device", self.device, ("auto", "cpu", "cuda"))
         _one_of("resume", self.resume, ("no", "auto"))
         check_ranges(self, {"seed": NOT_NEGATIVE, "threads": NOT_NEGATIVE})

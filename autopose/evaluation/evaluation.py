@@ -9,7 +9,7 @@ from autopose.data.records import PoseAnnotations
 from autopose.data.stream import evaluation_loader
 from autopose.errors import UserError
 from autopose.evaluation.constant_pose import ConstantPose
-from autopose.evaluation.inference import Poses, coco_results, predict_poses
+from autopose.evaluation.inference import Forward, Poses, coco_results, predict_poses
 from autopose.evaluation.pixel_scores import score_pixels
 from autopose.evaluation.scoring import Score, score_poses, score_results
 from autopose.models import PoseNetwork
@@ -33,21 +33,25 @@ class Evaluation:
 
 
 def predict(
-    network: PoseNetwork, annotations: PoseAnnotations, data: DataConfig, settings: EvaluateConfig, runtime: Runtime
+    network: PoseNetwork | Forward,
+    annotations: PoseAnnotations,
+    data: DataConfig,
+    settings: EvaluateConfig,
+    runtime: Runtime,
 ) -> Poses:
-    """Poses of every crop of ``annotations``; all processes share the work and get the same result."""
+    """Poses of every crop of ``annotations``; all processes share the work and get the same result.
+
+    Args:
+        network: a derived network, which runs folded for inference, or a function from images (N, 3, H, W) to heatmaps.
+    """
     dataset = pose_dataset(annotations, data)
     if not len(dataset):
         raise UserError("there is no person to evaluate: the annotations (or detections) hold no usable box")
     pinned = runtime.device.type == "cuda"
     loader = evaluation_loader(dataset, settings.batch_size, data.workers, pinned, runtime.rank, runtime.world_size)
-    was_training = network.training
-    network.eval()
+    forward = network.for_inference(runtime.device) if isinstance(network, PoseNetwork) else network
     pairs = annotations.schema.flip_pairs if settings.flip_test else None
-    try:
-        return predict_poses(network, loader, runtime.device, pairs, settings.decoding, data.udp)
-    finally:
-        network.train(was_training)
+    return predict_poses(forward, loader, runtime.device, pairs, settings.decoding, data.udp)
 
 
 def protocol_of(annotations: PoseAnnotations, data: DataConfig, settings: EvaluateConfig) -> dict[str, str]:
@@ -64,14 +68,14 @@ def protocol_of(annotations: PoseAnnotations, data: DataConfig, settings: Evalua
 
 
 def evaluate(
-    network: PoseNetwork,
+    network: PoseNetwork | Forward,
     annotations: PoseAnnotations,
     data: DataConfig,
     settings: EvaluateConfig,
     runtime: Runtime,
     constant: ConstantPose | None = None,
 ) -> Evaluation:
-    """Predict and score a network; ``constant`` is scored beside it.
+    """Predict and score a network, or a function as ``predict`` takes it; ``constant`` is scored beside it.
 
     COCO-style sets get AP and AR, and with ground-truth boxes PCK as well (and errors in px where
     ``evaluate.pixel_error``); MPII gets PCKh.

@@ -15,6 +15,8 @@ from autopose.metrics.flip import merge_flip
 from autopose.metrics.nms import nms_by_image, scaled_box_area
 from autopose.metrics.rescore import rescore
 
+Forward = Callable[[Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class Poses:
@@ -31,9 +33,9 @@ class Poses:
     scores: np.ndarray
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def predict_poses(
-    forward: Callable[[Tensor], Tensor],
+    forward: Forward,
     batches: Iterable[dict],
     device: torch.device,
     flip_pairs: tuple[tuple[int, int], ...] | None = None,
@@ -50,7 +52,7 @@ def predict_poses(
     parts = []
     method = "dark_udp" if decoding == "dark" and udp else decoding
     for batch in batches:
-        images = batch["image"].to(device, non_blocking=True)
+        images = batch["image"].to(device, non_blocking=True, memory_format=torch.channels_last)
         heatmaps = forward(images).float()
         if flip_pairs is not None:
             heatmaps = merge_flip(heatmaps, forward(images.flip(-1)).float(), flip_pairs, shift=not udp)

@@ -1,6 +1,7 @@
 """``PoseNetwork``: stem, multi-scale modules, head (Fig. 1, §4.2). N images of height H and width W, K joints."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,9 @@ from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
 from .cell import Cell
 from .module import BranchMixture, MultiScaleModule
 from .norm import NORM_STATES, BatchNorm2d, NormState
+
+if TYPE_CHECKING:
+    from .inference import InferenceNetwork
 
 
 def _conv_bn_relu(before: int, after: int, stride: int, state: NormState, size: int = 3) -> nn.Sequential:
@@ -134,6 +138,22 @@ class PoseNetwork(nn.Module):
             if isinstance(module, nn.Conv2d):
                 module.to(memory_format=torch.channels_last)
         return self
+
+    def for_inference(self, device: torch.device | None = None) -> "InferenceNetwork":
+        """A copy for inference alone: the same heatmaps to float32 rounding, normalisation folded, channels_last.
+
+        It is made of library operations alone, whatever ``choice`` says, so it can be traced, compiled and exported.
+
+        Args:
+            device: where it goes; None: where the network is.
+
+        Raises:
+            ValueError: a supernet, which leaves operations open.
+        """
+        from .inference import InferenceNetwork
+
+        device = device or self.head.predict.weight.device
+        return InferenceNetwork(self).to(device=device, memory_format=torch.channels_last)
 
     def set_norm(self, mode: str) -> None:
         """Choose "track", "batch" or "running" statistics for every normalisation (see ``models.norm``)."""
