@@ -12,6 +12,7 @@ COMMANDS = {
     "train": "train an architecture from scratch, or fine-tune a checkpoint",
     "evaluate": "score a checkpoint or a result file: AP, PCKh, PCK",
     "predict": "poses on pictures of your own",
+    "export": "a file that runs without this software: ONNX or torch.export",
     "flops": "multiply-adds and parameters by stage and branch",
     "correlate": "the supernet's scores beside networks trained alone",
     "data": "convert labels of other tools, check a data set",

@@ -34,6 +34,8 @@ def run(config: Config, runtime: Runtime) -> None:
     content = read_checkpoint(config.checkpoint, "train")
     config = from_checkpoint(content["config"], config, overrides())
     network = load_network(content, config, runtime.device)
+    if not network.foldable:
+        raise UserError("export is for networks of built-in operations: this one has operations of another package")
     out = Path(config.out) if config.out else runtime.folder / f"pose{SUFFIX[config.format]}"
     export_to(out, network, schema_from_dict(content["state"]["schema"]), config)
     if config.export.int8:
@@ -51,6 +53,9 @@ def _quantise(path: Path, config: Config, runtime: Runtime) -> None:
         found[name] = {key: value for score in scores for key, value in score.metrics.items()}
         print_scores(scores, name)
     save_json(runtime.folder / "int8.json", found)
+    for key, name in (("AP", "AP"), ("Mean", "PCK")):
+        if key in found["int8"]:
+            logger.info("int8       %s %.3f before, %.3f after", name, found["float32"][key], found["int8"][key])
 
 
 if __name__ == "__main__":

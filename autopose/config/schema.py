@@ -340,12 +340,15 @@ class EvaluateConfig:
         check_ranges(self, EVALUATE_RANGES, "evaluate.")
 
 
+EXPORT_RANGES = {"opset": COUNT, "calibration_images": COUNT, "tolerance": NOT_NEGATIVE}
+
+
 @dataclass(frozen=True)
 class ExportConfig:
     """A file that runs without this software.
 
     Args:
-        opset: of ONNX; 17 is read by ONNX Runtime from 1.12 on.
+        opset: of ONNX, 13 to 20; 17 is read by ONNX Runtime from 1.12 on.
         decode: joints and scores come out beside the heatmaps (``evaluate.decoding`` quarter or argmax).
         int8: write a second, quantised file, and score both on the validation split (ONNX).
         calibration_images: pictures of the training split from which the ranges of INT8 are taken.
@@ -359,9 +362,8 @@ class ExportConfig:
     tolerance: float = 1e-4
 
     def __post_init__(self):
-        _at_least(13, **{"export.opset": self.opset})
-        _at_least(1, **{"export.calibration_images": self.calibration_images})
-        _at_least(0, **{"export.tolerance": self.tolerance})
+        _one_of("export.opset", self.opset, tuple(range(13, 21)))
+        check_ranges(self, EXPORT_RANGES, "export.")
 
 
 @dataclass(frozen=True)

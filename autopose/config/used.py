@@ -43,6 +43,7 @@ USED = {
     ),
     "evaluate": Keys(("checkpoint", "results", "data", "evaluate", "kernels")),
     "predict": Keys(("checkpoint", "images", "boxes", "data", "evaluate", "kernels")),
+    "export": Keys(("checkpoint", "format", "out", "export", "data", "evaluate", "kernels")),
     "flops": Keys(("architecture", "space", "data", "train", "kernels")),
 }  # fmt: skip
 _MACRO = tuple(f"space.{field.name}" for field in fields(MacroSpace))

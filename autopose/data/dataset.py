@@ -21,6 +21,14 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 STRIDE = 4
 
 SampleKey = tuple[int, int | tuple[int, ...] | None]
+_MEAN, _STD = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
+_GAIN, _OFFSET = 1 / (255 * _STD), -_MEAN / _STD
+
+
+def normalised(crop: np.ndarray) -> torch.Tensor:
+    """A crop (H, W, 3) uint8 RGB as the network's input (3, H, W) float32, by ImageNet's mean and deviation."""
+    image = crop.astype(np.float32) * _GAIN + _OFFSET
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 class PoseDataset(Dataset):
@@ -60,8 +68,6 @@ class PoseDataset(Dataset):
         self.sigma = sigma
         self.udp = udp
         self._images = _decode_all(annotations, cache_workers) if cache else {}
-        mean, std = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
-        self._gain, self._offset = 1 / (255 * std), -mean / std
 
     def __len__(self) -> int:
         return len(self.annotations.persons)
@@ -85,9 +91,8 @@ class PoseDataset(Dataset):
         view = self._view(person, seed, picture.shape[1])
         crop, joints, visible = self.crop(picture, person, view)
         target, weight = encode(joints, visible, self.size_wh, self.heatmap_wh, sigma=self.sigma, udp=self.udp)
-        image = crop.astype(np.float32) * self._gain + self._offset
         return {
-            "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+            "image": normalised(crop),
             "target": torch.from_numpy(target),
             "target_weight": torch.from_numpy(weight.reshape(-1)),
             "center": torch.from_numpy(np.asarray(view.center, np.float64)),

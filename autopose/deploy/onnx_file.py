@@ -31,20 +31,17 @@ def onnx_file(pose: ExportedPose, size_wh: tuple[int, int], opset: int, descript
     software runs under and needs no package but onnx; a folded network has no branch that a trace would lose.
 
     Raises:
-        UserError: onnx is missing, or an opset that the exporter does not know.
+        UserError: onnx is missing.
     """
     onnx = required("onnx", "exporting to ONNX")
     outputs = [HEATMAPS, *(DECODED if pose.decoding else ())]
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it deprecates itself at every call
-        try:
-            torch.onnx.export(
-                pose, (sample(size_wh, 2),), buffer, dynamo=False, opset_version=opset, input_names=[INPUT],
-                output_names=outputs, dynamic_axes={name: {0: "batch"} for name in (INPUT, *outputs)},
-            )  # fmt: skip
-        except ValueError as error:
-            raise UserError(f"export.opset={opset} is not known to PyTorch's exporter: {error}") from None
+        torch.onnx.export(
+            pose, (sample(size_wh, 2),), buffer, dynamo=False, opset_version=opset, input_names=[INPUT],
+            output_names=outputs, dynamic_axes={name: {0: "batch"} for name in (INPUT, *outputs)},
+        )  # fmt: skip
     model = onnx.load_from_string(buffer.getvalue())
     model.producer_name = "autopose"
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in description.items()})

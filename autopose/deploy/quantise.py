@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from autopose.config import Config
-from autopose.data.stream import make_loader
+from autopose.data.stream import Loader
 from autopose.deploy.graph import INPUT
 from autopose.deploy.onnx_file import required
 from autopose.runs.datasets import load_annotations, pose_dataset
@@ -17,11 +17,11 @@ BATCH = 8
 
 def calibration_batches(config: Config) -> Iterator[np.ndarray]:
     """Crops (N, 3, H, W) of ``export.calibration_images`` people of the training split, spread evenly over it."""
-    dataset = pose_dataset(load_annotations(config.data, "train", config.seed), config.data)
+    dataset = pose_dataset(load_annotations(config.data, "train"), config.data)
     count = min(config.export.calibration_images, len(dataset))
     keys = [(int(i), None) for i in np.linspace(0, len(dataset) - 1, count)]
     batches = [keys[start : start + BATCH] for start in range(0, count, BATCH)]
-    for batch in make_loader(dataset, batches, config.data.workers):
+    for batch in Loader(dataset, batches, config.data.workers):
         yield batch["image"].numpy()
 
 
@@ -33,7 +33,7 @@ def quantised_file(file: bytes, batches: Iterator[np.ndarray]) -> bytes:
     onnx = required("onnx", "quantising to INT8")
     quantization = required("onnxruntime.quantization", "quantising to INT8")
 
-    class Reader(quantization.CalibrationDataReader):
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]
         def get_next(self) -> dict | None:
             images = next(batches, None)
             return None if images is None else {INPUT: images}

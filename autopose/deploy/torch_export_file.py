@@ -2,6 +2,7 @@
 
 import io
 import json
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -18,7 +19,9 @@ def torch_export_file(pose: ExportedPose, size_wh: tuple[int, int], description:
     batch = torch.export.Dim("batch", min=1)
     program = torch.export.export(pose, (sample(size_wh, 2),), dynamic_shapes=({0: batch},))
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={DESCRIPTION: json.dumps(description)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of weights in another memory format, which it saves well
+        torch.export.save(program, buffer, extra_files={DESCRIPTION: json.dumps(description)})
     return buffer.getvalue()
 
 

@@ -42,16 +42,26 @@ def predict(
     """Poses of every crop of ``annotations``; all processes share the work and get the same result.
 
     Args:
-        network: a derived network, which runs folded for inference, or a function from images (N, 3, H, W) to heatmaps.
+        network: a derived network, which runs folded for inference where it can, or a function from images
+            (N, 3, H, W) to heatmaps.
     """
     dataset = pose_dataset(annotations, data)
     if not len(dataset):
         raise UserError("there is no person to evaluate: the annotations (or detections) hold no usable box")
     pinned = runtime.device.type == "cuda"
     loader = evaluation_loader(dataset, settings.batch_size, data.workers, pinned, runtime.rank, runtime.world_size)
-    forward = network.for_inference(runtime.device) if isinstance(network, PoseNetwork) else network
     pairs = annotations.schema.flip_pairs if settings.flip_test else None
-    return predict_poses(forward, loader, runtime.device, pairs, settings.decoding, data.udp)
+    arguments = (loader, runtime.device, pairs, settings.decoding, data.udp)
+    if not isinstance(network, PoseNetwork):
+        return predict_poses(network, *arguments)
+    if network.foldable:
+        return predict_poses(network.for_inference(runtime.device), *arguments)
+    was_training = network.training
+    network.eval()
+    try:
+        return predict_poses(network, *arguments)
+    finally:
+        network.train(was_training)
 
 
 def protocol_of(annotations: PoseAnnotations, data: DataConfig, settings: EvaluateConfig) -> dict[str, str]:

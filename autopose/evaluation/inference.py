@@ -34,15 +34,15 @@ class Poses:
 
 
 @torch.inference_mode()
-def predict_poses(
+def predict_batches(
     forward: Forward,
     batches: Iterable[dict],
     device: torch.device,
     flip_pairs: tuple[tuple[int, int], ...] | None = None,
     decoding: str = "quarter",
     udp: bool = False,
-) -> Poses:
-    """Run ``forward`` (images to heatmaps) over batches, gathered from all processes and sorted by index.
+) -> Poses | None:
+    """Run ``forward`` (images to heatmaps) over batches of crops; None where there are none.
 
     Args:
         flip_pairs: where given, heatmaps are averaged with those of the mirrored image (§4.2), shifted by one pixel
@@ -64,16 +64,22 @@ def predict_poses(
             )
         coords, scores = decode(maps, method)
         joints = to_image(coords, batch["center"].numpy(), batch["scale"].numpy(), maps.shape[:1:-1], udp)
-        parts.append((np.asarray(batch["index"]), joints, scores))
-    return _gather(parts)
+        parts.append(Poses(np.asarray(batch["index"]), joints, scores))
+    return _joined(parts) if parts else None
 
 
-def _gather(parts: list[tuple]) -> Poses:
+def predict_poses(forward: Forward, batches: Iterable[dict], *arguments, **settings) -> Poses:
+    """``predict_batches`` over this process's share, gathered from all processes and sorted by index."""
+    mine = predict_batches(forward, batches, *arguments, **settings)
+    shares: list = [mine]
     if dist.is_initialized() and dist.get_world_size() > 1:
-        gathered: list = [None] * dist.get_world_size()
-        dist.all_gather_object(gathered, parts)
-        parts = [part for share in gathered for part in share]
-    index, joints, scores = (np.concatenate([part[i] for part in parts]) for i in range(3))
+        shares = [None] * dist.get_world_size()
+        dist.all_gather_object(shares, mine)
+    return _joined([share for share in shares if share is not None])
+
+
+def _joined(parts: list[Poses]) -> Poses:
+    index, joints, scores = (np.concatenate([getattr(p, n) for p in parts]) for n in ("index", "joints", "scores"))
     order = np.argsort(index, kind="stable")
     return Poses(index[order], joints[order], scores[order])
 

@@ -146,9 +146,10 @@ class InferenceCell(nn.Module):
         norm = cell.compress_norm
         tables = [cell.running_mean, cell.running_var, cell.norm_weight, cell.norm_bias]
         taken, edges = [0, 0, 0], [[] for _ in range(cell.space.num_nodes)]
+        ops = [op for _, op in cell.rows]
         for edge, (node, source) in enumerate(cell.space.edges()):
-            op, weight = cell.ops[edge], None
-            scale, shift = _affine(*(None if t is None else t[edge] for t in tables), norm.eps)
+            op, weight = ops[edge], None
+            scale, shift = _affine(*(None if t is None else t[edge] for t in tables), norm.eps)  # type: ignore[call-arg]
             if op < AVERAGE:
                 weight = _wide((cell.conv1, cell.conv3, cell.conv5)[op][taken[op]])
                 taken[op] += 1

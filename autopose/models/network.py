@@ -139,6 +139,12 @@ class PoseNetwork(nn.Module):
                 module.to(memory_format=torch.channels_last)
         return self
 
+    @property
+    def foldable(self) -> bool:
+        """Whether there is a form for inference: no operation is open, and none comes from another package."""
+        cells = (module for module in self.modules() if isinstance(module, Cell))
+        return not self.is_supernet and not any(cell.foreign for cell in cells)
+
     def for_inference(self, device: torch.device | None = None) -> "InferenceNetwork":
         """A copy for inference alone: the same heatmaps to float32 rounding, normalisation folded, channels_last.
 
@@ -148,9 +154,12 @@ class PoseNetwork(nn.Module):
             device: where it goes; None: where the network is.
 
         Raises:
-            ValueError: a supernet, which leaves operations open.
+            ValueError: a network that is not ``foldable``.
         """
         from .inference import InferenceNetwork
+
+        if not self.foldable:
+            raise ValueError("only derived networks of built-in operations have a form for inference")
 
         device = device or self.head.predict.weight.device
         return InferenceNetwork(self).to(device=device, memory_format=torch.channels_last)
