@@ -67,7 +67,7 @@ class Faults:
                 subprocess.run(["umount", str(folder)], check=True)
 
     def read_error(self, folder: Path, half_done: Path, call: int) -> dict | None:
-        """Resume with the read number ``call`` failing; None where there is no such read."""
+        """Resume with the read number ``call`` failing; None where the run has no such read or can do without it."""
         shutil.copytree(half_done, folder)
         code = small_runs.run(self.task, self.config, folder, partial(_fail_read, call))
         if code == 0:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from autopose.errors import UserError
 from autopose.files import save
 
 STYLE = """
@@ -92,8 +93,11 @@ def command(text: str) -> str:
 
 
 def picture(path: Path, caption: str) -> str:
-    """A PNG file, embedded."""
-    data = base64.b64encode(path.read_bytes()).decode()
+    """A PNG file, embedded; UserError where it cannot be read."""
+    try:
+        data = base64.b64encode(path.read_bytes()).decode()
+    except OSError as error:
+        raise UserError(f"cannot read the picture {path}: {error.strerror or error}") from None
     text = escape(caption)
     return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
 
