@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from autopose.config import Config, check_used, from_hydra, prepared
+from autopose.config import Config, check_used, composition_problem, from_hydra, prepared
 from autopose.errors import Diverged, UserError
 from autopose.runs.runtime import Interrupted, Runtime, finish, printable, start
 
@@ -42,7 +44,18 @@ def main(task: str, run: Callable[[Config, Runtime], None]) -> None:
         elif code:
             sys.exit(code)
 
-    job()
+    # With it Hydra raises what it would print in a voice of its own.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        job()
+    except (HydraException, OmegaConfBaseException) as error:
+        print(printable(f"error: {composition_problem(error)}"), file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        # Hydra itself writes into the run's folder before anything of this software runs.
+        where = f" {error.filename}" if error.filename else ""
+        print(printable(f"error: cannot write the run's folder{where}: {error.strerror or error}"), file=sys.stderr)
+        sys.exit(2)
     if any(codes):
         print(f"error: {sum(map(bool, codes))} of {len(codes)} runs of the sweep failed", file=sys.stderr)
         sys.exit(max(codes))

@@ -1,7 +1,7 @@
 """The configuration: typed and frozen, every default in one place (``schema``)."""
 
 from .checkpointed import MAY_CHANGE, from_checkpoint
-from .composed import from_hydra
+from .composed import composition_problem, from_hydra
 from .quoting import prepared, quoted, shell_command
 from .reproduce import overrides_for
 from .schema import (
@@ -28,5 +28,5 @@ __all__ = [
     "KernelsConfig",
     "RewardConfig",
 ]
-__all__ += ["SearchConfig", "SpaceConfig", "TrainConfig", "from_checkpoint", "from_hydra"]
+__all__ += ["SearchConfig", "SpaceConfig", "TrainConfig", "from_checkpoint", "composition_problem", "from_hydra"]
 __all__ += ["check_used", "given_keys", "given_keys", "overrides_for", "prepared", "quoted", "shell_command"]

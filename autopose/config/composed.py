@@ -1,6 +1,8 @@
 """From Hydra's composed configuration to the typed, frozen one; no object of Hydra's goes further."""
 
 import os
+import re
+from difflib import get_close_matches
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, StringNode
@@ -49,3 +51,31 @@ def from_hydra(config: DictConfig) -> Config:
 
 # Under every YAML file, so that any key can be given on the command line, and a mistyped one is refused.
 ConfigStore.instance().store(name="typed_defaults", node=OmegaConf.create(Config().to_dict()))
+
+
+def composition_problem(error: Exception) -> str:
+    """Why Hydra could not compose a configuration, in one sentence; a mistyped key with the nearest that exists."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    mistyped = re.match(r"Could not override '(.+)'", lines[0]) if lines else None
+    if mistyped:
+        key = mistyped[1].lstrip("+~")
+        close = get_close_matches(key, _keys(Config().to_dict()), 1)
+        hint = f"did you mean {close[0]}?" if close else "--cfg job prints all keys"
+        return f"there is no key {key}: {hint}"
+    missing = re.search(r"Could not find '(.+?)'", lines[0]) if lines else None
+    if missing:
+        options = [line for line in lines[1:] if not line.endswith(":") and "=" not in line and " " not in line]
+        group, _, name = missing[1].rpartition("/")
+        close = get_close_matches(name, options, 1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        return f"there is no {group} {name}: {hint}there are {', '.join(options)}"
+    return " ".join(lines) or type(error).__name__
+
+
+def _keys(node: dict, prefix: str = "") -> list[str]:
+    found = []
+    for name, value in node.items():
+        found.append(f"{prefix}{name}")
+        if isinstance(value, dict):
+            found += _keys(value, f"{prefix}{name}.")
+    return found

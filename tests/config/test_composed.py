@@ -1,0 +1,41 @@
+"""What cannot be composed is one sentence in the project's voice."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.errors import HydraException
+
+from autopose.config import composition_problem
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("search.epoch=3", "there is no key search.epoch: did you mean search.epochs?"),
+        ("trian.lr=3", "there is no key trian.lr: did you mean train.lr?"),
+        ("xyzzy=1", "there is no key xyzzy: --cfg job prints all keys"),
+        ("experiment=qick", "there is no experiment qick: did you mean quick? there are coco, "),
+        ("space=nothing", "there is no space nothing: there are paper, small"),
+    ],
+)
+def test_mistyped_keys_and_choices_name_the_nearest(override, sentence):
+    with (
+        initialize_config_module("autopose.configs", version_base="1.3"),
+        pytest.raises(HydraException) as caught,
+    ):
+        compose("search", [override])
+    found = composition_problem(caught.value)
+    assert found.startswith(sentence) and "\n" not in found
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("x")
+    command = [sys.executable, "-m", "autopose.flops", f"hydra.run.dir={tmp_path}/file/run"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: cannot write the run's folder") and done.stderr.count("\n") == 1
