@@ -1,6 +1,7 @@
 """Settings that must stand before any test imports Triton; the smallest runs and the set they see."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ torch.set_num_threads(1)
 from bench import small_runs  # noqa: E402
 
 
-def pytest_collection_modifyitems(items):
+def _skip_without_gpu(items):
     if torch.cuda.is_available():
         return
     for item in items:
@@ -37,3 +38,23 @@ def finished(tmp_path_factory, small_set):
         assert small_runs.run(task, small_runs.composed(task, small_set), folder) == 0, small_runs.log_of(folder)
         found[task] = folder, small_runs.outcome(folder)
     return found
+
+
+# Files whose tests take seconds each (whole runs, compilations, interpreted kernels); `make quick` leaves them out.
+SLOW = (
+    "config/test_quoting.py", "config/test_composed.py", "data/convert", "data/test_synthetic.py", "deploy", "engine",
+    "data/test_mat.py", "data/test_data_checks.py", "kernels/test_counts.py", "models/test_operations.py",
+    "kernels/test_compile.py", "kernels/test_mixed_edge.py", "kernels/test_mixed_edge_processes.py",
+    "kernels/test_mixed_edge_triton.py", "kernels/test_resample_sum.py", "nas/test_fused_search.py",
+    "nas/test_planted_cell.py", "report/test_flops.py", "report/test_page.py", "runs/test_memory.py", "test_api.py",
+    "test_commands.py", "test_console.py", "test_extend.py", "test_fuzz.py", "test_own_data.py", "test_packaging.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    _skip_without_gpu(items)
+    root = Path(__file__).parent
+    for item in items:
+        place = Path(item.path).relative_to(root).as_posix()
+        if any(place == slow or place.startswith(f"{slow}/") for slow in SLOW):
+            item.add_marker(pytest.mark.slow)
