@@ -8,11 +8,13 @@ import logging
 from autopose.command import main
 from autopose.config import Config
 from autopose.data.schema import COCO, MPII
+from autopose.errors import UserError
 from autopose.models import PoseNetwork
 from autopose.report.flops import count, format_table
 from autopose.runs.datasets import load_annotations
 from autopose.runs.resolve import resolve_architecture
 from autopose.runs.runtime import Runtime
+from autopose.space import OPS
 from autopose.space.macs import count_macs
 
 logger = logging.getLogger("autopose")
@@ -33,9 +35,11 @@ def run(config: Config, runtime: Runtime) -> None:
     found = count(PoseNetwork(space, joints, affine, config.kernels), size, beta)
     macs, by_hand = found.macs[""], count_macs(space.macro, beta, cells, size, joints)
     if macs != by_hand:
-        raise RuntimeError(
-            f"fvcore counts {macs} multiply-adds, the count by hand gives {by_hand}: an operation's macs are wrong"
-        )
+        what = f"fvcore counts {macs} multiply-adds, the count by hand gives {by_hand}"
+        foreign = [op for op in space.operations if op not in OPS]
+        if foreign:
+            raise UserError(f"{what}: the macs of {' or '.join(foreign)} are wrong, give what its module multiplies")
+        raise RuntimeError(what)
     logger.info("network    %s; %dx%d (width x height), %d joints", label, *size, joints)
     logger.info("space      10^%.2f architectures", config.space.search_space().log10_size())
     logger.info(

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from autopose.config import Config
 from autopose.errors import UserError
 from autopose.files import replace_file
 
@@ -269,7 +270,7 @@ def check_resumable(content: dict, header: dict, may_change: tuple[str, ...]) ->
     """
     changed = [
         key
-        for key, old, new in _differences(content["config"], header["config"])
+        for key, old, new in _differences(_completed(content["config"]), _completed(header["config"]))
         if not any(key == free or key.startswith(free + ".") for free in may_change)
     ]
     if changed:
@@ -297,6 +298,22 @@ def check_resumable(content: dict, header: dict, may_change: tuple[str, ...]) ->
                 "caution    %s: %s now, %s when the run was started; the last bits may differ", name, value,
                 known.get(name),
             )  # fmt: skip
+
+
+def _completed(config: dict) -> dict:
+    """A checkpoint's configuration with the keys that were added since it was written, as that software behaved."""
+    known = Config().to_dict()
+    # Sets were drawn with the run's seed before they had one of their own.
+    known["data"]["seed"] = config.get("seed", 0)
+    return _filled(config, known)
+
+
+def _filled(config: dict, defaults: dict) -> dict:
+    found = {key: value for key, value in defaults.items() if key not in config}
+    for key, value in config.items():
+        default = defaults.get(key)
+        found[key] = _filled(value, default) if isinstance(value, dict) and isinstance(default, dict) else value
+    return found
 
 
 def _differences(old: dict, new: dict, prefix: str = ""):

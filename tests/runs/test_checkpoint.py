@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from autopose import files
+from autopose.config import Config, DataConfig
 from autopose.errors import UserError
 from autopose.runs import checkpoint
 from autopose.runs.checkpoint import (
@@ -321,3 +322,19 @@ def test_changed_data_are_refused_and_another_machine_is_warned_of(tmp_path, mes
     moved.header["machine"] |= {"threads": 99}
     assert moved.resume(()) is not None
     assert "threads: 99 now" in messages[-1]
+
+
+def test_a_run_from_before_a_key_existed_goes_on_with_its_default_and_no_other_value():
+    old = Config(seed=3).to_dict()
+    for group, key in (("data", "seed"), ("space", "operations"), (None, "trace")):
+        del (old[group] if group else old)[key]
+
+    def check(**data):
+        new = Config(seed=3, data=DataConfig(**data)).to_dict()
+        check_resumable({**content(), "config": old}, {"config": new, "world_size": 1, "data": {}, "machine": {}}, ())
+
+    check(seed=3)
+    with pytest.raises(UserError, match="other values of data.seed"):
+        check(seed=0)
+    with pytest.raises(UserError, match="other values of data.udp"):
+        check(seed=3, udp=True)
