@@ -45,6 +45,13 @@ SHARE = Range(least=0, most=1)
 DECAY = Range(least=0, below=1)
 BETAS = Range(least=0, below=1, length=2)
 ANY = Range()
+SIZE = Range(least=4, most=8192, length=2)
+
+
+def one_of(name: str, value: object, valid: tuple) -> None:
+    """UserError unless the setting's value is one of the valid ones."""
+    if value not in valid:
+        raise UserError(f"{name} must be one of {', '.join(map(str, valid))}, but is {value!r}")
 
 
 def check_ranges(settings: object, ranges: Mapping[str, Range], prefix: str = "") -> None:

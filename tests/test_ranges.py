@@ -6,8 +6,7 @@ from math import inf, nan
 import pytest
 from omegaconf import OmegaConf
 
-from autopose.config import Config, from_hydra
-from autopose.config.schema import DataConfig, TrainConfig
+from autopose.config import Config, DataConfig, TrainConfig, from_hydra
 from autopose.errors import UserError
 from autopose.nas import BilevelSettings
 from autopose.nas.alpha import GumbelSettings

@@ -1,32 +1,17 @@
-"""The configuration: typed and frozen, every default in one place (``schema``)."""
+"""The configuration: typed and frozen, every default in one place (``schema`` and the ``*_keys`` beside it)."""
 
 from .checkpointed import MAY_CHANGE, from_checkpoint
 from .composed import composition_problem, from_hydra
+from .data_keys import DataConfig
 from .quoting import prepared, quoted, shell_command
 from .reproduce import overrides_for
-from .schema import (
-    Config,
-    CorrelateConfig,
-    DataConfig,
-    EvaluateConfig,
-    ExportConfig,
-    KernelsConfig,
-    RewardConfig,
-    SearchConfig,
-    SpaceConfig,
-    TrainConfig,
-)
+from .schema import Config, CorrelateConfig, ExportConfig, KernelsConfig
+from .search_keys import RewardConfig, SearchConfig, SpaceConfig
+from .train_keys import EvaluateConfig, TrainConfig
 from .used import check_used, given_keys
 
 __all__ = [
-    "MAY_CHANGE",
-    "Config",
-    "CorrelateConfig",
-    "DataConfig",
-    "EvaluateConfig",
-    "ExportConfig",
-    "KernelsConfig",
-    "RewardConfig",
-]
-__all__ += ["SearchConfig", "SpaceConfig", "TrainConfig", "from_checkpoint", "composition_problem", "from_hydra"]
-__all__ += ["check_used", "given_keys", "given_keys", "overrides_for", "prepared", "quoted", "shell_command"]
+    "MAY_CHANGE", "Config", "CorrelateConfig", "DataConfig", "EvaluateConfig", "ExportConfig", "KernelsConfig",
+    "RewardConfig", "SearchConfig", "SpaceConfig", "TrainConfig", "check_used", "composition_problem",
+    "from_checkpoint", "from_hydra", "given_keys", "overrides_for", "prepared", "quoted", "shell_command",
+]  # fmt: skip

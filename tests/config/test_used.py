@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 
-from autopose.config import check_used, from_checkpoint, from_hydra, given_keys
-from autopose.config.schema import Config, DataConfig
+from autopose.config import Config, DataConfig, check_used, from_checkpoint, from_hydra, given_keys
 from autopose.config.used import USED
 from autopose.errors import UserError
 

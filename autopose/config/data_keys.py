@@ -1,0 +1,102 @@
+"""``data``: a dataset and how its crops are made."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from autopose.data.augment import PRESETS
+from autopose.data.pictures import EXIF_CHOICES
+from autopose.errors import UserError
+from autopose.ranges import ANY, COUNT, NOT_NEGATIVE, POSITIVE, SIZE, Range, check_ranges, one_of
+
+DATA_RANGES = {
+    "score_threshold": ANY,
+    "sigmas": Range(above=0, below=10),
+    "image_size": SIZE,
+    "sigma": POSITIVE,
+    "workers": NOT_NEGATIVE,
+    "num_train": COUNT,
+    "num_val": COUNT,
+    "seed": NOT_NEGATIVE,
+    "synthetic_size": SIZE,
+}
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A dataset and how its crops are made.
+
+    Args:
+        kind: "synthetic", "coco" (any COCO-keypoint-style set) or "mpii" (HRNet's annotation files).
+        joints, flip_pairs, sigmas, skeleton: in place of what the annotation or the joints' names say.
+        category: name or id of the category, where a file has several with different joints.
+        image_size, heatmap_size: [width, height] px; heatmaps have stride 4.
+        train_split, val_split: names in the default file names; the files and folders may also be given one by one.
+        box_source: "gt" (annotated boxes), "detections" (``detections`` of the validation split), or "auto" (the
+            detections where they are given).
+        augmentation: preset of the training split.
+        udp: unbiased data processing (Huang et al., CVPR 2020) for crops and heatmaps.
+        workers: data-loading processes; cache: keep decoded images in memory.
+        check_images: decode every image once at start.
+        exif: pictures with an EXIF orientation: "auto" (turned where the annotated width and height say so), "turn"
+            (labelled as viewers show them) or "ignore" (labelled as stored).
+        rescale: resize pictures of another size than annotated, instead of refusing them.
+        sigma: of the targets in heatmap cells; "auto": in proportion to the heatmap, 2 at 64 rows, at least 0.75.
+        num_train, num_val, seed: pictures of the synthetic set, and the seed it is drawn with.
+    """
+
+    kind: str = "synthetic"
+    root: str = ""
+    train_split: str = "train"
+    val_split: str = "val"
+    train_annotations: str | None = None
+    val_annotations: str | None = None
+    train_images: str | None = None
+    val_images: str | None = None
+    box_source: str = "auto"
+    detections: str | None = None
+    score_threshold: float = 0.0
+    head_file: str | None = None
+    metric: str = "oks"
+    joints: list[str] | None = None
+    flip_pairs: Any = None
+    sigmas: list[float] | None = None
+    skeleton: Any = None
+    category: str | None = None
+    image_size: list[int] = field(default_factory=lambda: [192, 256])
+    sigma: Any = "auto"
+    udp: bool = False
+    augmentation: str = "paper"
+    workers: int = 4
+    cache: bool = False
+    check_images: bool = True
+    exif: str = "auto"
+    rescale: bool = False
+    num_train: int = 400
+    num_val: int = 100
+    seed: int = 0
+    synthetic_size: list[int] = field(default_factory=lambda: [160, 160])
+
+    def __post_init__(self):
+        one_of("data.kind", self.kind, ("synthetic", "coco", "mpii"))
+        one_of("data.box_source", self.box_source, ("auto", "gt", "detections"))
+        if self.box_source == "gt" and self.detections:
+            raise UserError(
+                f"data.detections={self.detections} would not be used with data.box_source=gt: leave one of them out "
+                "(or null)"
+            )
+        if self.box_source == "detections" and not self.detections:
+            raise UserError(
+                "data.box_source=detections needs data.detections, a detection JSON in COCO's result format"
+            )
+        if self.score_threshold and not self.detections:
+            raise UserError("data.score_threshold would not be used: it is for data.detections, which are not given")
+        one_of("data.exif", self.exif, EXIF_CHOICES)
+        one_of("data.augmentation", self.augmentation, tuple(PRESETS))
+        if len(self.image_size) != 2 or len(self.synthetic_size) != 2:
+            raise UserError(
+                f"data.image_size and data.synthetic_size must be [width, height] in pixels, but are {self.image_size} "
+                f"and {self.synthetic_size}"
+            )
+        if isinstance(self.sigma, str) and self.sigma != "auto":
+            raise UserError(f"data.sigma must be auto or a number of heatmap cells, but is {self.sigma!r}")
+        check_ranges(self, DATA_RANGES, "data.")

@@ -1,0 +1,141 @@
+"""``space`` and ``search``: what is searched, and how."""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from autopose.data.splits import REWARD_SPLITS
+from autopose.errors import UserError
+from autopose.nas import BilevelSettings
+from autopose.nas.bilevel import BILEVEL_RANGES
+from autopose.ranges import COUNT, NOT_NEGATIVE, SIZE, Range, check_ranges, one_of
+from autopose.space import OPS, MacroSpace, SearchSpace, operation
+from autopose.space.search_space import ALPHA_SHARINGS
+
+ALGORITHMS = ("bilevel", "random", "evolution")
+REWARDS = ("oks_ap", "pck", "negative_loss")
+
+
+@dataclass(frozen=True)
+class SpaceConfig(MacroSpace):
+    """The macro space, its operations, and the conventions of its networks (see ``SearchSpace`` and ``PoseNetwork``).
+
+    Args:
+        operations: candidates of every edge: of the six of §3.1.2, and dotted paths of others (docs/extend.md).
+    """
+
+    operations: list[str] = field(default_factory=lambda: list(OPS))
+    alpha_sharing: str = "branch"
+    supernet_affine: bool = False
+    derived_affine: bool = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        one_of("space.alpha_sharing", self.alpha_sharing, ALPHA_SHARINGS)
+        if not self.operations or len(set(self.operations)) < len(self.operations):
+            raise UserError(f"space.operations needs at least one operation and none twice, but is {self.operations}")
+        for name in self.operations:
+            operation(name)
+
+    def macro(self) -> MacroSpace:
+        """The part that an architecture remembers."""
+        return MacroSpace(**{f.name: getattr(self, f.name) for f in dataclasses.fields(MacroSpace)})
+
+    def search_space(self) -> SearchSpace:
+        """The supernet's space."""
+        return SearchSpace.full(self.macro(), self.alpha_sharing, operations=self.operations)
+
+
+REWARD_RANGES = {
+    "fraction": Range(above=0, below=1),
+    "images": COUNT,
+    "batch_size": COUNT,
+    "recalibration_batches": COUNT,
+    "flops_weight": NOT_NEGATIVE,
+    "target_gmacs": NOT_NEGATIVE,
+}
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """What the controller maximises.
+
+    Args:
+        metric: "oks_ap", "pck" or "negative_loss", on crops of the reward subset (ground-truth boxes, no flip test).
+        split: "train" (a part of the train annotations that neither ω nor α sees) or "paper" (the validation set: it
+            leaks, and the output says so).
+        fraction: share of the α half's images that is held out; images: upper bound of their number.
+        ops: "argmax" (Algorithm 1, step 3) or "relaxed".
+        batch_norm: "batch" (statistics of the scored batches), "recalibrated" or "running".
+        flops_weight, target_gmacs: reward - weight * max(0, GMACs of the derived network / target - 1).
+        cache: score a β only once an epoch.
+    """
+
+    metric: str = "oks_ap"
+    split: str = "train"
+    fraction: float = 0.25
+    images: int = 500
+    batch_size: int = 64
+    ops: str = "argmax"
+    batch_norm: str = "batch"
+    recalibration_batches: int = 8
+    flops_weight: float = 0.0
+    target_gmacs: float = 0.0
+    cache: bool = True
+
+    def __post_init__(self):
+        one_of("search.reward.metric", self.metric, REWARDS)
+        one_of("search.reward.split", self.split, REWARD_SPLITS)
+        one_of("search.reward.ops", self.ops, ("argmax", "relaxed"))
+        one_of("search.reward.batch_norm", self.batch_norm, ("batch", "recalibrated", "running"))
+        check_ranges(self, REWARD_RANGES, "search.reward.")
+        if self.flops_weight and self.target_gmacs <= 0:
+            raise UserError("a reward with search.reward.flops_weight needs search.reward.target_gmacs above 0")
+
+
+SEARCH_RANGES = {
+    "batch_size": COUNT,
+    "image_size": SIZE,
+    "derive_samples": NOT_NEGATIVE,
+    "max_skips": NOT_NEGATIVE,
+    "width": COUNT,
+    "checkpoint_every": NOT_NEGATIVE,
+    "keep_checkpoints": COUNT,
+}
+
+
+@dataclass(frozen=True)
+class SearchConfig(BilevelSettings):
+    """A search: ``BilevelSettings`` and what surrounds the loop.
+
+    Args:
+        algorithm: "bilevel" (Algorithm 1), or under the same budget "random" or "evolution" (single-path supernet,
+            then architectures scored with shared weights).
+        image_size: [width, height] while searching, the data's where null (Table 5).
+        derive_samples: β sampled at derivation, N; max_skips: cap on skip connections a cell at derivation.
+        width: channels of the found network over the supernet's, for the printed size and the next command.
+        checkpoint_every: iterations between checkpoints (0: only at epoch ends); keep_checkpoints: how many stay.
+        health: measure relaxed against argmax loss and the reward's noise each epoch.
+    """
+
+    algorithm: str = "bilevel"
+    batch_size: int = 64
+    image_size: list[int] | None = None
+    derive_samples: int = 10
+    max_skips: int | None = None
+    width: int = 2
+    activation_checkpointing: bool = False
+    sync_bn: bool = False
+    checkpoint_every: int = 200
+    keep_checkpoints: int = 2
+    health: bool = True
+    reward: RewardConfig = field(default_factory=RewardConfig)
+
+    def __post_init__(self):
+        super().__post_init__()
+        one_of("search.algorithm", self.algorithm, ALGORITHMS)
+        check_ranges(self, {**BILEVEL_RANGES, **SEARCH_RANGES}, "search.")
+        if self.batch_size < self.accumulate:
+            raise UserError(
+                f"search.batch_size must be at least 1 a micro-batch, but is {self.batch_size} for search.accumulate "
+                f"{self.accumulate}"
+            )
