@@ -1,4 +1,4 @@
-"""Count multiply-adds and parameters: ``python -m autopose.flops architecture=PATH|all_on_conv3|single_scale|random``.
+"""Count multiply-adds and parameters: ``python -m autopose.flops architecture=PATH|hrnet|random|...``.
 
 Without an architecture: the supernet with all branches on.
 """
@@ -12,7 +12,7 @@ from autopose.errors import UserError
 from autopose.models import PoseNetwork
 from autopose.report.flops import count, format_table
 from autopose.runs.datasets import load_annotations
-from autopose.runs.resolve import resolve_architecture
+from autopose.runs.resolve import resolve_architecture, sized
 from autopose.runs.runtime import Runtime
 from autopose.space import OPS
 from autopose.space.macs import count_macs
@@ -24,9 +24,10 @@ def run(config: Config, runtime: Runtime) -> None:
     """Count by fvcore, check against the count by hand, print both conventions and the tables."""
     joints, size = _num_joints(config), config.data.image_size
     if config.architecture:
-        architecture, width = resolve_architecture(config), config.train.width
+        architecture = resolve_architecture(config, joints)
+        width = sized(config, architecture, joints).train.width
         space, beta, cells = architecture.space(width), architecture.macro, architecture.cells
-        affine, label = config.space.derived_affine, f"{config.architecture}, width x{width}, beta {beta}"
+        affine, label = config.space.derived_affine, f"{config.architecture}, width x{width:g}, beta {beta}"
     else:
         space = config.space.search_space()
         beta, cells = space.macro.all_on(), [branch.cells() for branch in space.branches]

@@ -45,6 +45,7 @@ SHARE = Range(least=0, most=1)
 DECAY = Range(least=0, below=1)
 BETAS = Range(least=0, below=1, length=2)
 ANY = Range()
+WIDTH = Range(above=0, most=64)
 SIZE = Range(least=4, most=8192, length=2)
 
 

@@ -11,7 +11,8 @@ from autopose.files import save_json
 from autopose.report.printed import evaluate_command, print_files, print_scores, size_line
 from autopose.report.summary import found_facts
 from autopose.runs.checkpoint import read_checkpoint
-from autopose.runs.resolve import resolve_architecture
+from autopose.runs.datasets import load_annotations
+from autopose.runs.resolve import resolve_architecture, sized
 from autopose.runs.runtime import Runtime
 from autopose.space import Architecture
 
@@ -21,10 +22,13 @@ logger = logging.getLogger("autopose")
 def run(config: Config, runtime: Runtime) -> None:
     """Train, evaluate, and print the scores and where the files are."""
     pretrained = read_checkpoint(config.checkpoint, "train") if config.checkpoint else None
+    counts = config.architecture_gmacs or config.train.gmacs
+    num_joints = load_annotations(config.data, "train", need_images=False).schema.num_joints if counts else 0
     if pretrained is not None and not config.architecture:
         config, architecture = _as_pretrained(config, pretrained)
     else:
-        architecture = resolve_architecture(config)
+        architecture = resolve_architecture(config, num_joints)
+    config = sized(config, architecture, num_joints)
     training = TrainRun(config, runtime, architecture, pretrained)
     scores = training.run()
     if not runtime.is_main:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from autopose.config.data_keys import DataConfig
 from autopose.config.search_keys import SearchConfig, SpaceConfig
 from autopose.config.train_keys import EvaluateConfig, TrainConfig
+from autopose.errors import UserError
 from autopose.kernels import KernelChoice
-from autopose.ranges import COUNT, NOT_NEGATIVE, Range, check_ranges, one_of
+from autopose.ranges import COUNT, NOT_NEGATIVE, WIDTH, Range, check_ranges, one_of
 
 FORMATS = ("onnx", "torch_export")
 
@@ -48,10 +49,10 @@ class CorrelateConfig:
 
     architectures: int = 12
     epochs: int = 6
-    width: int = 1
+    width: float = 1
 
     def __post_init__(self):
-        check_ranges(self, {"architectures": Range(least=2), "epochs": COUNT, "width": COUNT}, "correlate.")
+        check_ranges(self, {"architectures": Range(least=2), "epochs": COUNT, "width": WIDTH}, "correlate.")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ class Config:
 
     Args:
         task, name: the run's folder is outputs/TASK/NAME/TIME.
-        architecture: path of an architecture.json, or all_on_conv3, single_scale, random (drawn by ``seed``).
+        architecture: path of an architecture.json, or all_on_conv3, single_scale, hrnet, random.
+        architecture_seed: of a random architecture (null: ``seed``); architecture_gmacs: [least, most] 10^9
+            multiply-adds that its network may have (null: any).
         checkpoint: a checkpoint to derive from, evaluate or predict with, or to start a training from.
         results: a COCO result file to score.
         images: an image or a folder of images to predict on; boxes: people on them, see ``engine.pictures``.
@@ -85,6 +88,8 @@ class Config:
     trace: bool = False
     resume: str = "no"
     architecture: str | None = None
+    architecture_seed: int | None = None
+    architecture_gmacs: list[float] | None = None
     checkpoint: str | None = None
     results: str | None = None
     space: SpaceConfig = field(default_factory=SpaceConfig)
@@ -104,7 +109,11 @@ class Config:
         one_of("format", self.format, FORMATS)
         one_of("device", self.device, ("auto", "cpu", "cuda"))
         one_of("resume", self.resume, ("no", "auto"))
-        check_ranges(self, {"seed": NOT_NEGATIVE, "threads": NOT_NEGATIVE})
+        ranges = {"seed": NOT_NEGATIVE, "threads": NOT_NEGATIVE, "architecture_seed": NOT_NEGATIVE}
+        check_ranges(self, {**ranges, "architecture_gmacs": Range(least=0, length=2)})
+        band = self.architecture_gmacs
+        if band and band[0] > band[1]:
+            raise UserError(f"architecture_gmacs must be [least, most], but is {list(band)}")
 
     def to_dict(self) -> dict:
         """Plain data, as a checkpoint embeds it."""

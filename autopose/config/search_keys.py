@@ -7,7 +7,7 @@ from autopose.data.splits import REWARD_SPLITS
 from autopose.errors import UserError
 from autopose.nas import BilevelSettings
 from autopose.nas.bilevel import BILEVEL_RANGES
-from autopose.ranges import COUNT, NOT_NEGATIVE, SIZE, Range, check_ranges, one_of
+from autopose.ranges import COUNT, NOT_NEGATIVE, SIZE, WIDTH, Range, check_ranges, one_of
 from autopose.space import OPS, MacroSpace, SearchSpace, operation
 from autopose.space.search_space import ALPHA_SHARINGS
 
@@ -97,7 +97,7 @@ SEARCH_RANGES = {
     "image_size": SIZE,
     "derive_samples": NOT_NEGATIVE,
     "max_skips": NOT_NEGATIVE,
-    "width": COUNT,
+    "width": WIDTH,
     "checkpoint_every": NOT_NEGATIVE,
     "keep_checkpoints": COUNT,
 }
@@ -122,7 +122,7 @@ class SearchConfig(BilevelSettings):
     image_size: list[int] | None = None
     derive_samples: int = 10
     max_skips: int | None = None
-    width: int = 2
+    width: float = 2
     activation_checkpointing: bool = False
     sync_bn: bool = False
     checkpoint_every: int = 200

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from autopose.ranges import ANY, BETAS, COUNT, DECAY, NOT_NEGATIVE, POSITIVE, SHARE, check_ranges, one_of
+from autopose.ranges import ANY, BETAS, COUNT, DECAY, NOT_NEGATIVE, POSITIVE, SHARE, WIDTH, check_ranges, one_of
 
 TRAIN_RANGES = {
     "epochs": COUNT,
@@ -13,7 +13,8 @@ TRAIN_RANGES = {
     "milestones": NOT_NEGATIVE,
     "lr_gamma": POSITIVE,
     "warmup_steps": NOT_NEGATIVE,
-    "width": COUNT,
+    "width": WIDTH,
+    "gmacs": NOT_NEGATIVE,
     "ema": DECAY,
     "grad_clip": NOT_NEGATIVE,
     "accumulate": COUNT,
@@ -30,7 +31,8 @@ class TrainConfig:
 
     Args:
         epochs, batch_size, lr, betas: §4.2; lr times ``lr_gamma`` after the epochs of ``milestones``.
-        width: channels over the architecture's (the paper: 2).
+        width: channels over the architecture's (the paper: 2); a fraction rounds them to multiples of 4.
+        gmacs: 10^9 multiply-adds for which the width is chosen (0: ``width`` as it is).
         autocast: bfloat16 autocast; ema: decay of an exponential moving average of the weights (0: none).
         grad_clip: norm at which gradients are clipped (0: not).
         evaluate_every: epochs between evaluations on the validation split (0: only at the end).
@@ -45,7 +47,8 @@ class TrainConfig:
     milestones: list[int] = field(default_factory=lambda: [170, 200])
     lr_gamma: float = 0.1
     warmup_steps: int = 0
-    width: int = 2
+    width: float = 2
+    gmacs: float = 0.0
     autocast: bool = False
     ema: float = 0.0
     grad_clip: float = 0.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from autopose.config.schema import Config
 from autopose.errors import UserError
 from autopose.space import MacroSpace
-from autopose.space.architecture import BUILTIN
+from autopose.space.builtin import BUILTIN
 
 # Of every command.
 COMMON = ("task", "name", "seed", "device", "threads", "deterministic", "experiment", "hydra")
@@ -24,6 +24,7 @@ class Keys:
 
 
 _DETECTED = ("data.box_source", "data.detections", "data.score_threshold")
+_ARCHITECTURE = ("architecture", "architecture_seed", "architecture_gmacs")
 _SCHEDULE = (
     "search.epochs", "search.iterations", "search.weight_optimizer", "search.weight_lr", "search.weight_lr_end",
     "search.weight_decay", "search.grad_clip", "search.alpha_lr", "search.alpha_betas", "search.alpha_weight_decay",
@@ -38,13 +39,13 @@ USED = {
         ("checkpoint", "resume", "trace", "correlate", "data", "search", "train", "evaluate", "kernels"), _SCHEDULE
     ),
     "train": Keys(
-        ("resume", "trace", "architecture", "checkpoint", "space", "data", "train", "evaluate", "kernels"),
+        ("resume", "trace", *_ARCHITECTURE, "checkpoint", "space", "data", "train", "evaluate", "kernels"),
         ("space.alpha_sharing", "space.supernet_affine"),
     ),
     "evaluate": Keys(("checkpoint", "results", "data", "evaluate", "kernels")),
     "predict": Keys(("checkpoint", "images", "boxes", "data", "evaluate", "kernels")),
     "export": Keys(("checkpoint", "format", "out", "export", "data", "evaluate", "kernels")),
-    "flops": Keys(("architecture", "space", "data", "train", "kernels")),
+    "flops": Keys((*_ARCHITECTURE, "space", "data", "train", "kernels")),
 }  # fmt: skip
 _MACRO = tuple(f"space.{field.name}" for field in fields(MacroSpace))
 _OF_KIND = {
@@ -98,6 +99,10 @@ def _why_unused(command: str, key: str, config: Config) -> str | None:
     brought = config.architecture or (command == "train" and config.checkpoint)
     if command in ("train", "flops") and key in _MACRO and brought and config.architecture not in BUILTIN:
         return "the architecture brings its own space"
+    if key in ("architecture_seed", "architecture_gmacs") and config.architecture != "random":
+        return "it belongs to architecture=random"
+    if key == "train.width" and config.train.gmacs and command in ("train", "flops"):
+        return "train.gmacs chooses the width"
     of_making = key in _DETECTED or (key.startswith("evaluate.") and key not in _OF_RESULTS)
     if command == "evaluate" and config.results and of_making:
         return "results are scored as they stand"

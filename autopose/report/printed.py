@@ -32,7 +32,7 @@ FOUND_FILES = (
 )  # fmt: skip
 
 
-def size_line(architecture: Architecture, width: int, image_size, num_joints: int) -> str:
+def size_line(architecture: Architecture, width: float, image_size, num_joints: int) -> str:
     """GMACs in both conventions and parameters of the derived network."""
     space = architecture.space(width)
     macs = count_macs(space.macro, architecture.macro, architecture.cells, image_size, num_joints)
@@ -41,7 +41,7 @@ def size_line(architecture: Architecture, width: int, image_size, num_joints: in
     parameters = sum(p.numel() for p in network.parameters())
     return (
         f"{macs / 1e9:.3f} GMACs (10^9; {macs / 2**30:.3f} x 2^30 as HRNet's papers print them), "
-        f"{parameters / 1e6:.2f} M parameters at {image_size[0]}x{image_size[1]}, width x{width}"
+        f"{parameters / 1e6:.2f} M parameters at {image_size[0]}x{image_size[1]}, width x{width:g}"
     )
 
 

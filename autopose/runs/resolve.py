@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -9,18 +10,38 @@ from autopose.config import Config
 from autopose.errors import UserError
 from autopose.models import PoseNetwork
 from autopose.space import Architecture, builtin_architecture
-from autopose.space.architecture import BUILTIN
+from autopose.space.builtin import BUILTIN, Size, width_for
 
 logger = logging.getLogger("autopose")
 
 
-def resolve_architecture(config: Config) -> Architecture:
-    """The architecture that ``config.architecture`` names: a built-in one in the configured space, or a JSON file."""
+def resolve_architecture(config: Config, num_joints: int) -> Architecture:
+    """The architecture that ``config.architecture`` names: a built-in one in the configured space, or a JSON file.
+
+    A random one of a band (``architecture_gmacs``) is counted at the width, image size and joints of its training.
+    """
     if not config.architecture:
         raise UserError(f"no architecture was given: architecture=PATH.json, or one of {', '.join(BUILTIN)}")
     if config.architecture in BUILTIN:
-        return builtin_architecture(config.architecture, config.space.macro(), config.seed, config.space.operations)
+        seed = config.seed if config.architecture_seed is None else config.architecture_seed
+        band = tuple(config.architecture_gmacs) if config.architecture_gmacs else None
+        size = Size(config.data.image_size, num_joints, config.train.width)
+        macro, operations = config.space.macro(), config.space.operations
+        return builtin_architecture(config.architecture, macro, seed, operations, band, size)
     return Architecture.load(config.architecture)
+
+
+def sized(config: Config, architecture: Architecture, num_joints: int) -> Config:
+    """The configuration with the width that ``train.gmacs`` asks for; unchanged without it."""
+    gmacs = config.train.gmacs
+    if not gmacs:
+        return config
+    size = Size(config.data.image_size, num_joints)
+    width = width_for(architecture, gmacs, size)
+    found = replace(size, width=width).gmacs(architecture)
+    channels = ", ".join(map(str, architecture.macro_space.widened(width).channels))
+    logger.info("width      x%g (channels %s): %.4g GMACs, for %.4g", width, channels, found, gmacs)
+    return replace(config, train=replace(config.train, width=width))
 
 
 def load_network(content: dict, config: Config, device: torch.device) -> PoseNetwork:

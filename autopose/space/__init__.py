@@ -1,6 +1,7 @@
 """The search space as plain data (§3.1): operations, cells, macro architecture. No torch in here."""
 
-from .architecture import Architecture, builtin_architecture
+from .architecture import Architecture
+from .builtin import builtin_architecture
 from .cell import CellSpace, Genotype
 from .macro import MacroArchitecture, MacroSpace
 from .ops import OPS, Operation, operation

@@ -2,22 +2,18 @@
 
 import json
 import os
-import random
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from autopose.errors import UserError
 from autopose.files import save_json
 
-from .cell import CellSpace, Genotype, num_edges
+from .cell import CellSpace, Genotype
 from .macro import MacroArchitecture, MacroSpace
-from .ops import OPS, ordered
 from .search_space import CELLS, BranchSpace, SearchSpace
 
 FORMAT = "autopose-architecture"
 VERSION = 1
-BUILTIN = ("all_on_conv3", "single_scale", "random")
 
 
 @dataclass(frozen=True)
@@ -44,8 +40,9 @@ class Architecture:
                 f"{self.macro_space.num_branches} branches need as many sets of cells, not {len(self.cells)}"
             )
 
-    def space(self, width: int = 1) -> SearchSpace:
-        """The space whose only member is this architecture, with channels times ``width``: a derived network."""
+    def space(self, width: float = 1) -> SearchSpace:
+        """The space whose only member is this architecture, with channels times ``width`` (see ``MacroSpace.widened``):
+        a derived network."""
         branches = tuple(
             BranchSpace(**{name: CellSpace.fixed(cells[name]) if name in cells else None for name in CELLS})
             for cells in self.cells
@@ -158,38 +155,3 @@ def _branch_cells(entry: object, scale: int, space: MacroSpace) -> dict[str, Gen
             raise UserError(f"an operation of {name} of branch {scale}x is not a name")
         found[name] = Genotype(len(inputs), num_nodes, tuple(ops))
     return found
-
-
-def uniform_cells(space: MacroSpace, draw: Callable[[], str]) -> tuple[dict[str, Genotype], ...]:
-    """Cells for every branch with ``draw()`` on each edge; C_I1 and C_I2 alike, as under the default sharing of α."""
-    found = []
-    for _ in range(space.num_branches):
-
-        def cell(inputs: int, nodes: int) -> Genotype:
-            return Genotype(inputs, nodes, tuple(draw() for _ in range(num_edges(inputs, nodes))))
-
-        individual = cell(1, space.nodes_individual)
-        cells = {"individual_1": individual, "individual_2": individual}
-        if space.aggregation == "cell":
-            cells["aggregation"] = cell(space.num_branches, space.nodes_aggregation)
-        found.append(cells)
-    return tuple(found)
-
-
-def builtin_architecture(name: str, space: MacroSpace, seed: int = 0, operations: Sequence[str] = OPS) -> Architecture:
-    """Hand-written architectures: "all_on_conv3", "single_scale" (the 4x branch alone, 3x3 convolutions), and "random"
-    over ``operations``."""
-    if name == "all_on_conv3":
-        return Architecture(space, space.all_on(), uniform_cells(space, lambda: "conv_3x3"), {"builtin": name})
-    if name == "single_scale":
-        row = (True,) + (False,) * (space.num_branches - 1)
-        macro = MacroArchitecture((row,) * space.num_decisions)
-        return Architecture(space, macro, uniform_cells(space, lambda: "conv_3x3"), {"builtin": name})
-    if name == "random":
-        rng = random.Random(seed)
-        macro = MacroArchitecture(tuple(rng.choice(space.allowed()) for _ in range(space.num_decisions)))
-        cells = uniform_cells(space, lambda: rng.choice(ordered(operations)))
-        return Architecture(space, macro, cells, {"builtin": name, "seed": seed})
-    raise UserError(
-        f"unknown built-in architecture {name!r}; there are {', '.join(BUILTIN)}, or the path of a JSON file"
-    )

@@ -131,9 +131,15 @@ class MacroSpace:
                     f"(min {self.min_active}, max {self.max_active or self.num_branches})"
                 )
 
-    def widened(self, factor: int) -> "MacroSpace":
-        """The same space with every branch's channels multiplied (§4.2: derived networks are twice as wide)."""
-        return replace(self, channels=tuple(c * factor for c in self.channels))
+    def widened(self, factor: float) -> "MacroSpace":
+        """The same space with every branch's channels multiplied (§4.2: derived networks are twice as wide).
+
+        A factor that is no whole number rounds each to the nearest multiple of 4, at least 4: what vectors of a
+        processor and tiles of the kernels take without padding.
+        """
+        if factor == int(factor):
+            return replace(self, channels=tuple(c * int(factor) for c in self.channels))
+        return replace(self, channels=tuple(max(4, 4 * round(c * factor / 4)) for c in self.channels))
 
     def check_image_size(self, size: Sequence[int]) -> None:
         """UserError unless [width, height] is a multiple of the coarsest scale."""

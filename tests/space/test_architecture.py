@@ -127,8 +127,8 @@ def test_builtin_architectures():
     assert len({(a.macro, str(a.cells)) for a in drawn}) == 5
     assert drawn[3] == builtin_architecture("random", MACRO, 3)
     assert all(cells["individual_1"] == cells["individual_2"] for a in drawn for cells in a.cells)
-    with pytest.raises(UserError, match="all_on_conv3, single_scale, random"):
-        builtin_architecture("hrnet", MACRO)
+    with pytest.raises(UserError, match="all_on_conv3, single_scale, hrnet, random"):
+        builtin_architecture("densenet", MACRO)
 
 
 def test_its_space_leaves_no_choice():
