@@ -5,13 +5,13 @@ from .composed import composition_problem, from_hydra
 from .data_keys import DataConfig
 from .quoting import prepared, quoted, shell_command
 from .reproduce import overrides_for
-from .schema import Config, CorrelateConfig, ExportConfig, KernelsConfig
+from .schema import Config, CorrelateConfig, ExportConfig, KernelsConfig, PoolConfig
 from .search_keys import RewardConfig, SearchConfig, SpaceConfig
 from .train_keys import EvaluateConfig, TrainConfig
 from .used import check_used, given_keys
 
 __all__ = [
     "MAY_CHANGE", "Config", "CorrelateConfig", "DataConfig", "EvaluateConfig", "ExportConfig", "KernelsConfig",
-    "RewardConfig", "SearchConfig", "SpaceConfig", "TrainConfig", "check_used", "composition_problem",
+    "PoolConfig", "RewardConfig", "SearchConfig", "SpaceConfig", "TrainConfig", "check_used", "composition_problem",
     "from_checkpoint", "from_hydra", "given_keys", "overrides_for", "prepared", "quoted", "shell_command",
 ]  # fmt: skip

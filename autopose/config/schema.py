@@ -8,7 +8,7 @@ from autopose.config.search_keys import SearchConfig, SpaceConfig
 from autopose.config.train_keys import EvaluateConfig, TrainConfig
 from autopose.errors import UserError
 from autopose.kernels import KernelChoice
-from autopose.ranges import COUNT, NOT_NEGATIVE, WIDTH, Range, check_ranges, one_of
+from autopose.ranges import COUNT, NOT_NEGATIVE, SHARE, WIDTH, Range, check_ranges, one_of
 
 FORMATS = ("onnx", "torch_export")
 
@@ -55,6 +55,58 @@ class CorrelateConfig:
         check_ranges(self, {"architectures": Range(least=2), "epochs": COUNT, "width": WIDTH}, "correlate.")
 
 
+POOL_RANGES = {
+    "architectures": NOT_NEGATIVE,
+    "band": Range(least=0, length=2),
+    "band_share": SHARE,
+    "seeds": COUNT,
+    "repeated": NOT_NEGATIVE,
+    "included_seeds": COUNT,
+    "workers": COUNT,
+    "worker": NOT_NEGATIVE,
+    "heartbeat": COUNT,
+}
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """Architectures that are trained alike, for a table of what the space holds.
+
+    Args:
+        architectures: how many are drawn, by ``seed``; a larger pool begins with the smaller one.
+        band: [least, most] GMACs of the share ``band_share`` of them (null: all are drawn from the full range).
+        seeds: trainings of each of the first ``repeated`` architectures; the others get one.
+        include: further ones, each with ``included_seeds`` trainings: all_on_conv3, single_scale, hrnet, or a file's
+            path; hrnet@0.02 is as wide as makes it 0.02 GMACs.
+        folder: of the ledger and the trainings (null: outputs/pool/NAME); the same folder goes on with the same pool.
+        ledger: a database's URL, as of PostgreSQL for workers on several machines (null: a SQLite file in the folder).
+        workers: processes started here; worker: a number to tell workers apart that a sweep starts.
+        heartbeat: seconds between a worker's signs of life; after three missed ones its training is given to another.
+        keep: leave every training's checkpoints.
+    """
+
+    architectures: int = 64
+    band: list[float] | None = None
+    band_share: float = 0.5
+    seeds: int = 2
+    repeated: int = 16
+    include: list[str] = field(default_factory=list)
+    included_seeds: int = 1
+    folder: str | None = None
+    ledger: str | None = None
+    workers: int = 1
+    worker: int = 0
+    heartbeat: int = 60
+    keep: bool = False
+
+    def __post_init__(self):
+        check_ranges(self, POOL_RANGES, "pool.")
+        if self.band and self.band[0] > self.band[1]:
+            raise UserError(f"pool.band must be [least, most] GMACs, but is {list(self.band)}")
+        if not self.architectures and not self.include:
+            raise UserError("the pool is empty: pool.architectures=N or pool.include=[hrnet]")
+
+
 @dataclass(frozen=True)
 class KernelsConfig(KernelChoice):
     """Implementation of each kernel: reference, fused or auto."""
@@ -98,6 +150,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     correlate: CorrelateConfig = field(default_factory=CorrelateConfig)
+    pool: PoolConfig = field(default_factory=PoolConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     kernels: KernelsConfig = field(default_factory=KernelsConfig)
     images: str | None = None

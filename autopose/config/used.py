@@ -38,6 +38,10 @@ USED = {
     "correlate": Keys(
         ("checkpoint", "resume", "trace", "correlate", "data", "search", "train", "evaluate", "kernels"), _SCHEDULE
     ),
+    "pool": Keys(
+        ("pool", "space", "data", "train", "evaluate", "kernels"), ("space.alpha_sharing", "space.supernet_affine",
+        "train.gmacs", "train.checkpoint_every")
+    ),
     "train": Keys(
         ("resume", "trace", *_ARCHITECTURE, "checkpoint", "space", "data", "train", "evaluate", "kernels"),
         ("space.alpha_sharing", "space.supernet_affine"),

@@ -124,7 +124,7 @@ class TrainRun:
         self.network.set_norm(mode)
         logger.info("memory     about %.2f GiB at peak", peak / GIB)
 
-    def run(self) -> list[Score]:
+    def run(self, figures: bool = True) -> list[Score]:
         """Train all epochs and score the final (averaged, where ``ema``) network; resumes where asked."""
         rows: list[dict] = []
         if self.config.resume == "auto":
@@ -143,8 +143,9 @@ class TrainRun:
                     raise
             scores = scores or self._evaluate()
         if self.runtime.is_main:
-            with self.clock.phase("figures"):
-                self._draw()
+            if figures:
+                with self.clock.phase("figures"):
+                    self._draw()
             self.log.close()
         return scores
 

@@ -1,0 +1,192 @@
+"""Who trained what, in an Optuna storage: a trial is one training of one member with one seed."""
+
+import json
+import logging
+import sqlite3
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAlchemyError
+
+from autopose.errors import UserError
+
+logger = logging.getLogger("autopose")
+VERSION = 1
+# Heartbeats that a worker may miss before its training is given to another.
+MISSED = 3
+# Seconds for which a database may be away, and between two questions to it.
+PATIENCE, PAUSE = 900.0, 5.0
+Training = tuple[str, int]
+
+
+class Ledger:
+    """The trainings of one pool and their results; any number of workers on any machines."""
+
+    def __init__(self, url: str, recipe: dict, heartbeat: int, name: str = "pool"):
+        """
+        Args:
+            url: of the database, "sqlite:///path" or "postgresql://…"; made where it is not there.
+            recipe: what results depend on; a ledger takes trainings of one recipe only.
+            heartbeat: seconds between signs of life.
+            name: of the pool in the database.
+
+        Raises:
+            UserError: no such database, something else than a ledger, one of another version or recipe.
+        """
+        self.url = url
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.filterwarnings("ignore", category=ExperimentalWarning)  # heartbeats, since 2021
+        made = True
+        with self._explained():
+            storage = RDBStorage(
+                url, heartbeat_interval=heartbeat, grace_period=MISSED * heartbeat,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+            )  # fmt: skip
+            try:
+                self.study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+                self.study.set_user_attr("recipe", recipe)
+                self.study.set_user_attr("version", VERSION)
+            except DuplicatedStudyError:
+                self.study, made = optuna.load_study(study_name=name, storage=storage), False
+        if not made:
+            self._check(recipe)
+
+    def _check(self, recipe: dict) -> None:
+        deadline = time.monotonic() + PAUSE
+        while "version" not in self.study.user_attrs and time.monotonic() < deadline:
+            time.sleep(0.1)  # another worker is making it
+        known = self.study.user_attrs
+        if known.get("version") != VERSION:
+            raise UserError(
+                f"the pool's ledger {self.url} has version {known.get('version')}, this software writes version "
+                f"{VERSION}: give another pool.folder"
+            )
+        ours = json.loads(json.dumps(recipe))
+        for key in sorted({*known["recipe"], *ours}):
+            if known["recipe"].get(key) != ours.get(key):
+                raise UserError(
+                    f"this pool was begun with {key}={known['recipe'].get(key)}, now it is {ours.get(key)}: trainings "
+                    "of one pool are alike; give that value, or another pool.folder"
+                )
+
+    def plan(self, trainings: Iterable[Training]) -> None:
+        """Queue the trainings that are neither done, nor running, nor queued."""
+        self.planned = list(trainings)
+        states = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
+        known = {_training(trial) for trial in self.trials(states)}
+        for member, seed in self.planned:
+            if (member, seed) not in known:
+                self.study.enqueue_trial({}, user_attrs={"member": member, "seed": seed})
+
+    def work(self, train: Callable[[str, int], tuple[float, dict]], failures: tuple[type[Exception], ...]) -> bool:
+        """Take one queued training and keep its (score, result); False where none is queued.
+
+        What ``failures`` name is written down as a failed training; anything else leaves the training to be queued
+        again, and is raised.
+        """
+        if not self._patiently(lambda: self.trials((TrialState.WAITING,))):
+            return False
+
+        def objective(trial: optuna.Trial) -> float:
+            member, seed = trial.user_attrs.get("member"), trial.user_attrs.get("seed")
+            others = self.trials((TrialState.COMPLETE, TrialState.RUNNING))
+            if member is None or any(_training(t) == (member, seed) for t in others if t.number != trial.number):
+                raise optuna.TrialPruned  # two workers planned it at the same moment, or took the last one
+            try:
+                score, result = train(member, seed)
+            except failures as error:
+                trial.set_user_attr("reason", str(error))
+                raise
+            self._patiently(lambda: trial.set_user_attr("result", result))
+            return score
+
+        self._patiently(lambda: self.study.optimize(objective, n_trials=1, catch=failures))
+        return True
+
+    def trials(self, states: tuple[TrialState, ...]) -> list[FrozenTrial]:
+        """The trials of these states, oldest first."""
+        return self.study.get_trials(deepcopy=False, states=states)
+
+    def results(self) -> dict[Training, dict]:
+        """What every finished training of the plan gave."""
+        found = {_training(trial): trial.user_attrs["result"] for trial in self.trials((TrialState.COMPLETE,))}
+        return {training: found[training] for training in self.planned if training in found}
+
+    def failed(self) -> dict[Training, str]:
+        """Why trainings failed that nobody has finished or is going to repeat."""
+        alive = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
+        known = {_training(trial) for trial in self.trials(alive)}
+        found = {
+            _training(t): t.user_attrs["reason"] for t in self.trials((TrialState.FAIL,)) if "reason" in t.user_attrs
+        }
+        return {training: found[training] for training in self.planned if training in found and training not in known}
+
+    def running(self) -> int:
+        """Trainings under way, of workers that still give signs of life."""
+        self._patiently(lambda: fail_stale_trials(self.study))
+        return len(self.trials((TrialState.RUNNING,)))
+
+    def seconds(self) -> float:
+        """Mean duration of the finished trainings, 0 where there is none."""
+        times = [t.duration.total_seconds() for t in self.trials((TrialState.COMPLETE,)) if t.duration]
+        return sum(times) / len(times) if times else 0.0
+
+    def _patiently(self, ask: Callable[[], object]):
+        """Ask the database again while it is away."""
+        deadline, said = time.monotonic() + PATIENCE, False
+        while True:
+            try:
+                return ask()
+            except (StorageInternalError, OperationalError) as error:
+                if time.monotonic() > deadline:
+                    raise UserError(
+                        f"the pool's ledger {_hidden(self.url)} has not answered for {PATIENCE / 60:.0f} minutes: what "
+                        "was trained lies in the pool's folder, and the same command goes on from there"
+                    ) from error
+                if not said:
+                    logger.warning("caution    the ledger does not answer (%s): asked again", _reason(error))
+                said = True
+                time.sleep(PAUSE)
+
+    @contextmanager
+    def _explained(self):
+        try:
+            yield
+        except (ArgumentError, ImportError, ValueError) as error:
+            raise UserError(
+                f"pool.ledger={_hidden(self.url)} cannot be used ({_reason(error)}): give a URL like sqlite:///pool.db "
+                "or postgresql+psycopg://user@host/name, whose driver is installed"
+            ) from None
+        except (SQLAlchemyError, DatabaseError, StorageInternalError, sqlite3.Error, RuntimeError) as error:
+            raise UserError(
+                f"the pool's ledger {_hidden(self.url)} cannot be read ({_reason(error)}): it is not there, no ledger, "
+                "or was cut short; the trainings in the pool's folder are kept, and a new ledger takes them over"
+            ) from None
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file."""
+    return f"sqlite:///{path.resolve().as_posix()}"
+
+
+def _training(trial: FrozenTrial) -> Training:
+    return trial.user_attrs.get("member", ""), trial.user_attrs.get("seed", -1)
+
+
+def _hidden(url: str) -> str:
+    """A URL without its password."""
+    head, at, tail = url.rpartition("@")
+    scheme, slashes, user = head.partition("://")
+    return f"{scheme}{slashes}{user.split(':')[0]}{at}{tail}"
+
+
+def _reason(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return str(cause).strip().splitlines()[0][:120] if str(cause).strip() else type(cause).__name__

@@ -1,0 +1,129 @@
+"""One worker of a pool: takes trainings until none is left."""
+
+import json
+import logging
+import shutil
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from autopose.config import Config
+from autopose.engine.train import TrainRun
+from autopose.errors import Diverged, UserError
+from autopose.evaluation.scoring import Score
+from autopose.files import save_json
+from autopose.runs.lock import RunLock
+from autopose.runs.machine import machine
+from autopose.runs.runtime import Runtime
+
+from .ledger import PAUSE, Ledger
+from .plan import Plan
+from .table import Entry, Table
+
+logger = logging.getLogger("autopose")
+# What two trainings of a pool may differ in without being unlike.
+NOT_OF_RECIPE = {
+    "data": ("root", "workers", "cache", "check_images"),
+    "train": ("checkpoint_every", "keep_checkpoints", "evaluate_every", "activation_checkpointing"),
+    "evaluate": ("batch_size",),
+}
+
+
+def recipe_of(config: Config) -> dict:
+    """Every setting that a result of the pool depends on, by its key."""
+    found: dict = {"seed": config.seed, "pool.band": config.pool.band, "pool.band_share": config.pool.band_share}
+    for group in ("space", "data", "train", "evaluate"):
+        for key, value in asdict(getattr(config, group)).items():
+            if key not in NOT_OF_RECIPE.get(group, ()):
+                found[f"{group}.{key}"] = value
+    return found
+
+
+class Worker:
+    """Trains members of a plan in folders of their own."""
+
+    def __init__(self, config: Config, runtime: Runtime, plan: Plan, ledger: Ledger, folder: Path):
+        self.config, self.runtime, self.plan, self.ledger, self.folder = config, runtime, plan, ledger, folder
+
+    def run(self) -> None:
+        """Work until every training of the plan is done or has failed."""
+        self.ledger.plan(self.plan.trainings())
+        self._say()
+        while True:
+            if self.ledger.work(self._train, (UserError, Diverged)):
+                self._say()
+            elif self.ledger.running():
+                time.sleep(PAUSE)  # another worker may die and leave its training
+            else:
+                return
+
+    def _train(self, name: str, seed: int) -> tuple[float, dict]:
+        """One training; continues what a killed worker left, and takes over what is finished already."""
+        member = self.plan.members.get(name)
+        if member is None:
+            raise UserError(f"the plan has no member {name}: the ledger belongs to another pool")
+        folder = self.folder / "trainings" / f"{name}-seed{seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        done = folder / "result.json"
+        lock = RunLock(folder)
+        try:
+            if not done.exists():
+                save_json(done, self._result(member, seed, folder))
+                if not self.config.pool.keep:
+                    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            result = json.loads(done.read_text(encoding="utf-8"))
+        finally:
+            lock.release()
+        return result["scores"][result["metric"]], result
+
+    def _result(self, member, seed: int, folder: Path) -> dict:
+        started = time.monotonic()
+        training = replace(self.config.train, width=member.width, gmacs=0.0, evaluate_every=0)
+        config = replace(self.config, seed=seed, resume="auto", train=training)
+        level = logger.level
+        logger.setLevel(logging.WARNING)
+        try:
+            run = TrainRun(config, replace(self.runtime, folder=folder), member.architecture)
+            scores = run.run(figures=False)
+        finally:
+            logger.setLevel(level)
+        metrics = {name: value for score in scores for name, value in score.metrics.items()}
+        constant = {name: value for score in scores for name, value in score.constant.items()}
+        return {
+            "metric": _metric(scores), "scores": metrics, "constant": constant,
+            "losses": [row["loss"] for row in run.log.rows],
+            "parameters": sum(p.numel() for p in run.network.parameters()),
+            "seconds": time.monotonic() - started, "machine": machine(),
+        }  # fmt: skip
+
+    def _say(self) -> None:
+        done, failed, planned = len(self.ledger.results()), len(self.ledger.failed()), len(self.ledger.planned)
+        workers = max(self.ledger.running(), self.config.pool.workers)
+        left = (planned - done - failed) * self.ledger.seconds() / workers
+        time_left = f", about {left / 3600:.1f} h left" if done and left else ""
+        logger.info("pool       %d of %d trainings done, %d failed%s", done, planned, failed, time_left)
+
+    def table(self) -> Table:
+        """The table of what is done so far."""
+        results, entries = self.ledger.results(), []
+        for name, member in self.plan.members.items():
+            found = {seed: results[name, seed] for seed in member.seeds if (name, seed) in results}
+            if found:
+                first = next(iter(found.values()))
+                entries.append(Entry(
+                    member.architecture, name, member.band, member.width, self.plan.gmacs(member), first["parameters"],
+                    {seed: result["scores"] for seed, result in found.items()},
+                    {seed: result["losses"] for seed, result in found.items()},
+                ))  # fmt: skip
+        if not entries:
+            raise UserError("no training of the pool is done: there is no table to write")
+        any_result = next(iter(results.values()))
+        return Table(
+            self.plan.macro, any_result["metric"], recipe_of(self.config), tuple(entries), any_result["constant"],
+            any_result["machine"],
+        )  # fmt: skip
+
+
+def _metric(scores: list[Score]) -> str:
+    """PCK or PCKh's mean where it was scored, else AP."""
+    return "Mean" if any("Mean" in score.metrics for score in scores) else "AP"
