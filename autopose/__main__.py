@@ -15,6 +15,7 @@ COMMANDS = {
     "export": "a file that runs without this software: ONNX or torch.export",
     "flops": "multiply-adds and parameters by stage and branch",
     "correlate": "the supernet's scores beside networks trained alone",
+    "pool": "train many architectures alike, and keep the table",
     "data": "convert labels of other tools, check a data set",
     "report": "one page for runs that belong together",
 }

@@ -21,6 +21,7 @@ ROOMS = (
     "prediction",
     "deploy",
     "engine",
+    "pool",
 )
 FOLDERS = {name: ROOT / "autopose" / name for name in ROOMS}
 FOLDERS["kernels"] = ROOT / "kernels"
@@ -39,6 +40,7 @@ MAY_IMPORT = {
     "prediction": {"data", "metrics", "config", "evaluation"},
     "deploy": {"models", "data", "config", "runs"},
     "engine": {"models", "data", "metrics", "nas", "space", "kernels", "config", "runs", "evaluation", "report"},
+    "pool": {"nas", "space", "config", "runs", "evaluation", "engine"},
 }
 # Libraries that a layer may import, where they are restricted.
 LIBRARIES = {

@@ -128,9 +128,13 @@ class Ledger:
         }
         return {training: found[training] for training in self.planned if training in found and training not in known}
 
-    def running(self) -> int:
-        """Trainings under way, of workers that still give signs of life."""
+    def unfinished(self) -> int:
+        """Trainings queued or under way; those of workers that gave no sign of life are queued again."""
         self._patiently(lambda: fail_stale_trials(self.study))
+        return len(self._patiently(lambda: self.trials((TrialState.RUNNING, TrialState.WAITING))))
+
+    def workers(self) -> int:
+        """Trainings under way."""
         return len(self.trials((TrialState.RUNNING,)))
 
     def seconds(self) -> float:

@@ -44,6 +44,7 @@ class Worker:
 
     def __init__(self, config: Config, runtime: Runtime, plan: Plan, ledger: Ledger, folder: Path):
         self.config, self.runtime, self.plan, self.ledger, self.folder = config, runtime, plan, ledger, folder
+        self._said = ""
 
     def run(self) -> None:
         """Work until every training of the plan is done or has failed."""
@@ -52,9 +53,10 @@ class Worker:
         while True:
             if self.ledger.work(self._train, (UserError, Diverged)):
                 self._say()
-            elif self.ledger.running():
+            elif self.ledger.unfinished():
                 time.sleep(PAUSE)  # another worker may die and leave its training
             else:
+                self._say()
                 return
 
     def _train(self, name: str, seed: int) -> tuple[float, dict]:
@@ -98,10 +100,13 @@ class Worker:
 
     def _say(self) -> None:
         done, failed, planned = len(self.ledger.results()), len(self.ledger.failed()), len(self.ledger.planned)
-        workers = max(self.ledger.running(), self.config.pool.workers)
+        workers = max(self.ledger.workers(), self.config.pool.workers)
         left = (planned - done - failed) * self.ledger.seconds() / workers
         time_left = f", about {left / 3600:.1f} h left" if done and left else ""
-        logger.info("pool       %d of %d trainings done, %d failed%s", done, planned, failed, time_left)
+        line = f"{done} of {planned} trainings done, {failed} failed{time_left}"
+        if line != self._said:
+            logger.info("pool       %s", line)
+        self._said = line
 
     def table(self) -> Table:
         """The table of what is done so far."""
