@@ -52,6 +52,7 @@ REWARD_RANGES = {
     "recalibration_batches": COUNT,
     "flops_weight": NOT_NEGATIVE,
     "target_gmacs": NOT_NEGATIVE,
+    "resident_gib": NOT_NEGATIVE,
 }
 
 
@@ -68,6 +69,8 @@ class RewardConfig:
         batch_norm: "batch" (statistics of the scored batches), "recalibrated" or "running".
         flops_weight, target_gmacs: reward - weight * max(0, GMACs of the derived network / target - 1).
         cache: score a β only once an epoch.
+        resident_gib: the most, in GiB, that the subset's pictures may take of the device's memory (0.55 for 1,000
+            people of 192x256); more of them are copied to it at every reward.
     """
 
     metric: str = "oks_ap"
@@ -81,6 +84,7 @@ class RewardConfig:
     flops_weight: float = 0.0
     target_gmacs: float = 0.0
     cache: bool = True
+    resident_gib: float = 2.0
 
     def __post_init__(self):
         one_of("search.reward.metric", self.metric, REWARDS)

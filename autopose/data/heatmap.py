@@ -195,10 +195,17 @@ def to_image(
         (N, K, 2) float64 pixels.
     """
     coords = np.asarray(coords, dtype=np.float64)
+    return transform_points(coords, back_matrices(center, scale, heatmap_wh, udp)[:, None])
+
+
+def back_matrices(center: np.ndarray, scale: np.ndarray, heatmap_wh: Sequence[int], udp: bool = False) -> np.ndarray:
+    """The affine matrices (N, 2, 3) from heatmap cells to image pixels; arguments as ``to_image``'s."""
     if udp:
-        box = np.asarray(scale, dtype=np.float64)[:, None] * PIXEL_STD
-        return coords / (np.asarray(heatmap_wh) - 1.0) * box + np.asarray(center, dtype=np.float64)[:, None] - box / 2
-    matrices = [crop_matrix(c, s, 0, heatmap_wh, inverse=True) for c, s in zip(center, scale, strict=True)]
-    if not matrices:
-        return coords.reshape(0, *coords.shape[1:])
-    return transform_points(coords, np.stack(matrices)[:, None])
+        box = np.asarray(scale, dtype=np.float64) * PIXEL_STD
+        zoom = box / (np.asarray(heatmap_wh) - 1.0)
+        matrices = np.zeros((len(box), 2, 3))
+        matrices[:, 0, 0], matrices[:, 1, 1] = zoom[:, 0], zoom[:, 1]
+        matrices[:, :, 2] = np.asarray(center, dtype=np.float64) - box / 2
+        return matrices
+    rows = [crop_matrix(c, s, 0, heatmap_wh, inverse=True) for c, s in zip(center, scale, strict=True)]
+    return np.stack(rows) if rows else np.zeros((0, 2, 3))

@@ -7,11 +7,11 @@ from autopose import __version__
 from autopose.config import Config
 from autopose.data.affine import PADDING, PIXEL_STD
 from autopose.data.dataset import IMAGENET_MEAN, IMAGENET_STD
+from autopose.data.heatmap_tensors import TENSOR_DECODERS, decode_tensors
 from autopose.data.schema import KeypointSchema
 from autopose.errors import UserError
 from autopose.models.inference import InferenceNetwork
 
-DECODINGS = ("quarter", "argmax")
 INPUT, HEATMAPS, DECODED = "images", "heatmaps", ("joints", "scores")
 
 
@@ -27,10 +27,10 @@ class ExportedPose(nn.Module):
 
     def __init__(self, network: InferenceNetwork, size_wh: tuple[int, int], decoding: str | None, udp: bool):
         super().__init__()
-        network.macro.check_image_size(size_wh)
-        if decoding not in (None, *DECODINGS):
+        network.space.macro.check_image_size(size_wh)
+        if decoding not in (None, *TENSOR_DECODERS):
             raise UserError(
-                f"decoding {decoding!r} cannot be put into the file, which knows {' and '.join(DECODINGS)}: set "
+                f"decoding {decoding!r} cannot be put into the file, which knows {' and '.join(TENSOR_DECODERS)}: set "
                 "evaluate.decoding=quarter, or export.decode=false and decode the heatmaps yourself"
             )
         self.network, self.decoding = network, decoding
@@ -44,27 +44,8 @@ class ExportedPose(nn.Module):
         heatmaps = self.network(images)
         if self.decoding is None:
             return heatmaps
-        cells, scores = decode(heatmaps, self.decoding == "quarter")
+        cells, scores = decode_tensors(heatmaps, self.decoding)
         return heatmaps, cells * self.stride, scores
-
-
-def decode(heatmaps: Tensor, quarter: bool) -> tuple[Tensor, Tensor]:
-    """``data.heatmap.decode`` in tensor operations that exporters know: places (N, K, 2) in cells and scores (N, K)."""
-    height, width = heatmaps.shape[2:]
-    flat = heatmaps.flatten(2)
-    best = flat.argmax(2, keepdim=True)
-    scores = flat.gather(2, best)
-    positive = (scores > 0).to(flat.dtype)
-    row = torch.div(best, width, rounding_mode="floor")
-    x, y = (best - row * width).to(flat.dtype) * positive, row.to(flat.dtype) * positive
-    if quarter:
-        inside = ((x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)).to(flat.dtype) * 0.25
-        moves = []
-        for step in (1, width):
-            after, before = (flat.gather(2, (best + s).clamp(0, height * width - 1)) for s in (step, -step))
-            moves.append(torch.sign(after - before) * inside)
-        x, y = x + moves[0], y + moves[1]
-    return torch.cat([x, y], 2), scores[..., 0]
 
 
 def sample(size_wh: tuple[int, int], count: int, seed: int = 0) -> Tensor:

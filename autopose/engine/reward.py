@@ -9,19 +9,25 @@ import torch
 from torch import Tensor
 
 from autopose.config import RewardConfig
+from autopose.data.affine import transform_points
 from autopose.data.dataset import PoseDataset
 from autopose.data.records import Person
-from autopose.data.stream import Loader
+from autopose.engine.reward_subset import RewardSubset
 from autopose.errors import Diverged, UserError
-from autopose.evaluation.inference import Poses, predict_poses
+from autopose.evaluation.inference import Poses, decoded, gathered, joined
 from autopose.metrics.fast_ap import fast_ap, index_truth
 from autopose.metrics.pck import choose_reference, pck, pckh, reference_sizes, weighted_mean
 from autopose.metrics.rescore import rescore
 from autopose.models import PoseNetwork, joints_mse_loss
+from autopose.models.several import heatmaps_of_each
 from autopose.models.steps import average
-from autopose.nas import ArchitectureParameters, cells_of, derive_ops
+from autopose.nas import ArchitectureParameters, cells_of, derive_ops, one_op_network
 from autopose.space import MacroArchitecture
 from autopose.space.macs import count_macs
+
+# β scored in one pass at most: between passes a run can be stopped.
+TOGETHER = 4
+Forward = Callable[[Tensor], Iterable[tuple[MacroArchitecture, Tensor]]]
 
 
 class RewardScorer:
@@ -60,13 +66,13 @@ class RewardScorer:
             derived_size: [width, height] that the derived network will be trained with; None: the subset's.
         """
         self.network, self.alphas, self.dataset, self.settings = network, alphas, dataset, settings
-        self.device, self.width, self.rank, self.world_size = device, width, rank, world_size
+        self.device, self.width = device, width
         annotations = dataset.annotations
         if annotations.coco_gt is not None:
             self._truth = index_truth(annotations.coco_gt, annotations.schema.sigmas)
-        loader = Loader(dataset, [[(i, None)] for i in range(len(dataset))], workers)
-        samples = [{key: value[0] for key, value in sample.items()} for sample in loader]
-        self._samples = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+        self._subset = RewardSubset(
+            dataset, settings.batch_size, device, settings.resident_gib, rank, world_size, workers
+        )
         self._cache: dict[MacroArchitecture, float] = {}
         self._calibration, self._calibrating = calibration, None
         self.before_score = before_score
@@ -100,13 +106,19 @@ class RewardScorer:
 
     def __call__(self, beta: MacroArchitecture) -> float:
         """Reward of β under the derived (argmax) or relaxed operations, from the cache where it is known."""
-        if not self.settings.cache:
-            return self.score(beta)
-        if beta not in self._cache:
-            self._cache[beta] = self.score(beta)
-        return self._cache[beta]
+        return self.each([beta])[0]
 
-    @torch.no_grad()
+    def each(self, betas: Sequence[MacroArchitecture]) -> list[float]:
+        """Rewards of several β as of one at a time; what they have in common is computed once."""
+        known = self._cache if self.settings.cache else {}
+        fresh = [beta for beta in dict.fromkeys(betas) if beta not in known]
+        for start in range(0, len(fresh), TOGETHER):
+            together = fresh[start : start + TOGETHER]
+            known = known | dict(zip(together, self._scores(together), strict=True))
+        if self.settings.cache:
+            self._cache.update(known)
+        return [known[beta] for beta in betas]
+
     def score(
         self,
         beta: MacroArchitecture,
@@ -122,22 +134,44 @@ class RewardScorer:
         Raises:
             Diverged: the score is not finite.
         """
+        return self._scores([beta], ops, shuffle, penalised)[0]
+
+    @torch.no_grad()
+    def _scores(self, betas: list[MacroArchitecture], ops=None, shuffle=None, penalised: bool = True) -> list[float]:
         self.before_score()
         relaxed = ops is None and self.settings.ops == "relaxed"
         ops = derive_ops(self.alphas, self.max_skips) if ops is None else ops
-        mixtures = self.alphas.mean() if relaxed else self.alphas.fixed(ops)
+        # Statistics recalibrated for one β are not another's.
+        together = [[beta] for beta in betas] if self.settings.batch_norm == "recalibrated" else [betas]
+        found: dict[MacroArchitecture, float] = {}
         with self._own_statistics():
-            self._normalise(beta, mixtures)
-            found = self._measure(beta, mixtures, shuffle)
-        if not isfinite(found):
-            raise Diverged(f"the reward of beta {beta} is not finite ({found}): the supernet's weights have diverged")
-        return found - self._flops_penalty(beta, ops) if penalised else found
+            for some in together:
+                self._normalise(some[0], self.alphas.mean() if relaxed else self.alphas.fixed(ops))
+                found |= self._measure(self._forward(some, None if relaxed else ops), some, shuffle)
+        for beta, value in found.items():
+            if not isfinite(value):
+                raise Diverged(
+                    f"the reward of beta {beta} is not finite ({value}): the supernet's weights have diverged"
+                )
+        return [found[beta] - (self._flops_penalty(beta, ops) if penalised else 0.0) for beta in betas]
 
+    def _forward(self, betas: Sequence[MacroArchitecture], ops: dict[str, list[int]] | None) -> Forward:
+        """Images to (β, heatmaps) of every β: of the network of these operations, of the relaxed supernet for None."""
+        if ops is None:
+            mixtures = self.alphas.mean()
+            return lambda images: heatmaps_of_each(self.network, images, betas, mixtures)
+        network = one_op_network(self.network, self.alphas, ops, betas[0] if len(betas) == 1 else None)
+        if not network.state.training and network.foldable:
+            network = network.for_inference()
+        return lambda images: heatmaps_of_each(network, images, betas)
+
+    @torch.no_grad()
     def loss(self, beta: MacroArchitecture, relaxed: bool) -> float:
         """Mean heatmap loss on the subset under the relaxed or the argmax operations, with batch statistics."""
-        with torch.no_grad(), self._own_statistics():
+        with self._own_statistics():
             self.network.set_norm("batch")
-            return self._loss(beta, self.alphas.mean() if relaxed else self._derived(), None)
+            forward = self._forward([beta], None if relaxed else derive_ops(self.alphas, self.max_skips))
+            return self._losses(forward, [beta], None)[beta]
 
     @contextmanager
     def _own_statistics(self) -> Iterator[None]:
@@ -162,21 +196,26 @@ class RewardScorer:
             self.network.state.momentum = 0.1
         self.network.set_norm("batch" if mode == "batch" else "running")
 
-    def _batches(self, shuffle: int | None) -> list[dict[str, Tensor]]:
-        count, size = len(self.dataset), self.settings.batch_size
-        order = np.arange(count) if shuffle is None else np.random.default_rng(shuffle).permutation(count)
-        parts = np.array_split(order, max(1, round(count / size)))
-        return [{k: v[torch.from_numpy(part)] for k, v in self._samples.items()} for part in parts]
-
-    def _share(self, shuffle: int | None) -> list[dict[str, Tensor]]:
-        return self._batches(shuffle)[self.rank :: self.world_size]
-
-    def _measure(self, beta: MacroArchitecture, mixtures: list, shuffle: int | None) -> float:
+    @torch.inference_mode()
+    def _measure(
+        self, forward: Forward, betas: Sequence[MacroArchitecture], shuffle: int | None
+    ) -> dict[MacroArchitecture, float]:
         if self.settings.metric == "negative_loss":
-            return -self._loss(beta, mixtures, shuffle)
-        forward = lambda images: self.network(images, beta, mixtures)  # noqa: E731
-        poses = predict_poses(forward, self._share(shuffle), self.device, udp=self.dataset.udp)
-        return {"pck": self._pck, "oks_ap": self._ap, "pckh": self._pckh}[self.metric](poses)
+            return {beta: -value for beta, value in self._losses(forward, betas, shuffle).items()}
+        metric = {"pck": self._pck, "oks_ap": self._ap, "pckh": self._pckh}[self.metric]
+        return {beta: metric(poses) for beta, poses in self._poses(forward, betas, shuffle).items()}
+
+    def _poses(
+        self, forward: Forward, betas: Sequence[MacroArchitecture], shuffle: int | None
+    ) -> dict[MacroArchitecture, Poses]:
+        """Every person's pose under every β, from all processes."""
+        parts: dict[MacroArchitecture, list[Poses]] = {beta: [] for beta in betas}
+        for index, images in self._subset.share(shuffle):
+            for beta, heatmaps in forward(images):
+                coords, scores = decoded(heatmaps.float())
+                joints = transform_points(coords, self._subset.back[index][:, None])
+                parts[beta].append(Poses(index, joints, scores))
+        return {beta: gathered(joined(mine) if mine else None) for beta, mine in parts.items()}
 
     def _ap(self, poses: Poses) -> float:
         persons = [self.dataset.annotations.persons[i] for i in poses.index]
@@ -200,16 +239,16 @@ class RewardScorer:
         sizes = np.array([np.nan if p.head_size is None else p.head_size for p in persons])
         return pckh(poses.joints, truth, visible, sizes)["Mean"] / 100
 
-    def _derived(self) -> list:
-        return self.alphas.fixed(derive_ops(self.alphas, self.max_skips))
-
-    def _loss(self, beta: MacroArchitecture, mixtures: list, shuffle: int | None) -> float:
-        total = 0.0
-        for batch in self._share(shuffle):
-            batch = {k: v.to(self.device) for k, v in batch.items()}
-            heatmaps = self.network(batch["image"], beta, mixtures)
-            total += joints_mse_loss(heatmaps, batch["target"], batch["target_weight"]).item() * len(heatmaps)
-        return average(total) * self.world_size / len(self.dataset)
+    def _losses(
+        self, forward: Forward, betas: Sequence[MacroArchitecture], shuffle: int | None
+    ) -> dict[MacroArchitecture, float]:
+        totals = dict.fromkeys(betas, 0.0)
+        for index, images in self._subset.share(shuffle):
+            target, weight = self._subset.target(index)
+            for beta, heatmaps in forward(images):
+                totals[beta] += joints_mse_loss(heatmaps, target, weight).item() * len(images)
+        share = self._subset.world_size / len(self.dataset)
+        return {beta: average(total) * share for beta, total in totals.items()}
 
     def _flops_penalty(self, beta: MacroArchitecture, ops: dict[str, list[int]] | None) -> float:
         if not self.settings.flops_weight:

@@ -1,6 +1,6 @@
 """From heatmaps to poses in image pixels, and to COCO results. N crops, K joints."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from autopose.data.heatmap import decode, to_image
+from autopose.data.heatmap_tensors import TENSOR_DECODERS, decode_tensors
 from autopose.data.records import PoseAnnotations
 from autopose.errors import Diverged
 from autopose.metrics.flip import merge_flip
@@ -56,29 +57,53 @@ def predict_batches(
         heatmaps = forward(images).float()
         if flip_pairs is not None:
             heatmaps = merge_flip(heatmaps, forward(images.flip(-1)).float(), flip_pairs, shift=not udp)
-        maps = heatmaps.cpu().numpy()
-        if not np.isfinite(maps).all():
-            raise Diverged(
-                "the network's output is not finite (NaN or infinite heatmaps): its weights have diverged; lower the "
-                "learning rate, or take an earlier checkpoint"
-            )
-        coords, scores = decode(maps, method)
-        joints = to_image(coords, batch["center"].numpy(), batch["scale"].numpy(), maps.shape[:1:-1], udp)
+        coords, scores = decoded(heatmaps, method)
+        joints = to_image(coords, batch["center"].numpy(), batch["scale"].numpy(), heatmaps.shape[:1:-1], udp)
         parts.append(Poses(np.asarray(batch["index"]), joints, scores))
-    return _joined(parts) if parts else None
+    return joined(parts) if parts else None
+
+
+def decoded(heatmaps: Tensor, method: str = "quarter") -> tuple[np.ndarray, np.ndarray]:
+    """``data.heatmap.decode``, where it can be on the heatmaps' device, so that only joints leave it.
+
+    Raises:
+        Diverged: heatmaps that are not finite.
+    """
+    if method not in TENSOR_DECODERS:
+        maps = heatmaps.cpu().numpy()
+        _check_finite(bool(np.isfinite(maps).all()))
+        return decode(maps, method)
+    coords, scores = decode_tensors(heatmaps, method)
+    finite = torch.isfinite(heatmaps).all()
+    found = torch.cat([coords, scores[..., None]], -1).cpu().numpy()
+    _check_finite(bool(finite))
+    return found[..., :2].astype(np.float64), np.ascontiguousarray(found[..., 2])
+
+
+def _check_finite(finite: bool) -> None:
+    if not finite:
+        raise Diverged(
+            "the network's output is not finite (NaN or infinite heatmaps): its weights have diverged; lower the "
+            "learning rate, or take an earlier checkpoint"
+        )
 
 
 def predict_poses(forward: Forward, batches: Iterable[dict], *arguments, **settings) -> Poses:
     """``predict_batches`` over this process's share, gathered from all processes and sorted by index."""
-    mine = predict_batches(forward, batches, *arguments, **settings)
+    return gathered(predict_batches(forward, batches, *arguments, **settings))
+
+
+def gathered(mine: Poses | None) -> Poses:
+    """The poses of all processes' shares, sorted by index; None for a share of nothing."""
     shares: list = [mine]
     if dist.is_initialized() and dist.get_world_size() > 1:
         shares = [None] * dist.get_world_size()
         dist.all_gather_object(shares, mine)
-    return _joined([share for share in shares if share is not None])
+    return joined([share for share in shares if share is not None])
 
 
-def _joined(parts: list[Poses]) -> Poses:
+def joined(parts: Sequence[Poses]) -> Poses:
+    """One set of poses, sorted by index."""
     index, joints, scores = (np.concatenate([getattr(p, n) for p in parts]) for n in ("index", "joints", "scores"))
     order = np.argsort(index, kind="stable")
     return Poses(index[order], joints[order], scores[order])

@@ -222,15 +222,16 @@ class InferenceModule(nn.Module):
         super().__init__()
         self.branches = nn.ModuleDict({b: InferenceBranch(branch, int(b)) for b, branch in module.branches.items()})
 
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Eq. 1."""
+    def forward(self, features: list[Tensor], active: Sequence[bool] | None = None, mixtures=None) -> list[Tensor]:
+        """Eq. 1; ``active`` as ``MultiScaleModule.forward`` takes it, all that were built without it."""
+        running = {int(b): branch for b, branch in self.branches.items() if active is None or active[int(b)]}
         middle = list(features)
-        for b, branch in self.branches.items():
+        for b, branch in running.items():
             first, second = branch.individual
-            middle[int(b)] = second([first([features[int(b)]])])
+            middle[b] = second([first([features[b]])])
         found = list(middle)
-        for b, branch in self.branches.items():
-            found[int(b)] = branch.aggregate(middle)
+        for b, branch in running.items():
+            found[b] = branch.aggregate(middle)
         return found
 
 
@@ -272,7 +273,7 @@ class InferenceNetwork(nn.Module):
         super().__init__()
         if network.is_supernet or network.space.beta is None:
             raise ValueError("only a derived network can be folded for inference, this one leaves operations open")
-        self.num_joints, self.macro = network.num_joints, network.space.macro
+        self.num_joints, self.space = network.num_joints, network.space
         stem: Stem = network.stem
         with torch.no_grad():
             self.first = _fold_chain(stem.first)
@@ -283,10 +284,15 @@ class InferenceNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Heatmaps (N, K, H / 4, W / 4) of images (N, 3, H, W), any N; sides are multiples of the coarsest scale."""
-        self.macro.check_image_size((images.shape[-1], images.shape[-2]))
-        features = [self.first(images)]
-        for down in self.further:
-            features.append(down(features[-1]))
+        features = self.features(images)
         for module in self.modules_:
             features = module(features)
         return self.head(features)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """As ``PoseNetwork.features``."""
+        self.space.macro.check_image_size((images.shape[-1], images.shape[-2]))
+        features = [self.first(images)]
+        for down in self.further:
+            features.append(down(features[-1]))
+        return features

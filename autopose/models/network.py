@@ -207,10 +207,8 @@ class PoseNetwork(nn.Module):
             beta: branches that are active (Eq. 1); needed unless the space fixes it.
             mixtures: per branch, the mixture of every cell's edges; needed by a supernet.
         """
-        macro = self.space.macro
-        macro.check_image_size((images.shape[-1], images.shape[-2]))
-        beta = self._beta(beta)
-        features = self.stem(images)
+        macro, beta = self.space.macro, self._beta(beta)
+        features = self.features(images)
         for m, module in enumerate(self.modules_):
             active = beta.rows[macro.decision_of(m)]
             if self.activation_checkpointing and torch.is_grad_enabled() and any(active):
@@ -218,6 +216,11 @@ class PoseNetwork(nn.Module):
             else:
                 features = module(features, active, mixtures)
         return self.head(features)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """What the first module reads: the stem's tensor for every branch."""
+        self.space.macro.check_image_size((images.shape[-1], images.shape[-2]))
+        return self.stem(images)
 
     def _beta(self, beta: MacroArchitecture | None) -> MacroArchitecture:
         beta = beta if beta is not None else self.space.beta

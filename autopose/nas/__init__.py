@@ -3,7 +3,16 @@
 from .alpha import ArchitectureParameters, GumbelSettings
 from .bilevel import BilevelSearch, BilevelSettings
 from .controller import Controller, ControllerSettings, Reinforce
-from .derive import cells_of, derive_cells, derive_ops, inherit_weights, select_macro
+from .derive import cells_of, derive_cells, derive_ops, inherit_weights, one_op_network, select_macro
 
 __all__ = ["ArchitectureParameters", "BilevelSearch", "BilevelSettings", "Controller", "ControllerSettings"]
-__all__ += ["GumbelSettings", "Reinforce", "cells_of", "derive_cells", "derive_ops", "inherit_weights", "select_macro"]
+__all__ += [
+    "GumbelSettings",
+    "Reinforce",
+    "cells_of",
+    "derive_cells",
+    "derive_ops",
+    "inherit_weights",
+    "one_op_network",
+]
+__all__ += ["select_macro"]

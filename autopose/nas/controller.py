@@ -119,6 +119,12 @@ def uniform_beta(macro: MacroSpace, draws: torch.Generator) -> MacroArchitecture
     return MacroArchitecture(tuple(allowed[i] for i in picked.tolist()))
 
 
+def rewards_of(reward: Callable[[MacroArchitecture], float], betas: Sequence[MacroArchitecture]) -> list[float]:
+    """Rewards of several β; in one pass where the reward has one (its method ``each``)."""
+    each = getattr(reward, "each", None)
+    return [float(value) for value in (each(betas) if each else map(reward, betas))]
+
+
 class Reinforce:
     """controller_update of Algorithm 1: ascend E[R] with the score function and a baseline."""
 
@@ -136,7 +142,7 @@ class Reinforce:
         """
         settings = self.settings
         sampled = [self.controller.sample(draws) for _ in range(settings.samples)]
-        rewards = [float(reward(beta)) for beta, _, _ in sampled]
+        rewards = rewards_of(reward, [beta for beta, _, _ in sampled])
         if not all(map(isfinite, rewards)):
             raise Diverged(f"a reward is not finite ({rewards}): the controller is not updated with it")
         advantages = self._advantages(rewards)

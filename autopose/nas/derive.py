@@ -1,14 +1,16 @@
 """Architecture derivation (§3.3): a function on data, and the supernet's weights handed to a derived network."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
+from torch import nn
 
 from autopose.models import Cell, PoseNetwork
-from autopose.space import Genotype, MacroArchitecture
+from autopose.space import Architecture, Genotype, MacroArchitecture
 
 from .alpha import SKIP, ArchitectureParameters
-from .controller import Controller
+from .controller import Controller, rewards_of
 from .randomness import generator
 
 AFFINE = ("weight", "bias", "norm_weight", "norm_bias")
@@ -66,13 +68,38 @@ def select_macro(
     candidates = [(controller.mode()[0], "mode")]
     with torch.no_grad():
         candidates += [(controller.sample(draws)[0], "sample") for _ in range(num_samples)]
-    scores: dict[MacroArchitecture, float] = {}
-    rows = []
-    for beta, source in candidates:
-        if beta not in scores:
-            scores[beta] = float(reward(beta))
-        rows.append({"beta": str(beta), "reward": scores[beta], "source": source})
+    distinct = list(dict.fromkeys(beta for beta, _ in candidates))
+    scores = dict(zip(distinct, rewards_of(reward, distinct), strict=True))
+    rows = [{"beta": str(beta), "reward": scores[beta], "source": source} for beta, source in candidates]
     return max(scores, key=scores.__getitem__), rows
+
+
+def one_op_network(
+    supernet: PoseNetwork,
+    alphas: ArchitectureParameters,
+    ops: dict[str, list[int]],
+    beta: MacroArchitecture | None = None,
+) -> PoseNetwork:
+    """A copy of the supernet with one operation an edge and nothing else: its one-hot function, to the bit.
+
+    Args:
+        ops: columns of α, as ``derive_ops`` gives them.
+        beta: which branches it holds; None: all that the supernet has.
+
+    Returns:
+        a derived network of the supernet's width, on its device, whose statistics are read as the supernet's are now.
+    """
+    macro = replace(supernet.space.macro, min_active=0, max_active=0)
+    beta = beta or supernet.space.beta or macro.all_on()
+    weight = supernet.head.predict.weight
+    affine = any(module.affine for module in supernet.modules_.modules() if isinstance(module, nn.BatchNorm2d))
+    with torch.device("meta"):
+        space = Architecture(macro, beta, cells_of(alphas, ops)).space()
+        network = PoseNetwork(space, supernet.num_joints, affine, supernet.choice)
+    network = network.to_empty(device=weight.device).place(weight.device)
+    inherit_weights(network, supernet)
+    network.set_norm(supernet.state.mode)
+    return network.requires_grad_(False)
 
 
 @torch.no_grad()

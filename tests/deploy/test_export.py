@@ -14,9 +14,10 @@ import torch
 from autopose.api import Model
 from autopose.config import ExportConfig
 from autopose.data.heatmap import decode as decode_maps
+from autopose.data.heatmap_tensors import decode_tensors
 from autopose.deploy.check import WrongExport, check_file
 from autopose.deploy.export import export_to
-from autopose.deploy.graph import ExportedPose, decode
+from autopose.deploy.graph import ExportedPose
 from autopose.deploy.onnx_file import OnnxNetwork
 from autopose.deploy.quantise import quantised_file
 from autopose.deploy.torch_export_file import loaded
@@ -77,7 +78,7 @@ def random_maps(seed):
 @pytest.mark.parametrize("seed", range(5))
 def test_decoding_in_the_graph_is_that_of_the_evaluation(method, seed):
     maps = random_maps(seed)
-    cells, scores = decode(torch.from_numpy(maps), method == "quarter")
+    cells, scores = decode_tensors(torch.from_numpy(maps), method)
     places, values = decode_maps(maps, method)
     np.testing.assert_array_equal(cells.numpy(), places)
     np.testing.assert_array_equal(scores.numpy(), values)

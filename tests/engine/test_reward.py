@@ -1,5 +1,7 @@
 """The reward: what it scores, what it refuses, what it leaves as it was."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -8,13 +10,16 @@ from autopose.config import RewardConfig
 from autopose.data.coco import load_coco
 from autopose.data.dataset import PoseDataset
 from autopose.data.records import DataSource
+from autopose.data.stream import Loader
 from autopose.data.synthetic.dataset import synthetic_dataset
 from autopose.engine.reward import RewardScorer
 from autopose.errors import Diverged, UserError
-from autopose.evaluation.inference import Poses
-from autopose.models import PoseNetwork
+from autopose.evaluation.inference import Poses, coco_results, predict_poses
+from autopose.evaluation.scoring import score_results
+from autopose.models import MultiScaleModule, PoseNetwork
+from autopose.models.network import Stem
 from autopose.nas import ArchitectureParameters, cells_of, derive_ops
-from autopose.space import MacroSpace, SearchSpace
+from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
 from autopose.space.macs import count_macs
 
 MACRO = MacroSpace((4, 4), 1, 1, 1, 1, 4)
@@ -31,7 +36,7 @@ def annotations(tmp_path_factory):
 def scorer(annotations):
     def build(**settings):
         torch.manual_seed(0)
-        network = PoseNetwork(SearchSpace.full(MACRO), 17)
+        network = PoseNetwork(SearchSpace.full(settings.pop("macro", MACRO)), 17)
         extra = {name: settings.pop(name) for name in ("max_skips", "derived_size", "calibration") if name in settings}
         config = RewardConfig(**settings)
         network.set_norm("track" if config.batch_norm == "running" else "batch")
@@ -53,7 +58,7 @@ def test_true_poses_score_one_and_far_ones_nothing(scorer, annotations, metric, 
     beta = MACRO.all_on()
     for shift, expected in ((0.0, 1.0), (500.0, 0.0)):
         moved = Poses(poses.index, poses.joints + shift, poses.scores)
-        monkeypatch.setattr("autopose.engine.reward.predict_poses", lambda *a, moved=moved, **k: moved)
+        monkeypatch.setattr(found, "_poses", lambda *a, moved=moved: {beta: moved})
         assert found.score(beta) == pytest.approx(expected, abs=1e-9)
 
 
@@ -104,7 +109,7 @@ def test_recalibration_reads_its_batches_once_and_replaces_what_was_there(scorer
 
 def test_a_reward_that_is_no_number_is_refused(scorer, monkeypatch):
     found = scorer(metric="negative_loss")
-    monkeypatch.setattr(found, "_measure", lambda *arguments: float("nan"))
+    monkeypatch.setattr(found, "_measure", lambda *arguments: {MACRO.all_on(): float("nan")})
     with pytest.raises(Diverged, match="is not finite"):
         found.score(MACRO.all_on())
 
@@ -123,3 +128,76 @@ def test_a_subset_that_cannot_be_scored_is_refused_at_the_start(annotations):
     finally:
         for person, visible in zip(annotations.persons, hidden, strict=True):
             person.visible[:] = visible
+
+
+@pytest.fixture(scope="module")
+def people():
+    """Real people where there are some, drawn ones elsewhere."""
+    root = os.environ.get("AUTOPOSE_TEST_DATA")
+    if not root:
+        pytest.skip("AUTOPOSE_TEST_DATA is not set: no real people to score")
+    return load_coco(DataSource(root=f"{root}/coco-mini", split="val2017"), 1.0)
+
+
+def told_apart(annotations, **settings):
+    """A scorer whose network predicts something of the pictures, with argmax operations of every kind."""
+    torch.manual_seed(3)
+    network = PoseNetwork(SearchSpace.full(MacroSpace((4, 6, 8), 2, 1, 2, 1, 4)), 17)
+    network.set_norm("track")
+    with torch.no_grad():
+        network.head.predict.weight.mul_(100)
+        alphas = ArchitectureParameters(network.space)
+        for alpha in alphas.alphas.values():
+            alpha.copy_(torch.randn(alpha.shape))
+        for seed in range(3):
+            images = torch.randn(4, 3, *SIZE, generator=torch.Generator().manual_seed(seed))
+            network(images, network.space.macro.all_on(), alphas.mean())
+            network(images, network.space.macro.all_on(), alphas.argmax())
+    config = RewardConfig(metric="oks_ap", batch_size=16, **settings)
+    return RewardScorer(network, alphas, PoseDataset(annotations, SIZE), config, torch.device("cpu"), 2)
+
+
+def slowly(scorer, beta, norm):
+    """The reward of one β by the one-hot supernet, the evaluation's inference and pycocotools, none of it cached."""
+    network, ops = scorer.network, derive_ops(scorer.alphas)
+    network.set_norm(norm)
+    mixtures = scorer.alphas.fixed(ops)
+    parts = np.array_split(np.arange(len(scorer.dataset)), max(1, round(len(scorer.dataset) / 16)))
+    loader = Loader(scorer.dataset, [[(int(i), None) for i in part] for part in parts])
+    poses = predict_poses(lambda images: network(images, beta, mixtures), loader, torch.device("cpu"))
+    results = coco_results(poses, scorer.dataset.annotations, nms="none")
+    annotations = scorer.dataset.annotations
+    return max(score_results(annotations, results).metrics["AP"], 0.0), poses
+
+
+@pytest.mark.parametrize("norm", ["batch", "running"])
+def test_rewards_in_one_pass_are_those_of_the_slow_path(people, norm):
+    scorer = told_apart(people, batch_norm=norm)
+    rows = [(True, False, True), (False, True, True), (True, True, True), (True, False, False)]
+    betas = [MacroArchitecture.of([rows[i], rows[j]]) for i, j in ((0, 1), (0, 2), (3, 2), (0, 3), (1, 1))]
+    found = scorer.each([*betas, betas[0]])
+    expected = [slowly(scorer, beta, norm) for beta in betas]
+    assert found == pytest.approx([ap for ap, _ in expected] + [expected[0][0]], abs=1e-6)
+    forward = scorer._forward(betas, derive_ops(scorer.alphas))
+    for beta, poses in scorer._poses(forward, betas, None).items():
+        slow = expected[betas.index(beta)][1]
+        np.testing.assert_allclose(poses.joints, slow.joints, atol=1e-6)
+        np.testing.assert_allclose(poses.scores, slow.scores, atol=1e-4)
+    assert len({poses.joints.tobytes() for _, poses in expected}) > 3
+
+
+def test_what_several_betas_share_runs_once(scorer, monkeypatch):
+    found = scorer(metric="negative_loss", cache=False, macro=MacroSpace((4, 4), 2, 1, 1, 1, 4))
+    rows = ((True, True), (True, False))
+    betas = [MacroArchitecture.of(pair) for pair in ((rows[0], rows[0]), (rows[0], rows[1]), (rows[1], rows[1]))]
+    alone = [found.score(beta) for beta in betas]
+    runs = {"stem": 0, "module": 0}
+    for name, kind in (("stem", Stem), ("module", MultiScaleModule)):
+
+        def counted(self, *arguments, name=name, run=kind.forward):
+            runs[name] += 1
+            return run(self, *arguments)
+
+        monkeypatch.setattr(kind, "forward", counted)
+    assert found.each(betas) == alone and len(set(alone)) == 3
+    assert runs == {"stem": 1, "module": 2 + 3}
