@@ -140,7 +140,7 @@ def _mix(case: Case, make: _Maker, batch: int) -> Problem:
 
     def fused() -> Tensor:
         from autopose.kernels._triton.launch import Cell
-        from autopose.kernels._triton.mixed_edge_cell import node_launch
+        from autopose.kernels._triton.mixed_edge.plan import node_launch
 
         if not launches:
             launches.append(node_launch(Cell(1, nodes, batch, *size, c), nodes - 1))

@@ -22,16 +22,11 @@ import triton  # noqa: E402
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from autopose.kernels._triton import mixed_edge as _operators  # noqa: E402, F401
-from autopose.kernels._triton import (  # noqa: E402
-    mixed_edge_cell,
-    mixed_edge_mix,
-    mixed_edge_pack,
-    mixed_edge_reduce,
-    mixed_edge_taps,
-    resample_sum,
-)
+from autopose.kernels._triton import resample_sum  # noqa: E402
 from autopose.kernels._triton.launch import VERSION  # noqa: E402
+from autopose.kernels._triton.mixed_edge import backward, forward, pack, plan  # noqa: E402
+from autopose.kernels._triton.mixed_edge import taps as products  # noqa: E402
+from autopose.kernels.topology import CONV_SIZES, NUM_OPS, Topology  # noqa: E402
 
 TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.uint8: "u8", torch.int64: "i64"}
 BRANCHES = {16: (64, 48), 32: (32, 24), 64: (16, 12), 128: (8, 6)}
@@ -78,7 +73,7 @@ class Compiled:
 def kernels() -> dict[str, object]:
     """Every kernel by name."""
     found = {}
-    for module in (mixed_edge_mix, mixed_edge_pack, mixed_edge_reduce, mixed_edge_taps, resample_sum):
+    for module in (forward, pack, backward, products, resample_sum):
         found |= {n: k for n, k in vars(module).items() if n.endswith("_kernel") and isinstance(k, triton.JITFunction)}
     return found
 
@@ -135,15 +130,15 @@ def cell_launches(cell: tuple[int, int], channels: int, dtype: torch.dtype, taps
     """Launches of a cell (inputs, nodes) of the paper's supernet, forward and backward with the weights' gradients."""
     sources, nodes = cell
     height, width = BRANCHES[channels]
-    edges = nodes * sources + nodes * (nodes - 1) // 2
+    edges = Topology(sources, nodes).edges
     inputs = torch.empty(sources, batch, height, width, channels, dtype=dtype, device="meta")
-    conv = tuple(torch.empty(edges, channels, channels, k, k, device="meta") for k in (1, 3, 5))
-    mix = torch.empty(edges, 6, device="meta")
+    conv = tuple(torch.empty(edges, channels, channels, k, k, device="meta") for k in CONV_SIZES)
+    mix = torch.empty(edges, NUM_OPS, device="meta")
     none, wanted = (None, None), (True, True, True)
 
     def run():
-        out, y, mean, var = mixed_edge_cell.forward(inputs, conv, mix, none, none, nodes, 1e-5, None)
-        mixed_edge_cell.backward(out, inputs, out, y, conv, mix, none, mean, var, False, 1e-5, None, wanted)
+        out, y, mean, var = plan.forward(inputs, conv, mix, none, none, nodes, 1e-5, None)
+        plan.backward(out, inputs, out, y, conv, mix, none, mean, var, False, 1e-5, None, wanted)
 
     os.environ["AUTOPOSE_TAPS"] = taps
     return record(run)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from autopose.kernels._triton import launch
-from autopose.kernels._triton.mixed_edge_convs import TritonConvolutions
+from autopose.kernels._triton.mixed_edge.products import TritonConvolutions
 from autopose.runs.machine import machine
 from bench.cases import CELLS, CHANNELS, SIZES
 from bench.timing import Interleaved
@@ -80,7 +80,7 @@ def products(channels: int, size: tuple[int, int], batch: int, device: str) -> d
             for gradient in gradients:
                 gradient.zero_()
             group.weights(active, dy, gradients)
-            return [gradient[cell.edges_of(0)] for gradient in gradients]
+            return [gradient[cell.out_of(0)] for gradient in gradients]
 
         return run
 

@@ -11,6 +11,7 @@ import triton
 from torch import Tensor
 
 from ..dispatch import interpreting
+from ..topology import Topology
 
 ELEMENTS = 1024
 """Elements of a tile of the pointwise kernels: one 16-byte load of half precision a thread with four warps."""
@@ -54,11 +55,9 @@ def kinds(*tensors: Tensor | None) -> tuple:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """Sizes of a cell: ``sources`` inputs, ``nodes`` nodes, batch, height, width and channels of every state."""
+class Cell(Topology):
+    """A cell and the sizes of its states: batch, height, width and channels of every one."""
 
-    sources: int
-    nodes: int
     batch: int
     height: int
     width: int
@@ -68,28 +67,10 @@ class Cell:
     def pixels(self) -> int:
         return self.batch * self.height * self.width
 
-    @property
-    def edges(self) -> int:
-        return self.nodes * self.sources + self.nodes * (self.nodes - 1) // 2
-
-    @property
-    def states(self) -> int:
-        """States that feed an edge: every input, and every node but the last."""
-        return self.sources + self.nodes - 1
-
     def groups(self, together: bool) -> list[range]:
         """Sources that share their launches: all inputs, where they may go ``together``, then every node by itself."""
-        inputs = [range(self.sources)] if together else [range(s, s + 1) for s in range(self.sources)]
-        return [*inputs, *(range(s, s + 1) for s in range(self.sources, self.states))]
-
-    def slots(self, source: int) -> int:
-        """Edges that leave a source."""
-        return self.nodes - max(0, source - self.sources + 1)
-
-    def edges_of(self, source: int) -> list[int]:
-        """Numbers of the edges that leave a source, in the order of the nodes that they feed."""
-        first = max(0, source - self.sources + 1)
-        return [i * self.sources + i * (i - 1) // 2 + source for i in range(first, self.nodes)]
+        inputs = [range(self.inputs)] if together else [range(s, s + 1) for s in range(self.inputs)]
+        return [*inputs, *(range(s, s + 1) for s in range(self.inputs, self.sources))]
 
 
 @dataclass(frozen=True)

@@ -298,11 +298,11 @@ def test_tuning_keeps_the_right_candidates_and_the_table(product, capsys):
 
 
 def test_more_elements_than_the_kernels_can_number_are_refused():
-    from autopose.kernels._triton import mixed_edge_cell
+    from autopose.kernels._triton.mixed_edge import plan
 
     vast = torch.zeros(1, device=DEVICE).expand(1, 2**20, 64, 48, 1)
     with pytest.raises(ValueError, match="fewer than 2\\^31 elements, got 3221225472: use a smaller batch"):
-        mixed_edge_cell.forward(vast, (vast,) * 3, vast, (None, None), (None, None), 1, 1e-5, None)
+        plan.forward(vast, (vast,) * 3, vast, (None, None), (None, None), 1, 1e-5, None)
 
 
 def _small():

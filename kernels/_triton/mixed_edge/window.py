@@ -3,6 +3,19 @@
 import triton
 import triton.language as tl
 
+from ...topology import NUM_CONVS, NUM_NORMED, NUM_OPS, NUM_POOLS, NUM_TAPS
+
+# Constants of the kernels. They stand to the right of run-time values: Triton's interpreter multiplies from the left.
+CONVS = tl.constexpr(NUM_CONVS)
+POOLS = tl.constexpr(NUM_POOLS)
+NORMED = tl.constexpr(NUM_NORMED)
+OPS = tl.constexpr(NUM_OPS)
+TAPS = tl.constexpr(NUM_TAPS)
+MOMENTS = tl.constexpr(2)  # of a part: the mean, and the sum of squared deviations
+FOLDED = tl.constexpr(2)  # of a normalised operation: the factor and the offset that BN and mix become
+SUMS = tl.constexpr(NUM_NORMED + 2)  # of g, of g * (y - mu) for every normalised operation, of g * x
+TERMS = tl.constexpr(3)  # A, B and D
+
 
 @triton.jit
 def pixel_place(pixel, H, W):

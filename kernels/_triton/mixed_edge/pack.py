@@ -1,13 +1,13 @@
 """Weights of a mixed edge's convolutions, (E, C_out, C_in, k, k), to the order of the matrix products and back.
 
-Packed weights are (E, 35, C_in, C_out); the order of the 35 taps is that of `mixed_edge_taps`. Both ways a tile is read
+Packed weights are (E, 35, C_in, C_out); the order of the 35 taps is that of `taps`. Both ways a tile is read
 and written along what lies next to each other in memory: C_in and taps on the one side, C_out on the other.
 """
 
 import triton
 import triton.language as tl
 
-from .mixed_edge_window import edge_number
+from .window import TAPS, edge_number
 
 
 @triton.jit
@@ -34,7 +34,7 @@ def pack_block(conv_ptr, packed_ptr, edge, cout, block, C, K: tl.constexpr, BJ: 
     valid = (cout < C)[:, None] & (at < C * K)[None, :]
     value = tl.load(conv_ptr + ((edge * C + cout) * (C * K))[:, None] + at[None, :], mask=valid)
     cin, tap = packed_place(at, K)
-    place = packed_ptr + (((edge * 35 + tap) * C + cin) * C)[None, :] + cout[:, None]
+    place = packed_ptr + (((edge * TAPS + tap) * C + cin) * C)[None, :] + cout[:, None]
     tl.store(place, value.to(packed_ptr.dtype.element_ty), mask=valid)
 
 
@@ -87,8 +87,8 @@ def unpack_kernel(
     edge = edge_number(source + member, slot, S).to(tl.int64)
     cout = tl.program_id(1) * BO + tl.arange(0, BO)
     block = tl.program_id(2)
-    stride = slots.to(tl.int64) * (35 * C * C)
-    partial_ptr += member * splits * stride + slot * (35 * C * C)
+    stride = slots.to(tl.int64) * TAPS * C * C
+    partial_ptr += member * splits * stride + slot * TAPS * C * C
     five = tl.cdiv(C * 25, BJ) if WANT5 else 0
     three = tl.cdiv(C * 9, BJ) if WANT3 else 0
     if block < five:

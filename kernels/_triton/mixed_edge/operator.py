@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..dispatch import check_first_order, register, traced
-from . import mixed_edge_cell
+from ...dispatch import check_first_order, register, traced
+from ...topology import NUM_CONVS, NUM_NORMED
+from . import plan
 
 
 def mixed_edges(
@@ -57,14 +58,14 @@ def _forward(inputs, conv1, conv3, conv5, mix, weight, bias, fixed_mean, fixed_v
     tables = _contiguous(mix, weight, bias, fixed_mean, fixed_var)
     mix, affine, fixed = tables[0], tables[1:3], tables[3:]
     conv = _contiguous(conv1, conv3, conv5)
-    return mixed_edge_cell.forward(inputs.contiguous(), conv, mix, affine, fixed, num_nodes, eps, _group(group))
+    return plan.forward(inputs.contiguous(), conv, mix, affine, fixed, num_nodes, eps, _group(group))
 
 
 def _backward(
     grad, inputs, nodes, y, conv1, conv3, conv5, mix, weight, bias, mean, var, fixed, eps, group, want1, want3, want5
 ):
     mix, *affine = _contiguous(mix, weight, bias)
-    dinputs, dconv, dmix, dweight, dbias = mixed_edge_cell.backward(
+    dinputs, dconv, dmix, dweight, dbias = plan.backward(
         grad.contiguous(), inputs.contiguous(), nodes, y, _contiguous(conv1, conv3, conv5), mix, affine, mean, var,
         fixed, eps, _group(group), (want1, want3, want5),
     )  # fmt: skip
@@ -81,8 +82,8 @@ def _contiguous(*tensors):
 def _fake_forward(inputs, conv1, conv3, conv5, mix, weight, bias, fixed_mean, fixed_var, num_nodes, eps, group):
     sources, *shape = inputs.shape
     edges, pixels = mix.shape[0], shape[0] * shape[1] * shape[2]
-    mean = inputs.new_empty(edges, 5, shape[3], dtype=torch.float32)
-    planes = inputs.new_empty(edges, 3, pixels, shape[3])
+    mean = inputs.new_empty(edges, NUM_NORMED, shape[3], dtype=torch.float32)
+    planes = inputs.new_empty(edges, NUM_CONVS, pixels, shape[3])
     return inputs.new_empty(num_nodes, *shape), planes, mean, torch.empty_like(mean)
 
 

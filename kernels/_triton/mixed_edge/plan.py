@@ -13,10 +13,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .launch import PARTS, Cell, Launch, Tiles, check_size, convolutions, kinds, on_device, power_of_two
-from .mixed_edge_convs import LibraryConvolutions, TritonConvolutions
-from .mixed_edge_mix import mix_kernel, normalise_kernel, pool_stats_kernel
-from .mixed_edge_reduce import coefficients_kernel, gather_kernel, reduce_kernel, spread_kernel
+from ...topology import NUM_CONVS, NUM_NORMED, NUM_OPS, NUM_POOLS
+from ..launch import PARTS, Cell, Launch, Tiles, check_size, convolutions, kinds, on_device, power_of_two
+from .backward import coefficients_kernel, gather_kernel, reduce_kernel, spread_kernel
+from .forward import mix_kernel, normalise_kernel, pool_stats_kernel
+from .products import LibraryConvolutions, TritonConvolutions
 
 
 def forward(
@@ -30,9 +31,9 @@ def forward(
     )  # fmt: skip
     cell = plan.cell
     nodes = inputs.new_empty(num_nodes, *inputs.shape[1:])
-    y = inputs.new_empty(cell.edges, 3, cell.pixels, cell.channels)
-    mean = inputs.new_empty(cell.edges, 5, cell.channels, dtype=torch.float32)
-    var, coef = torch.empty_like(mean), inputs.new_empty(cell.edges, 5, 2, cell.channels, dtype=torch.float32)
+    y = inputs.new_empty(cell.edges, NUM_CONVS, cell.pixels, cell.channels)
+    mean = inputs.new_empty(cell.edges, NUM_NORMED, cell.channels, dtype=torch.float32)
+    var, coef = torch.empty_like(mean), inputs.new_empty(cell.edges, NUM_NORMED, 2, cell.channels, dtype=torch.float32)
     with on_device(inputs):
         weights = plan.convs.weights(conv, inputs)
         for group in plan.groups:
@@ -62,7 +63,7 @@ def backward(
         grad = grad.clone()
     dinputs = torch.empty_like(inputs)
     dconv = [torch.empty_like(w) if want else None for w, want in zip(conv, wanted, strict=True)]
-    dmix = mean.new_empty(cell.edges, 6)
+    dmix = mean.new_empty(cell.edges, NUM_OPS)
     daffine = (torch.empty_like(mean), torch.empty_like(mean)) if affine[0] is not None else (mean, mean)
     with on_device(inputs):
         weights = plan.convs.weights(conv, inputs)
@@ -106,7 +107,7 @@ def node_launch(cell: Cell, node: int) -> Launch:
     """
     tiles = Tiles.of(cell)
     return Launch(
-        mix_kernel, (tiles.parts, tiles.blocks), node, cell.sources, cell.pixels, cell.height, cell.width,
+        mix_kernel, (tiles.parts, tiles.blocks), node, cell.inputs, cell.pixels, cell.height, cell.width,
         cell.channels, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
     )  # fmt: skip
 
@@ -137,9 +138,9 @@ class ForwardGroup:
     def __init__(self, plan: ForwardPlan, sources: range, affine: bool, fixed: bool, eps: float):
         cell, count = plan.cell, len(sources)
         self.cell, self.sources, self.convs = cell, sources, plan.convs.group(sources)
-        self.node = None if sources[0] < cell.sources else sources[0] - cell.sources
+        self.node = None if sources[0] < cell.inputs else sources[0] - cell.inputs
         tiles = Tiles.of(cell, -(-PARTS // count))
-        self._moments = (count, tiles.parts, 2, 2, cell.channels)
+        self._moments = (count, tiles.parts, 2, NUM_POOLS, cell.channels)
         self._pools = Launch(
             pool_stats_kernel, (tiles.parts, tiles.blocks, count), cell.pixels, cell.height, cell.width, cell.channels,
             tiles.repeat, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
@@ -147,8 +148,8 @@ class ForwardGroup:
         lanes, slots = _lanes(cell), cell.slots(sources[0])
         self._normalise, self._normalise_as_given = (
             Launch(
-                normalise_kernel, (slots * count, 5, -(-cell.channels // lanes)), cell.pixels, cell.channels,
-                cell.sources, sources[0], slots, self.convs.parts, tiles.parts, self.convs.rows,
+                normalise_kernel, (slots * count, NUM_NORMED, -(-cell.channels // lanes)), cell.pixels, cell.channels,
+                cell.inputs, sources[0], slots, self.convs.parts, tiles.parts, self.convs.rows,
                 tiles.rows * tiles.repeat, eps, FIXED=given, AFFINE=affine, BT=8192 // lanes, BC=lanes, num_warps=16,
             )
             for given in (False, True)
@@ -173,7 +174,7 @@ class ForwardGroup:
             return
         local = (torch.empty_like(out[0]), torch.empty_like(out[0]), torch.empty_like(out[2]))
         self._normalise(moments, pools, None, None, *tables, *local)
-        edges = [edge for source in self.sources for edge in self.cell.edges_of(source)]
+        edges = [edge for source in self.sources for edge in self.cell.out_of(source)]
         every = _synchronise(*local[:2], edges, self.cell.pixels, process_group)
         self._normalise_as_given(moments, pools, *every, *tables, *out)
 
@@ -215,27 +216,27 @@ class BackwardGroup:
         self.needs_active, edges = plan.convs.needs_active, slots * count
         plane = (cell.pixels, cell.height, cell.width, cell.channels)
         tiles = Tiles.of(cell, -(-PARTS // edges))
-        self._sums = (count, tiles.parts, slots, 7, cell.channels)
+        self._sums = (count, tiles.parts, slots, NUM_NORMED + 2, cell.channels)
         self._reduce = Launch(
-            reduce_kernel, (tiles.parts, edges, tiles.blocks), *plane, cell.sources, sources[0], slots, tiles.repeat,
+            reduce_kernel, (tiles.parts, edges, tiles.blocks), *plane, cell.inputs, sources[0], slots, tiles.repeat,
             BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
         )  # fmt: skip
-        self._table, lanes = (count, slots, 5, 3, cell.channels), _lanes(cell)
+        self._table, lanes = (count, slots, NUM_NORMED, 3, cell.channels), _lanes(cell)
         self._coefficients, self._coefficients_of_all = (
             Launch(
-                coefficients_kernel, (edges, 6), cell.pixels, cell.channels, cell.sources, sources[0], slots, parts,
-                eps, FIXED=fixed, AFFINE=affine, BT=2048 // lanes, BC=lanes,
+                coefficients_kernel, (edges, NUM_OPS), cell.pixels, cell.channels, cell.inputs, sources[0], slots,
+                parts, eps, FIXED=fixed, AFFINE=affine, BT=2048 // lanes, BC=lanes,
             )
             for parts in (tiles.parts, 1)
         )  # fmt: skip
         tiles = Tiles.of(cell)
         grid, tile = (tiles.parts, tiles.blocks, count), dict(BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even)
         self._spread = Launch(
-            spread_kernel, grid, *plane, cell.sources, sources[0], slots, *self.convs.gradient_strides,
+            spread_kernel, grid, *plane, cell.inputs, sources[0], slots, *self.convs.gradient_strides,
             FIXED=fixed, ACTIVE=self.needs_active, **tile,
         )  # fmt: skip
         self._gather = Launch(
-            gather_kernel, grid, *plane, CONVS=plan.convs.outputs, ADD=sources[0] >= cell.sources, **tile
+            gather_kernel, grid, *plane, OUTPUTS=plan.convs.outputs, ADD=sources[0] >= cell.inputs, **tile
         )
 
     def coefficients(self, x, y, grad, tables, statistics, out, process_group) -> Tensor:

@@ -9,7 +9,7 @@ precision as integers, so it is given float32. PRECISION is that of float32 prod
 import triton
 import triton.language as tl
 
-from .mixed_edge_window import edge_number, pixel_place
+from .window import CONVS, MOMENTS, TAPS, edge_number, pixel_place
 
 
 @triton.jit
@@ -61,7 +61,7 @@ def store_output(acc, y_ptr, stats_ptr, columns, lanes, pixel, live, P, C, part,
     rows = tl.minimum(BM, P - part * BM).to(tl.float32)
     mean = tl.sum(tl.where(valid, value, 0.0), axis=0) / rows
     deviation = tl.where(valid, value - mean[None, :], 0.0)
-    base = stats_ptr + part * 2 * stride
+    base = stats_ptr + part * MOMENTS * stride
     tl.store(base + lanes, mean, mask=live)
     tl.store(base + stride + lanes, tl.sum(deviation * deviation, axis=0), mask=live)
 
@@ -81,7 +81,7 @@ def taps_kernel(
     member = tl.program_id(2)
     source += member
     active_ptr += member * (P.to(tl.int64) * C)
-    stats_ptr += member * tl.num_programs(0) * 6 * slots * C
+    stats_ptr += member * tl.num_programs(0) * MOMENTS * slots * CONVS * C
     blocks = tl.cdiv(C, NC)
     column = tl.arange(0, EB * NC)
     slot = (tl.program_id(1) // blocks) * EB + column // NC
@@ -89,9 +89,9 @@ def taps_kernel(
     live = (slot < slots) & (cout < C)
     edge = edge_number(source, slot, S).to(tl.int64)
     size = P.to(tl.int64) * C
-    weights = packed_ptr + edge * 35 * C * C + cout
-    out = y_ptr + edge * 3 * size + cout
-    lanes = slot * 3 * C + cout
+    weights = packed_ptr + edge * TAPS * C * C + cout
+    out = y_ptr + edge * CONVS * size + cout
+    lanes = slot * CONVS * C + cout
     pixel = part * BM + tl.arange(0, BM)
     row, col = pixel_place(pixel, H, W)
 
@@ -100,7 +100,7 @@ def taps_kernel(
         lane = block * BK + tl.arange(0, BK)
         a = load_tap(active_ptr, pixel, row, col, 0, 0, lane, P, H, W, C)
         acc = multiply(a, load_weight(weights, 34, lane, live, C), acc, UPCAST, PRECISION)
-    store_output(acc, y_ptr, stats_ptr, out, lanes, pixel, live, P, C, part, slots * 3 * C, BM)
+    store_output(acc, y_ptr, stats_ptr, out, lanes, pixel, live, P, C, part, slots * CONVS * C, BM)
 
     acc = tl.zeros((BM, EB * NC), tl.float32)
     acc3 = tl.zeros((BM, EB * NC), tl.float32)
@@ -110,7 +110,7 @@ def taps_kernel(
         a = load_tap(active_ptr, pixel, row, col, tap // 3 - 1, tap % 3 - 1, lane, P, H, W, C)
         acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)
         acc3 = multiply(a, load_weight(weights, tap + 25, lane, live, C), acc3, UPCAST, PRECISION)
-    store_output(acc3, y_ptr, stats_ptr, out + size, lanes + C, pixel, live, P, C, part, slots * 3 * C, BM)
+    store_output(acc3, y_ptr, stats_ptr, out + size, lanes + C, pixel, live, P, C, part, slots * CONVS * C, BM)
 
     for step in range(16 * KB):
         tap = step // KB + 9
@@ -118,7 +118,7 @@ def taps_kernel(
         _, dh, dw = tap_place(tap)
         a = load_tap(active_ptr, pixel, row, col, dh, dw, lane, P, H, W, C)
         acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)
-    store_output(acc, y_ptr, stats_ptr, out + 2 * size, lanes + 2 * C, pixel, live, P, C, part, slots * 3 * C, BM)
+    store_output(acc, y_ptr, stats_ptr, out + 2 * size, lanes + 2 * C, pixel, live, P, C, part, slots * CONVS * C, BM)
 
 
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots"])
@@ -139,17 +139,17 @@ def input_gradient_kernel(
     row, col = pixel_place(pixel, H, W)
     size = P.to(tl.int64) * C
     column = tl.arange(0, EB * NC)
-    dy_ptr += member * slots * 3 * size
+    dy_ptr += member * slots * CONVS * size
     dx_ptr += member * size
     acc = tl.zeros((BM, NC), tl.float32)
     for block in range(tl.cdiv(slots, EB) * KB):
         slot = (block // KB) * EB + column // NC
         lane = (block % KB) * NC + column % NC
         live = (slot < slots) & (lane < C)
-        planes = dy_ptr + slot * 3 * size + lane
-        matrices = packed_ptr + edge_number(source, slot, S).to(tl.int64) * 35 * C * C + lane
+        planes = dy_ptr + slot * CONVS * size + lane
+        matrices = packed_ptr + edge_number(source, slot, S).to(tl.int64) * TAPS * C * C + lane
         mask = live[:, None] & (cin < C)[None, :]
-        for tap in range(35):
+        for tap in range(TAPS):
             conv, dh, dw = tap_place(tap)
             inside = (pixel < P) & (row >= dh) & (row < H + dh) & (col >= dw) & (col < W + dw)
             place = (planes + conv * size)[None, :] + ((pixel - dh * W - dw) * C)[:, None]
@@ -193,7 +193,7 @@ def weight_gradient_kernel(
     member = tl.program_id(2) // splits
     size = P.to(tl.int64) * C
     active_ptr += member * size
-    gradient = dy_ptr + ((member * slots + slot) * 3 + conv) * size + cout
+    gradient = dy_ptr + ((member * slots + slot) * CONVS + conv) * size + cout
 
     acc = tl.zeros((TB * NI, EB * NC), tl.float32)
     for step in range(steps):
@@ -206,6 +206,6 @@ def weight_gradient_kernel(
         a = tl.load(active_ptr + (pixel * C)[:, None] + shift[None, :], mask=inside, other=0.0)
         b = tl.load(gradient[None, :] + (pixel * C)[:, None], mask=(pixel < P)[:, None] & live[None, :], other=0.0)
         acc = multiply(tl.trans(a), b, acc, UPCAST, PRECISION)
-    base = partial_ptr + tl.program_id(2).to(tl.int64) * slots * 35 * C * C
-    place = base + ((slot * 35 * C * C) + cout)[None, :] + ((tap * C + cin) * C)[:, None]
+    base = partial_ptr + tl.program_id(2).to(tl.int64) * slots * TAPS * C * C
+    place = base + ((slot * TAPS * C * C) + cout)[None, :] + ((tap * C + cin) * C)[:, None]
     tl.store(place, acc, mask=wanted[:, None] & live[None, :])

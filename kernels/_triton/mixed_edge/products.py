@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..dispatch import interpreting
-from .launch import PARTS, Cell, Launch, Tiles, power_of_two, tile_table, width
-from .mixed_edge_mix import collect_kernel
-from .mixed_edge_pack import pack_kernel, unpack_kernel
-from .mixed_edge_taps import input_gradient_kernel, taps_kernel, weight_gradient_kernel
+from ...dispatch import interpreting
+from ...topology import CONV_TAPS, NUM_CONVS, NUM_TAPS
+from ..launch import PARTS, Cell, Launch, Tiles, power_of_two, tile_table, width
+from .forward import collect_kernel
+from .pack import pack_kernel, unpack_kernel
+from .taps import input_gradient_kernel, taps_kernel, weight_gradient_kernel
 
-TAPS = 35
 PROGRAMS = 528
 """Programs aimed at by the weight gradient's splits: the four that fit each multiprocessor of an H200."""
 
@@ -40,7 +40,7 @@ class ProductTiles:
 
 def pack_blocks(channels: int, elements: int, wanted=(True, True, True)) -> int:
     """Blocks of ``elements`` (C_in, k, k) of all wanted convolutions."""
-    return sum(-(-channels * taps // elements) for taps, want in zip((1, 9, 25), wanted, strict=True) if want)
+    return sum(-(-channels * taps // elements) for taps, want in zip(CONV_TAPS, wanted, strict=True) if want)
 
 
 def settings(product: str, cell: Cell) -> tuple[dict, dict]:
@@ -70,7 +70,7 @@ class TritonConvolutions:
 
     def weights(self, conv: tuple[Tensor, Tensor, Tensor], like: Tensor) -> Tensor:
         """All weights (E, 35, C_in, C_out), in the dtype of ``like``."""
-        packed = like.new_empty(self.cell.edges, TAPS, self.cell.channels, self.cell.channels)
+        packed = like.new_empty(self.cell.edges, NUM_TAPS, self.cell.channels, self.cell.channels)
         self._pack(*conv, packed)
         return packed
 
@@ -92,28 +92,28 @@ class TritonGroup:
         tile, launch = settings("forward", cell)
         self.rows = tile["rows"]
         self.parts = -(-cell.pixels // self.rows)
-        self._moments = (count, self.parts, 2, slots * 3 * channels)
+        self._moments = (count, self.parts, 2, slots * NUM_CONVS * channels)
         self._forward = Launch(
-            taps_kernel, (self.parts, t.columns(slots), count), *plane, cell.sources, sources[0], slots,
+            taps_kernel, (self.parts, t.columns(slots), count), *plane, cell.inputs, sources[0], slots,
             BM=self.rows, EB=t.EB, NC=t.NC, BK=t.NC, KB=t.KB, **launch, **whole.options,
         )  # fmt: skip
 
-        self.gradient_shape, self.gradient_strides = (count, slots, 3, size), (3 * size, size, channels)
+        self.gradient_shape, self.gradient_strides = (count, slots, NUM_CONVS, size), (NUM_CONVS * size, size, channels)
         tile, launch = settings("input", cell)
         self._input = Launch(
-            input_gradient_kernel, (-(-cell.pixels // tile["rows"]), t.KB, count), *plane, cell.sources, sources[0],
+            input_gradient_kernel, (-(-cell.pixels // tile["rows"]), t.KB, count), *plane, cell.inputs, sources[0],
             slots, BM=tile["rows"], EB=t.EB, NC=t.NC, KB=t.KB, **launch, **whole.options,
         )  # fmt: skip
 
         tile, launch = settings("weight", cell)
         rows = min(max(power_of_two(channels), 16), tile["rows"])
         taps, pixels = tile["rows"] // rows, tile["pixels"]
-        tap_groups = (-(-25 // taps) + -(-9 // taps) + 1) * -(-channels // rows)
+        tap_groups = sum(-(-of_conv // taps) for of_conv in CONV_TAPS) * -(-channels // rows)
         blocks = -(-cell.pixels // pixels)
         programs = max(1, PROGRAMS // (tap_groups * t.columns(slots) * count))
         steps = -(-blocks // min(programs, blocks))
         splits = -(-blocks // steps)
-        self._partial = (count, splits, slots, TAPS, channels, channels)
+        self._partial = (count, splits, slots, NUM_TAPS, channels, channels)
         self._weight = Launch(
             weight_gradient_kernel, (tap_groups, t.columns(slots), splits * count), *plane, slots, steps, splits,
             TB=taps, NI=rows, EB=t.EB, NC=t.NC, BK=pixels, **launch, **whole.options,
@@ -123,7 +123,7 @@ class TritonGroup:
         elements = 2048 // together // couts
         grid = (count * slots, -(-channels // couts), pack_blocks(channels, elements, self.wanted))
         self._unpack = Launch(
-            unpack_kernel, grid, channels, cell.sources, sources[0], slots, splits, WANT1=self.wanted[0],
+            unpack_kernel, grid, channels, cell.inputs, sources[0], slots, splits, WANT1=self.wanted[0],
             WANT3=self.wanted[1], WANT5=self.wanted[2], BS=together, BO=couts, BJ=elements,
         )  # fmt: skip
 
@@ -180,16 +180,16 @@ class LibraryGroup:
     """The convolutions of one source with ``slots`` edges."""
 
     def __init__(self, cell: Cell, source: int, wanted: tuple[bool, bool, bool]):
-        self.edges, self.wanted = cell.edges_of(source), wanted
+        self.edges, self.wanted = cell.out_of(source), wanted
         slots, wide = len(self.edges), len(self.edges) * cell.channels
         tiles = Tiles.of(cell, -(-PARTS // slots))
         self.parts, self.rows = tiles.parts, tiles.rows * tiles.repeat
-        self._moments = (1, tiles.parts, 2, 3 * wide)
+        self._moments = (1, tiles.parts, 2, NUM_CONVS * wide)
         self._collect = Launch(
-            collect_kernel, (tiles.parts, slots, tiles.blocks), cell.pixels, cell.channels, cell.sources, source, slots,
+            collect_kernel, (tiles.parts, slots, tiles.blocks), cell.pixels, cell.channels, cell.inputs, source, slots,
             tiles.repeat, BP=tiles.rows, BC=tiles.lanes,
         )  # fmt: skip
-        self.gradient_shape = (3, cell.batch, cell.height, cell.width, wide)
+        self.gradient_shape = (NUM_CONVS, cell.batch, cell.height, cell.width, wide)
         self.gradient_strides = (cell.channels, cell.pixels * wide, wide)
 
     def _merged(self, weights: list[Tensor]) -> list[Tensor]:

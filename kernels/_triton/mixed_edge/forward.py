@@ -8,7 +8,19 @@ convolutions' outputs are planes y[e, k] (P, C), k = 0, 1, 2 for 1x1, 3x3, 5x5. 
 import triton
 import triton.language as tl
 
-from .mixed_edge_window import edge_number, load_live, pixel_place, pool_window, rectify
+from .window import (
+    CONVS,
+    FOLDED,
+    MOMENTS,
+    NORMED,
+    OPS,
+    POOLS,
+    edge_number,
+    load_live,
+    pixel_place,
+    pool_window,
+    rectify,
+)
 
 
 @triton.jit
@@ -16,7 +28,7 @@ def store_moments(stats_ptr, part, lanes, lane, live, first, second, shift, coun
     """Store a part's mean and sum of squared deviations, from its sums of (v - shift) and (v - shift)^2."""
     s1 = tl.sum(first, axis=0)
     s2 = tl.sum(second, axis=0)
-    base = stats_ptr + part * 2 * lanes
+    base = stats_ptr + part * MOMENTS * lanes
     tl.store(base + lane, shift + s1 / count, mask=live)
     tl.store(base + lanes + lane, tl.maximum(s2 - s1 * s1 / count, 0.0), mask=live)
 
@@ -32,7 +44,7 @@ def pool_stats_kernel(
     part = tl.program_id(0)
     member = tl.program_id(2) * (P.to(tl.int64) * C)
     x_ptr += member
-    stats_ptr += tl.program_id(2) * tl.num_programs(0) * 4 * C
+    stats_ptr += tl.program_id(2) * tl.num_programs(0) * POOLS * MOMENTS * C
     lane = tl.program_id(1) * BC + tl.arange(0, BC)
     live = lane < C
     start = part * tiles * BP
@@ -61,8 +73,8 @@ def pool_stats_kernel(
         max1 += best
         max2 += best * best
     count = (tl.minimum(P, start + tiles * BP) - start).to(tl.float32)
-    store_moments(stats_ptr, part, 2 * C, lane, live, avg1, avg2, shift_avg, count)
-    store_moments(stats_ptr + C, part, 2 * C, lane, live, max1, max2, shift_max, count)
+    store_moments(stats_ptr, part, C * POOLS, lane, live, avg1, avg2, shift_avg, count)
+    store_moments(stats_ptr + C, part, C * POOLS, lane, live, max1, max2, shift_max, count)
 
 
 @triton.jit(do_not_specialize=["P", "S", "source", "slots", "tiles"])
@@ -81,8 +93,8 @@ def collect_kernel(
     count = (tl.minimum(P, start + tiles * BP) - start).to(tl.float32)
     wide = slots * C
     size = P.to(tl.int64) * C
-    plane = y_ptr + edge_number(source, slot, S) * 3 * size
-    for k in tl.static_range(3):
+    plane = y_ptr + edge_number(source, slot, S) * CONVS * size
+    for k in tl.static_range(CONVS):
         if k == 0:
             out_ptr = out1_ptr
         elif k == 1:
@@ -101,7 +113,7 @@ def collect_kernel(
             value = tl.where(valid, value.to(tl.float32) - shift[None, :], 0.0)
             first += value
             second += value * value
-        store_moments(stats_ptr + (slot * 3 + k) * C, part, wide * 3, lane, live, first, second, shift, count)
+        store_moments(stats_ptr + (slot * CONVS + k) * C, part, wide * CONVS, lane, live, first, second, shift, count)
 
 
 @triton.jit(
@@ -121,20 +133,20 @@ def normalise_kernel(
     slot = tl.program_id(0) % slots
     member = tl.program_id(0) // slots
     source += member
-    conv_stats_ptr += member * conv_parts * 6 * slots * C
-    pool_stats_ptr += member * pool_parts * 4 * C
+    conv_stats_ptr += member * conv_parts * MOMENTS * slots * CONVS * C
+    pool_stats_ptr += member * pool_parts * POOLS * MOMENTS * C
     op = tl.program_id(1)
     lane = tl.program_id(2) * BC + tl.arange(0, BC)
     live = lane < C
-    entry = edge_number(source, slot, S) * 5 + op
+    entry = edge_number(source, slot, S) * NORMED + op
     if FIXED:
         mean = tl.load(fixed_mean_ptr + entry * C + lane, mask=live, other=0.0).to(tl.float32)
         var = tl.load(fixed_var_ptr + entry * C + lane, mask=live, other=1.0).to(tl.float32)
-    elif op < 3:
-        base = conv_stats_ptr + (slot * 3 + op) * C
-        mean, var = combine(base, slots * 3 * C, lane, live, conv_parts, conv_rows, P, BT, BC)
+    elif op < CONVS:
+        base = conv_stats_ptr + (slot * CONVS + op) * C
+        mean, var = combine(base, slots * CONVS * C, lane, live, conv_parts, conv_rows, P, BT, BC)
     else:
-        mean, var = combine(pool_stats_ptr + (op - 3) * C, 2 * C, lane, live, pool_parts, pool_rows, P, BT, BC)
+        mean, var = combine(pool_stats_ptr + (op - CONVS) * C, C * POOLS, lane, live, pool_parts, pool_rows, P, BT, BC)
     tl.store(mean_ptr + entry * C + lane, mean, mask=live)
     tl.store(var_ptr + entry * C + lane, var, mask=live)
     scale = 1.0 / tl.sqrt(var + eps)
@@ -142,9 +154,9 @@ def normalise_kernel(
     if AFFINE:
         scale *= tl.load(weight_ptr + entry * C + lane, mask=live, other=0.0).to(tl.float32)
         offset += tl.load(bias_ptr + entry * C + lane, mask=live, other=0.0).to(tl.float32)
-    mix = tl.load(mix_ptr + edge_number(source, slot, S) * 6 + op).to(tl.float32)
-    tl.store(coef_ptr + entry * 2 * C + lane, mix * scale, mask=live)
-    tl.store(coef_ptr + (entry * 2 + 1) * C + lane, mix * (offset - mean * scale), mask=live)
+    mix = tl.load(mix_ptr + edge_number(source, slot, S) * OPS + op).to(tl.float32)
+    tl.store(coef_ptr + entry * FOLDED * C + lane, mix * scale, mask=live)
+    tl.store(coef_ptr + (entry * FOLDED + 1) * C + lane, mix * (offset - mean * scale), mask=live)
 
 
 @triton.jit
@@ -155,7 +167,7 @@ def combine(base, lanes, lane, live, parts, rows, P, BT: tl.constexpr, BC: tl.co
     """
     part = tl.arange(0, BT)
     valid = (part < parts)[:, None] & live[None, :]
-    mean = tl.load(base + part[:, None] * 2 * lanes + lane[None, :], mask=valid, other=0.0)
+    mean = tl.load(base + part[:, None] * MOMENTS * lanes + lane[None, :], mask=valid, other=0.0)
     shift = tl.sum(mean, axis=0) / tl.minimum(parts, BT).to(tl.float32)
     first = tl.zeros((BT, BC), tl.float32)
     second = tl.zeros((BT, BC), tl.float32)
@@ -163,7 +175,7 @@ def combine(base, lanes, lane, live, parts, rows, P, BT: tl.constexpr, BC: tl.co
         part = start + tl.arange(0, BT)
         valid = (part < parts)[:, None] & live[None, :]
         count = tl.minimum(rows, P - part * rows).to(tl.float32)[:, None]
-        place = base + part[:, None] * 2 * lanes + lane[None, :]
+        place = base + part[:, None] * MOMENTS * lanes + lane[None, :]
         mean = tl.load(place, mask=valid, other=0.0) - shift[None, :]
         deviation = tl.load(place + lanes, mask=valid, other=0.0)
         first += tl.where(valid, count * mean, 0.0)
@@ -177,15 +189,15 @@ def combine(base, lanes, lane, live, parts, rows, P, BT: tl.constexpr, BC: tl.co
 def edge_value(x_ptr, y_ptr, coef_ptr, mix_ptr, pixel, row, col, lane, live, size, H, W, C, EVEN: tl.constexpr):
     """One mixed edge of a tile: five folded BN terms and the identity; undefined where not live."""
     average, best, centre = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)
-    value = tl.load(mix_ptr + 5).to(tl.float32) * centre
+    value = tl.load(mix_ptr + NORMED).to(tl.float32) * centre
     bias = tl.zeros(lane.shape, tl.float32)
-    for op in tl.static_range(5):
-        scale = load_live(coef_ptr + op * 2 * C + lane, live, EVEN)
-        bias += load_live(coef_ptr + (op * 2 + 1) * C + lane, live, EVEN)
-        if op < 3:
+    for op in tl.static_range(NORMED):
+        scale = load_live(coef_ptr + op * FOLDED * C + lane, live, EVEN)
+        bias += load_live(coef_ptr + (op * FOLDED + 1) * C + lane, live, EVEN)
+        if op < CONVS:
             place = y_ptr + op * size + pixel[:, None] * C + lane[None, :]
             term = load_live(place, live[None, :], EVEN)
-        elif op == 3:
+        elif op == CONVS:
             term = average
         else:
             term = best
@@ -211,14 +223,14 @@ def mix_kernel(
     for source in range(S):
         edge = first + source
         x_ptr = inputs_ptr + source * size
-        place = y_ptr + edge * 3 * size
-        coef = coef_ptr + edge * 10 * C
-        total += edge_value(x_ptr, place, coef, mix_ptr + edge * 6, pixel, row, col, lane, live, size, H, W, C, EVEN)
+        place = y_ptr + edge * CONVS * size
+        coef = coef_ptr + edge * NORMED * FOLDED * C
+        total += edge_value(x_ptr, place, coef, mix_ptr + edge * OPS, pixel, row, col, lane, live, size, H, W, C, EVEN)
     for earlier in range(node):
         edge = first + S + earlier
         x_ptr = nodes_ptr + earlier * size
-        place = y_ptr + edge * 3 * size
-        coef = coef_ptr + edge * 10 * C
-        total += edge_value(x_ptr, place, coef, mix_ptr + edge * 6, pixel, row, col, lane, live, size, H, W, C, EVEN)
+        place = y_ptr + edge * CONVS * size
+        coef = coef_ptr + edge * NORMED * FOLDED * C
+        total += edge_value(x_ptr, place, coef, mix_ptr + edge * OPS, pixel, row, col, lane, live, size, H, W, C, EVEN)
     out = nodes_ptr + node * size + pixel[:, None] * C + lane[None, :]
     tl.store(out, total.to(nodes_ptr.dtype.element_ty), mask=valid)

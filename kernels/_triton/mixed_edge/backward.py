@@ -1,6 +1,6 @@
 """Triton kernels of a mixed edge's backward pass, up to the gradients of its operations' raw outputs.
 
-Letters and planes as in `mixed_edge_mix`; g is the gradient of a node, (P, C) planes one a node.
+Letters and planes as in `forward`; g is the gradient of a node, (P, C) planes one a node.
 With mu, var of a batch and r = 1 / sqrt(var + eps), the gradient of BN's input y is
 A * g + B * y + D, where A = mix * weight * r, B = -A * r^2 * sum(g (y - mu)) / P and D = -A * sum(g) / P - B * mu.
 """
@@ -8,7 +8,20 @@ A * g + B * y + D, where A = mix * weight * r, B = -A * r^2 * sum(g (y - mu)) / 
 import triton
 import triton.language as tl
 
-from .mixed_edge_window import edge_number, load_live, pixel_place, pool_window, pool_window_place, rectify, window_size
+from .window import (
+    CONVS,
+    NORMED,
+    OPS,
+    SUMS,
+    TERMS,
+    edge_number,
+    load_live,
+    pixel_place,
+    pool_window,
+    pool_window_place,
+    rectify,
+    window_size,
+)
 
 
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots", "tiles"])
@@ -31,8 +44,8 @@ def reduce_kernel(
     edge = edge_number(source, slot, S)
     x_ptr += member * size
     g_ptr += (tl.maximum(source - S + 1, 0) + slot) * size
-    y_ptr += edge * 3 * size
-    mean_ptr += edge * 5 * C
+    y_ptr += edge * CONVS * size
+    mean_ptr += edge * NORMED * C
     mean1 = tl.load(mean_ptr + lane, mask=live, other=0.0)
     mean3 = tl.load(mean_ptr + C + lane, mask=live, other=0.0)
     mean5 = tl.load(mean_ptr + 2 * C + lane, mask=live, other=0.0)
@@ -60,7 +73,7 @@ def reduce_kernel(
         sum_avg += g * (average - mean_avg[None, :])
         sum_max += g * (best - mean_max[None, :])
         sum_x += g * centre
-    sums_ptr += ((member * tl.num_programs(0) + part) * slots + slot) * 7 * C
+    sums_ptr += ((member * tl.num_programs(0) + part) * slots + slot) * SUMS * C
     tl.store(sums_ptr + lane, tl.sum(sum_g, axis=0), mask=live)
     tl.store(sums_ptr + C + lane, tl.sum(sum1, axis=0), mask=live)
     tl.store(sums_ptr + 2 * C + lane, tl.sum(sum3, axis=0), mask=live)
@@ -97,19 +110,19 @@ def coefficients_kernel(
     source += member
     op = tl.program_id(1)
     edge = edge_number(source, slot, S)
-    sums_ptr += (member * parts * slots + slot) * 7 * C
-    coef_ptr += member * slots * 15 * C
-    mix = tl.load(mix_ptr + edge * 6 + op).to(tl.float32)
+    sums_ptr += (member * parts * slots + slot) * SUMS * C
+    coef_ptr += member * slots * NORMED * TERMS * C
+    mix = tl.load(mix_ptr + edge * OPS + op).to(tl.float32)
     gradient = tl.zeros((BC,), tl.float32)
     for block in range(0, C, BC):
         lane = block + tl.arange(0, BC)
         live = lane < C
-        sum_y = sum_parts(sums_ptr + (op + 1) * C, slots * 7 * C, lane, live, parts, BT, BC)
-        if op == 5:
+        sum_y = sum_parts(sums_ptr + (op + 1) * C, slots * SUMS * C, lane, live, parts, BT, BC)
+        if op == NORMED:
             gradient += sum_y
         else:
-            sum_g = sum_parts(sums_ptr, slots * 7 * C, lane, live, parts, BT, BC)
-            entry = (edge * 5 + op) * C + lane
+            sum_g = sum_parts(sums_ptr, slots * SUMS * C, lane, live, parts, BT, BC)
+            entry = (edge * NORMED + op) * C + lane
             mean = tl.load(mean_ptr + entry, mask=live, other=0.0)
             rstd = 1.0 / tl.sqrt(tl.load(var_ptr + entry, mask=live, other=1.0) + eps)
             scale = rstd
@@ -129,20 +142,20 @@ def coefficients_kernel(
             else:
                 second = -first * rstd * rstd * sum_y / P
                 third = -first * sum_g / P - second * mean
-            place = coef_ptr + (slot * 5 + op) * 3 * C + lane
+            place = coef_ptr + (slot * NORMED + op) * TERMS * C + lane
             tl.store(place, first, mask=live)
             tl.store(place + C, second, mask=live)
             tl.store(place + 2 * C, third, mask=live)
-    tl.store(dmix_ptr + edge * 6 + op, tl.sum(gradient, axis=0))
+    tl.store(dmix_ptr + edge * OPS + op, tl.sum(gradient, axis=0))
 
 
 @triton.jit
 def raw_gradient(coef_ptr, op: tl.constexpr, g, y, lane, live, C, FIXED: tl.constexpr, EVEN: tl.constexpr):
     """A * g + B * y + D of operation ``op``; A * g with FIXED statistics, where y may be NaN."""
-    gradient = load_live(coef_ptr + op * 3 * C + lane, live, EVEN)[None, :] * g
+    gradient = load_live(coef_ptr + op * TERMS * C + lane, live, EVEN)[None, :] * g
     if not FIXED:
-        gradient += load_live(coef_ptr + (op * 3 + 1) * C + lane, live, EVEN)[None, :] * y
-        gradient += load_live(coef_ptr + (op * 3 + 2) * C + lane, live, EVEN)[None, :]
+        gradient += load_live(coef_ptr + (op * TERMS + 1) * C + lane, live, EVEN)[None, :] * y
+        gradient += load_live(coef_ptr + (op * TERMS + 2) * C + lane, live, EVEN)[None, :]
     return gradient
 
 
@@ -176,7 +189,7 @@ def spread_kernel(
     dskip_ptr += member * size
     place_ptr += member * size
     dy_ptr += (zero + member) * slots * stride_slot
-    coef_ptr += member * slots * 15 * C
+    coef_ptr += member * slots * NORMED * TERMS * C
     average, best, centre, place = pool_window_place(x_ptr, pixel, row, col, lane, valid, H, W, C)
     if ACTIVE:
         active = rectify(centre).to(active_ptr.dtype.element_ty)
@@ -188,16 +201,16 @@ def spread_kernel(
     dskip = tl.zeros((BP, BC), tl.float32)
     for slot in range(slots):
         edge = edge_number(source, slot, S)
-        coef = coef_ptr + slot * 15 * C
+        coef = coef_ptr + slot * NORMED * TERMS * C
         g = load_live(g_ptr + slot * size + at, live[None, :], EVEN)
-        for k in tl.static_range(3):
-            y = load_live(y_ptr + (edge * 3 + k) * size + at, live[None, :], EVEN)
+        for k in tl.static_range(CONVS):
+            y = load_live(y_ptr + (edge * CONVS + k) * size + at, live[None, :], EVEN)
             dy = raw_gradient(coef, k, g, y, lane, live, C, FIXED, EVEN).to(dy_ptr.dtype.element_ty)
             out = dy_ptr + (zero + slot) * stride_slot + (zero + k) * stride_conv
             tl.store(out + pixel.to(tl.int64)[:, None] * stride_pixel + lane[None, :], dy, mask=valid)
         davg += raw_gradient(coef, 3, g, average, lane, live, C, FIXED, EVEN)
         dmax += raw_gradient(coef, 4, g, best, lane, live, C, FIXED, EVEN)
-        dskip += tl.load(mix_ptr + edge * 6 + 5).to(tl.float32) * g
+        dskip += tl.load(mix_ptr + edge * OPS + NORMED).to(tl.float32) * g
     davg *= (1.0 / window_size(row, col, H, W))[:, None]
     tl.store(davg_ptr + at, davg.to(davg_ptr.dtype.element_ty), mask=valid)
     tl.store(dmax_ptr + at, dmax.to(dmax_ptr.dtype.element_ty), mask=valid)
@@ -207,9 +220,9 @@ def spread_kernel(
 @triton.jit(do_not_specialize=["P", "H", "W"])
 def gather_kernel(
     x_ptr, first_ptr, second_ptr, third_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, base_ptr, dx_ptr, P, H, W, C,
-    CONVS: tl.constexpr, ADD: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
+    OUTPUTS: tl.constexpr, ADD: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
 ):  # fmt: skip
-    """dx (P, C) of a group's sources: ReLU's mask on CONVS convolutions' gradients, both pools and the identity.
+    """dx (P, C) of a group's sources: ReLU's mask on OUTPUTS convolutions' gradients, both pools and the identity.
 
     One program a (tile of pixels, block of channels, source). ADD adds to base (what the node received from outside its
     cell).
@@ -233,7 +246,7 @@ def gather_kernel(
     at = pixel[:, None] * C + lane[None, :]
     row, col = pixel_place(pixel, H, W)
     total = load_live(first_ptr + at, live, EVEN)
-    if CONVS == 3:
+    if OUTPUTS == 3:
         total += load_live(second_ptr + at, live, EVEN)
         total += load_live(third_ptr + at, live, EVEN)
     total = tl.where(load_live(x_ptr + at, live, EVEN) <= 0.0, 0.0, total)
