@@ -5,7 +5,11 @@ Everything else about the distribution stands in pyproject.toml.
 
 from setuptools import find_packages, setup
 
-packages = find_packages(include=["autopose", "autopose.*"])
+packages = find_packages(
+    include=["autopose", "autopose.*"],
+    # Links that editors follow, see kernels/README.md.
+    exclude=["autopose.kernels", "autopose.kernels.*", "autopose.configs"],
+)
 for folder in ("kernels", "configs"):
     packages += [f"autopose.{name}" for name in [folder, *(f"{folder}.{p}" for p in find_packages(folder))]]
 

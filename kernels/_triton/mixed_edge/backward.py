@@ -46,11 +46,11 @@ def reduce_kernel(
     g_ptr += (tl.maximum(source - S + 1, 0) + slot) * size
     y_ptr += edge * CONVS * size
     mean_ptr += edge * NORMED * C
-    mean1 = tl.load(mean_ptr + lane, mask=live, other=0.0)
-    mean3 = tl.load(mean_ptr + C + lane, mask=live, other=0.0)
-    mean5 = tl.load(mean_ptr + 2 * C + lane, mask=live, other=0.0)
-    mean_avg = tl.load(mean_ptr + 3 * C + lane, mask=live, other=0.0)
-    mean_max = tl.load(mean_ptr + 4 * C + lane, mask=live, other=0.0)
+    mean1 = tl.load(mean_ptr + lane, mask=live, other=0.0)  # (BC,)
+    mean3 = tl.load(mean_ptr + C + lane, mask=live, other=0.0)  # (BC,)
+    mean5 = tl.load(mean_ptr + 2 * C + lane, mask=live, other=0.0)  # (BC,)
+    mean_avg = tl.load(mean_ptr + 3 * C + lane, mask=live, other=0.0)  # (BC,)
+    mean_max = tl.load(mean_ptr + 4 * C + lane, mask=live, other=0.0)  # (BC,)
     sum_g = tl.zeros((BP, BC), tl.float32)
     sum1 = tl.zeros((BP, BC), tl.float32)
     sum3 = tl.zeros((BP, BC), tl.float32)
@@ -64,8 +64,8 @@ def reduce_kernel(
         pixel = tl.minimum(pixel, P - 1)
         place = pixel[:, None] * C + lane[None, :]
         row, col = pixel_place(pixel, H, W)
-        average, best, centre = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)
-        g = tl.load(g_ptr + place, mask=valid, other=0.0).to(tl.float32)
+        average, best, centre = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)  # (BP, BC) each
+        g = tl.load(g_ptr + place, mask=valid, other=0.0).to(tl.float32)  # (BP, BC)
         sum_g += g
         sum1 += g * (load_live(y_ptr + place, live[None, :], EVEN) - mean1[None, :])
         sum3 += g * (load_live(y_ptr + size + place, live[None, :], EVEN) - mean3[None, :])
@@ -90,7 +90,7 @@ def sum_parts(ptr, stride, lane, live, parts, BT: tl.constexpr, BC: tl.constexpr
     for start in range(0, parts, BT):
         part = start + tl.arange(0, BT)
         valid = (part < parts)[:, None] & live[None, :]
-        total += tl.load(ptr + part[:, None] * stride + lane[None, :], mask=valid, other=0.0)
+        total += tl.load(ptr + part[:, None] * stride + lane[None, :], mask=valid, other=0.0)  # (BT, BC)
     return tl.sum(total, axis=0)
 
 
@@ -117,14 +117,14 @@ def coefficients_kernel(
     for block in range(0, C, BC):
         lane = block + tl.arange(0, BC)
         live = lane < C
-        sum_y = sum_parts(sums_ptr + (op + 1) * C, slots * SUMS * C, lane, live, parts, BT, BC)
+        sum_y = sum_parts(sums_ptr + (op + 1) * C, slots * SUMS * C, lane, live, parts, BT, BC)  # (BC,)
         if op == NORMED:
             gradient += sum_y
         else:
-            sum_g = sum_parts(sums_ptr, slots * SUMS * C, lane, live, parts, BT, BC)
+            sum_g = sum_parts(sums_ptr, slots * SUMS * C, lane, live, parts, BT, BC)  # (BC,)
             entry = (edge * NORMED + op) * C + lane
-            mean = tl.load(mean_ptr + entry, mask=live, other=0.0)
-            rstd = 1.0 / tl.sqrt(tl.load(var_ptr + entry, mask=live, other=1.0) + eps)
+            mean = tl.load(mean_ptr + entry, mask=live, other=0.0)  # (BC,)
+            rstd = 1.0 / tl.sqrt(tl.load(var_ptr + entry, mask=live, other=1.0) + eps)  # (BC,)
             scale = rstd
             if AFFINE:
                 weight = tl.load(weight_ptr + entry, mask=live, other=0.0).to(tl.float32)
@@ -190,7 +190,7 @@ def spread_kernel(
     place_ptr += member * size
     dy_ptr += (zero + member) * slots * stride_slot
     coef_ptr += member * slots * NORMED * TERMS * C
-    average, best, centre, place = pool_window_place(x_ptr, pixel, row, col, lane, valid, H, W, C)
+    average, best, centre, place = pool_window_place(x_ptr, pixel, row, col, lane, valid, H, W, C)  # (BP, BC) each
     if ACTIVE:
         active = rectify(centre).to(active_ptr.dtype.element_ty)
         tl.store(active_ptr + member * size + at, active, mask=valid)
@@ -202,15 +202,15 @@ def spread_kernel(
     for slot in range(slots):
         edge = edge_number(source, slot, S)
         coef = coef_ptr + slot * NORMED * TERMS * C
-        g = load_live(g_ptr + slot * size + at, live[None, :], EVEN)
+        g = load_live(g_ptr + slot * size + at, live[None, :], EVEN)  # (BP, BC)
         for k in tl.static_range(CONVS):
-            y = load_live(y_ptr + (edge * CONVS + k) * size + at, live[None, :], EVEN)
+            y = load_live(y_ptr + (edge * CONVS + k) * size + at, live[None, :], EVEN)  # (BP, BC)
             dy = raw_gradient(coef, k, g, y, lane, live, C, FIXED, EVEN).to(dy_ptr.dtype.element_ty)
             out = dy_ptr + (zero + slot) * stride_slot + (zero + k) * stride_conv
             tl.store(out + pixel.to(tl.int64)[:, None] * stride_pixel + lane[None, :], dy, mask=valid)
         davg += raw_gradient(coef, 3, g, average, lane, live, C, FIXED, EVEN)
         dmax += raw_gradient(coef, 4, g, best, lane, live, C, FIXED, EVEN)
-        dskip += tl.load(mix_ptr + edge * OPS + NORMED).to(tl.float32) * g
+        dskip += tl.load(mix_ptr + edge * OPS + NORMED).to(tl.float32) * g  # a number times (BP, BC)
     davg *= (1.0 / window_size(row, col, H, W))[:, None]
     tl.store(davg_ptr + at, davg.to(davg_ptr.dtype.element_ty), mask=valid)
     tl.store(dmax_ptr + at, dmax.to(dmax_ptr.dtype.element_ty), mask=valid)
@@ -245,7 +245,7 @@ def gather_kernel(
     pixel = tl.minimum(pixel, P - 1)
     at = pixel[:, None] * C + lane[None, :]
     row, col = pixel_place(pixel, H, W)
-    total = load_live(first_ptr + at, live, EVEN)
+    total = load_live(first_ptr + at, live, EVEN)  # (BP, BC)
     if OUTPUTS == 3:
         total += load_live(second_ptr + at, live, EVEN)
         total += load_live(third_ptr + at, live, EVEN)
@@ -258,7 +258,7 @@ def gather_kernel(
         near_w = tl.minimum(tl.maximum(col + dw, 0), W - 1) - col
         inside = ((near_h == dh) & (near_w == dw))[:, None]
         near = (pixel + near_h * W + near_w)[:, None] * C + lane[None, :]
-        place = tl.load(place_ptr + near) if EVEN else tl.load(place_ptr + near, mask=live)
+        place = tl.load(place_ptr + near) if EVEN else tl.load(place_ptr + near, mask=live)  # (BP, BC)
         taken = inside & (place == 8 - tap)
         total += tl.where(inside, load_live(davg_ptr + near, live, EVEN), 0.0)
         total += tl.where(taken, load_live(dmax_ptr + near, live, EVEN), 0.0)

@@ -26,8 +26,8 @@ from .window import (
 @triton.jit
 def store_moments(stats_ptr, part, lanes, lane, live, first, second, shift, count):
     """Store a part's mean and sum of squared deviations, from its sums of (v - shift) and (v - shift)^2."""
-    s1 = tl.sum(first, axis=0)
-    s2 = tl.sum(second, axis=0)
+    s1 = tl.sum(first, axis=0)  # (BC,)
+    s2 = tl.sum(second, axis=0)  # (BC,)
     base = stats_ptr + part * MOMENTS * lanes
     tl.store(base + lane, shift + s1 / count, mask=live)
     tl.store(base + lanes + lane, tl.maximum(s2 - s1 * s1 / count, 0.0), mask=live)
@@ -45,27 +45,27 @@ def pool_stats_kernel(
     member = tl.program_id(2) * (P.to(tl.int64) * C)
     x_ptr += member
     stats_ptr += tl.program_id(2) * tl.num_programs(0) * POOLS * MOMENTS * C
-    lane = tl.program_id(1) * BC + tl.arange(0, BC)
+    lane = tl.program_id(1) * BC + tl.arange(0, BC)  # (BC,)
     live = lane < C
     start = part * tiles * BP
     corner = start + tl.zeros((1,), tl.int32)
     corner_row, corner_col = pixel_place(corner, H, W)
     shift_avg, shift_max, corner_value = pool_window(x_ptr, corner, corner_row, corner_col, lane, live, H, W, C, EVEN)
-    shift_avg = tl.sum(shift_avg, axis=0)
-    shift_max = tl.sum(shift_max, axis=0)
+    shift_avg = tl.sum(shift_avg, axis=0)  # (BC,)
+    shift_max = tl.sum(shift_max, axis=0)  # (BC,)
     avg1 = tl.zeros((BP, BC), tl.float32)
     avg2 = tl.zeros((BP, BC), tl.float32)
     max1 = tl.zeros((BP, BC), tl.float32)
     max2 = tl.zeros((BP, BC), tl.float32)
     for tile in range(tiles):
-        pixel = start + tile * BP + tl.arange(0, BP)
+        pixel = start + tile * BP + tl.arange(0, BP)  # (BP,)
         valid = (pixel < P)[:, None] & live[None, :]
         pixel = tl.minimum(pixel, P - 1)
         place = pixel[:, None] * C + lane[None, :]
         active = rectify(load_live(x_ptr + place, live[None, :], EVEN)).to(active_ptr.dtype.element_ty)
         tl.store(active_ptr + member + place, active, mask=valid)
         row, col = pixel_place(pixel, H, W)
-        average, best, _ = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)
+        average, best, _ = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)  # (BP, BC) each
         average = tl.where(valid, average - shift_avg[None, :], 0.0)
         best = tl.where(valid, best - shift_max[None, :], 0.0)
         avg1 += average
@@ -87,7 +87,7 @@ def collect_kernel(
     """
     part = tl.program_id(0)
     slot = tl.program_id(1)
-    lane = tl.program_id(2) * BC + tl.arange(0, BC)
+    lane = tl.program_id(2) * BC + tl.arange(0, BC)  # (BC,)
     live = lane < C
     start = part * tiles * BP
     count = (tl.minimum(P, start + tiles * BP) - start).to(tl.float32)
@@ -102,11 +102,11 @@ def collect_kernel(
         else:
             out_ptr = out5_ptr
         out_ptr += slot * C
-        shift = tl.load(out_ptr + start.to(tl.int64) * wide + lane, mask=live, other=0.0).to(tl.float32)
+        shift = tl.load(out_ptr + start.to(tl.int64) * wide + lane, mask=live, other=0.0).to(tl.float32)  # (BC,)
         first = tl.zeros((BP, BC), tl.float32)
         second = tl.zeros((BP, BC), tl.float32)
         for tile in range(tiles):
-            pixel = start + tile * BP + tl.arange(0, BP)
+            pixel = start + tile * BP + tl.arange(0, BP)  # (BP,)
             valid = (pixel < P)[:, None] & live[None, :]
             value = tl.load(out_ptr + pixel.to(tl.int64)[:, None] * wide + lane[None, :], mask=valid, other=0.0)
             tl.store(plane + k * size + pixel[:, None] * C + lane[None, :], value, mask=valid)
@@ -136,12 +136,12 @@ def normalise_kernel(
     conv_stats_ptr += member * conv_parts * MOMENTS * slots * CONVS * C
     pool_stats_ptr += member * pool_parts * POOLS * MOMENTS * C
     op = tl.program_id(1)
-    lane = tl.program_id(2) * BC + tl.arange(0, BC)
+    lane = tl.program_id(2) * BC + tl.arange(0, BC)  # (BC,)
     live = lane < C
     entry = edge_number(source, slot, S) * NORMED + op
     if FIXED:
-        mean = tl.load(fixed_mean_ptr + entry * C + lane, mask=live, other=0.0).to(tl.float32)
-        var = tl.load(fixed_var_ptr + entry * C + lane, mask=live, other=1.0).to(tl.float32)
+        mean = tl.load(fixed_mean_ptr + entry * C + lane, mask=live, other=0.0).to(tl.float32)  # (BC,)
+        var = tl.load(fixed_var_ptr + entry * C + lane, mask=live, other=1.0).to(tl.float32)  # (BC,)
     elif op < CONVS:
         base = conv_stats_ptr + (slot * CONVS + op) * C
         mean, var = combine(base, slots * CONVS * C, lane, live, conv_parts, conv_rows, P, BT, BC)
@@ -167,7 +167,7 @@ def combine(base, lanes, lane, live, parts, rows, P, BT: tl.constexpr, BC: tl.co
     """
     part = tl.arange(0, BT)
     valid = (part < parts)[:, None] & live[None, :]
-    mean = tl.load(base + part[:, None] * MOMENTS * lanes + lane[None, :], mask=valid, other=0.0)
+    mean = tl.load(base + part[:, None] * MOMENTS * lanes + lane[None, :], mask=valid, other=0.0)  # (BT, BC)
     shift = tl.sum(mean, axis=0) / tl.minimum(parts, BT).to(tl.float32)
     first = tl.zeros((BT, BC), tl.float32)
     second = tl.zeros((BT, BC), tl.float32)
@@ -176,8 +176,8 @@ def combine(base, lanes, lane, live, parts, rows, P, BT: tl.constexpr, BC: tl.co
         valid = (part < parts)[:, None] & live[None, :]
         count = tl.minimum(rows, P - part * rows).to(tl.float32)[:, None]
         place = base + part[:, None] * MOMENTS * lanes + lane[None, :]
-        mean = tl.load(place, mask=valid, other=0.0) - shift[None, :]
-        deviation = tl.load(place + lanes, mask=valid, other=0.0)
+        mean = tl.load(place, mask=valid, other=0.0) - shift[None, :]  # (BT, BC)
+        deviation = tl.load(place + lanes, mask=valid, other=0.0)  # (BT, BC)
         first += tl.where(valid, count * mean, 0.0)
         second += tl.where(valid, deviation + count * mean * mean, 0.0)
     mean = tl.sum(first, axis=0) / P.to(tl.float32)
@@ -188,15 +188,15 @@ def combine(base, lanes, lane, live, parts, rows, P, BT: tl.constexpr, BC: tl.co
 @triton.jit
 def edge_value(x_ptr, y_ptr, coef_ptr, mix_ptr, pixel, row, col, lane, live, size, H, W, C, EVEN: tl.constexpr):
     """One mixed edge of a tile: five folded BN terms and the identity; undefined where not live."""
-    average, best, centre = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)
+    average, best, centre = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)  # (BP, BC) each
     value = tl.load(mix_ptr + NORMED).to(tl.float32) * centre
     bias = tl.zeros(lane.shape, tl.float32)
     for op in tl.static_range(NORMED):
-        scale = load_live(coef_ptr + op * FOLDED * C + lane, live, EVEN)
-        bias += load_live(coef_ptr + (op * FOLDED + 1) * C + lane, live, EVEN)
+        scale = load_live(coef_ptr + op * FOLDED * C + lane, live, EVEN)  # (BC,)
+        bias += load_live(coef_ptr + (op * FOLDED + 1) * C + lane, live, EVEN)  # (BC,)
         if op < CONVS:
             place = y_ptr + op * size + pixel[:, None] * C + lane[None, :]
-            term = load_live(place, live[None, :], EVEN)
+            term = load_live(place, live[None, :], EVEN)  # (BP, BC)
         elif op == CONVS:
             term = average
         else:
@@ -211,15 +211,15 @@ def mix_kernel(
     BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
 ):  # fmt: skip
     """Node ``node`` of a cell: the sum of its S + node incoming edges, from (P, C) planes, stored once."""
-    pixel = tl.program_id(0) * BP + tl.arange(0, BP)
-    lane = tl.program_id(1) * BC + tl.arange(0, BC)
+    pixel = tl.program_id(0) * BP + tl.arange(0, BP)  # (BP,)
+    lane = tl.program_id(1) * BC + tl.arange(0, BC)  # (BC,)
     live = lane < C
     valid = (pixel < P)[:, None] & live[None, :]
     pixel = tl.minimum(pixel, P - 1)
     row, col = pixel_place(pixel, H, W)
     size = P.to(tl.int64) * C
     first = node * S + node * (node - 1) // 2
-    total = tl.zeros((BP, BC), tl.float32)
+    total = tl.zeros((BP, BC), tl.float32)  # the node, until it is stored once
     for source in range(S):
         edge = first + source
         x_ptr = inputs_ptr + source * size

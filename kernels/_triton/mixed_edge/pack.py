@@ -32,7 +32,7 @@ def pack_block(conv_ptr, packed_ptr, edge, cout, block, C, K: tl.constexpr, BJ: 
     """One of a convolution's blocks of BJ elements (C_in, K) of the output channels ``cout``."""
     at = block * BJ + tl.arange(0, BJ)
     valid = (cout < C)[:, None] & (at < C * K)[None, :]
-    value = tl.load(conv_ptr + ((edge * C + cout) * (C * K))[:, None] + at[None, :], mask=valid)
+    value = tl.load(conv_ptr + ((edge * C + cout) * (C * K))[:, None] + at[None, :], mask=valid)  # (BO, BJ)
     cin, tap = packed_place(at, K)
     place = packed_ptr + (((edge * TAPS + tap) * C + cin) * C)[None, :] + cout[:, None]
     tl.store(place, value.to(packed_ptr.dtype.element_ty), mask=valid)
@@ -63,7 +63,7 @@ def unpack_block(
     valid = (cout < C)[:, None] & (at < C * K)[None, :]
     cin, tap = packed_place(at, K)
     place = ((tap * C + cin) * C)[None, :] + cout[:, None]
-    total = tl.zeros((BS, cout.shape[0], BJ), tl.float32)
+    total = tl.zeros((BS, cout.shape[0], BJ), tl.float32)  # (splits, BO, BJ)
     for start in range(0, splits, BS):
         split = start + tl.arange(0, BS)
         mask = (split < splits)[:, None, None] & valid[None, :, :]
@@ -87,8 +87,8 @@ def unpack_kernel(
     edge = edge_number(source + member, slot, S).to(tl.int64)
     cout = tl.program_id(1) * BO + tl.arange(0, BO)
     block = tl.program_id(2)
-    stride = slots.to(tl.int64) * TAPS * C * C
-    partial_ptr += member * splits * stride + slot * TAPS * C * C
+    stride = slots.to(tl.int64) * (C * C * TAPS)
+    partial_ptr += member * splits * stride + slot * (C * C * TAPS)
     five = tl.cdiv(C * 25, BJ) if WANT5 else 0
     three = tl.cdiv(C * 9, BJ) if WANT3 else 0
     if block < five:

@@ -41,14 +41,14 @@ def load_tap(ptr, pixel, row, col, dh, dw, lane, P, H, W, C):
     """Rows of a plane displaced by (dh, dw), zero outside the image: (pixels, lanes)."""
     inside = (pixel < P) & (row + dh >= 0) & (row + dh < H) & (col + dw >= 0) & (col + dw < W)
     place = ptr + (pixel + dh * W + dw)[:, None] * C + lane[None, :]
-    return tl.load(place, mask=inside[:, None] & (lane < C)[None, :], other=0.0)
+    return tl.load(place, mask=inside[:, None] & (lane < C)[None, :], other=0.0)  # (pixels, lanes)
 
 
 @triton.jit
 def load_weight(columns, tap, lane, live, C):
     """Packed weights of a tap: (lanes of C_in, columns)."""
     place = columns[None, :] + ((tap * C + lane) * C)[:, None]
-    return tl.load(place, mask=(lane < C)[:, None] & live[None, :], other=0.0)
+    return tl.load(place, mask=(lane < C)[:, None] & live[None, :], other=0.0)  # (lanes, columns)
 
 
 @triton.jit
@@ -83,7 +83,7 @@ def taps_kernel(
     active_ptr += member * (P.to(tl.int64) * C)
     stats_ptr += member * tl.num_programs(0) * MOMENTS * slots * CONVS * C
     blocks = tl.cdiv(C, NC)
-    column = tl.arange(0, EB * NC)
+    column = tl.arange(0, EB * NC)  # (EB * NC,), edge by edge
     slot = (tl.program_id(1) // blocks) * EB + column // NC
     cout = (tl.program_id(1) % blocks) * NC + column % NC
     live = (slot < slots) & (cout < C)
@@ -98,8 +98,8 @@ def taps_kernel(
     acc = tl.zeros((BM, EB * NC), tl.float32)
     for block in range(KB):
         lane = block * BK + tl.arange(0, BK)
-        a = load_tap(active_ptr, pixel, row, col, 0, 0, lane, P, H, W, C)
-        acc = multiply(a, load_weight(weights, 34, lane, live, C), acc, UPCAST, PRECISION)
+        a = load_tap(active_ptr, pixel, row, col, 0, 0, lane, P, H, W, C)  # (BM, BK)
+        acc = multiply(a, load_weight(weights, 34, lane, live, C), acc, UPCAST, PRECISION)  # (BM, BK) @ (BK, EB * NC)
     store_output(acc, y_ptr, stats_ptr, out, lanes, pixel, live, P, C, part, slots * CONVS * C, BM)
 
     acc = tl.zeros((BM, EB * NC), tl.float32)
@@ -107,8 +107,8 @@ def taps_kernel(
     for step in range(9 * KB):
         tap = step // KB
         lane = (step % KB) * BK + tl.arange(0, BK)
-        a = load_tap(active_ptr, pixel, row, col, tap // 3 - 1, tap % 3 - 1, lane, P, H, W, C)
-        acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)
+        a = load_tap(active_ptr, pixel, row, col, tap // 3 - 1, tap % 3 - 1, lane, P, H, W, C)  # (BM, BK)
+        acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)  # (BM, BK) @ (BK, EB * NC)
         acc3 = multiply(a, load_weight(weights, tap + 25, lane, live, C), acc3, UPCAST, PRECISION)
     store_output(acc3, y_ptr, stats_ptr, out + size, lanes + C, pixel, live, P, C, part, slots * CONVS * C, BM)
 
@@ -116,8 +116,8 @@ def taps_kernel(
         tap = step // KB + 9
         lane = (step % KB) * BK + tl.arange(0, BK)
         _, dh, dw = tap_place(tap)
-        a = load_tap(active_ptr, pixel, row, col, dh, dw, lane, P, H, W, C)
-        acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)
+        a = load_tap(active_ptr, pixel, row, col, dh, dw, lane, P, H, W, C)  # (BM, BK)
+        acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)  # (BM, BK) @ (BK, EB * NC)
     store_output(acc, y_ptr, stats_ptr, out + 2 * size, lanes + 2 * C, pixel, live, P, C, part, slots * CONVS * C, BM)
 
 
@@ -138,7 +138,7 @@ def input_gradient_kernel(
     source += member
     row, col = pixel_place(pixel, H, W)
     size = P.to(tl.int64) * C
-    column = tl.arange(0, EB * NC)
+    column = tl.arange(0, EB * NC)  # (EB * NC,), edge by edge
     dy_ptr += member * slots * CONVS * size
     dx_ptr += member * size
     acc = tl.zeros((BM, NC), tl.float32)
@@ -153,9 +153,9 @@ def input_gradient_kernel(
             conv, dh, dw = tap_place(tap)
             inside = (pixel < P) & (row >= dh) & (row < H + dh) & (col >= dw) & (col < W + dw)
             place = (planes + conv * size)[None, :] + ((pixel - dh * W - dw) * C)[:, None]
-            a = tl.load(place, mask=inside[:, None] & live[None, :], other=0.0)
-            b = tl.load(matrices[:, None] + ((tap * C + cin) * C)[None, :], mask=mask, other=0.0)
-            acc = multiply(a, b, acc, UPCAST, PRECISION)
+            a = tl.load(place, mask=inside[:, None] & live[None, :], other=0.0)  # (BM, EB * NC)
+            b = tl.load(matrices[:, None] + ((tap * C + cin) * C)[None, :], mask=mask, other=0.0)  # (EB * NC, NC)
+            acc = multiply(a, b, acc, UPCAST, PRECISION)  # (BM, EB * NC) @ (EB * NC, NC)
     valid = (pixel < P)[:, None] & (cin < C)[None, :]
     tl.store(dx_ptr + (pixel * C)[:, None] + cin[None, :], acc.to(dx_ptr.dtype.element_ty), mask=valid)
 
@@ -177,7 +177,7 @@ def weight_gradient_kernel(
     conv = tl.where(group < five, 2, tl.where(group < five + three, 1, 0))
     first = tl.where(group < five, group * TB, tl.where(group < five + three, 25 + (group - five) * TB, 34))
     limit = tl.where(group < five, 25, tl.where(group < five + three, 34, 35))
-    line = tl.arange(0, TB * NI)
+    line = tl.arange(0, TB * NI)  # (TB * NI,), tap by tap
     tap = first + line // NI
     cin = (tl.program_id(0) % tl.cdiv(C, NI)) * NI + line % NI
     _, dh, dw = tap_place(tap)
@@ -185,7 +185,7 @@ def weight_gradient_kernel(
     shift = (dh * W + dw) * C + cin
 
     blocks = tl.cdiv(C, NC)
-    column = tl.arange(0, EB * NC)
+    column = tl.arange(0, EB * NC)  # (EB * NC,), edge by edge
     slot = (tl.program_id(1) // blocks) * EB + column // NC
     cout = (tl.program_id(1) % blocks) * NC + column % NC
     live = (slot < slots) & (cout < C)
@@ -203,9 +203,10 @@ def weight_gradient_kernel(
         near_h = (row[:, None] + dh[None, :]).to(tl.uint32, bitcast=True)
         near_w = (col[:, None] + dw[None, :]).to(tl.uint32, bitcast=True)
         inside = (near_h < H.to(tl.uint32)) & (near_w < W.to(tl.uint32)) & (pixel < P)[:, None] & wanted[None, :]
-        a = tl.load(active_ptr + (pixel * C)[:, None] + shift[None, :], mask=inside, other=0.0)
+        a = tl.load(active_ptr + (pixel * C)[:, None] + shift[None, :], mask=inside, other=0.0)  # (BK, TB * NI)
+        # (BK, EB * NC)
         b = tl.load(gradient[None, :] + (pixel * C)[:, None], mask=(pixel < P)[:, None] & live[None, :], other=0.0)
-        acc = multiply(tl.trans(a), b, acc, UPCAST, PRECISION)
+        acc = multiply(tl.trans(a), b, acc, UPCAST, PRECISION)  # (TB * NI, BK) @ (BK, EB * NC)
     base = partial_ptr + tl.program_id(2).to(tl.int64) * slots * TAPS * C * C
     place = base + ((slot * TAPS * C * C) + cout)[None, :] + ((tap * C + cin) * C)[:, None]
     tl.store(place, acc, mask=wanted[:, None] & live[None, :])

@@ -41,7 +41,7 @@ def rectify(x):
 @triton.jit
 def load_live(ptr, live, EVEN: tl.constexpr):
     """Values in float32, undefined where not ``live``. EVEN: all lanes are; a mask costs an instruction a register."""
-    value = tl.load(ptr) if EVEN else tl.load(ptr, mask=live)
+    value = tl.load(ptr) if EVEN else tl.load(ptr, mask=live)  # of ptr's shape
     return value.to(tl.float32)
 
 
@@ -70,7 +70,7 @@ def pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN: tl.constexpr)
         near_h = tl.minimum(tl.maximum(row + dh, 0), H - 1) - row
         near_w = tl.minimum(tl.maximum(col + dw, 0), W - 1) - col
         place = (pixel + near_h * W + near_w)[:, None] * C + lane[None, :]
-        value = load_live(x_ptr + place, live[None, :], EVEN)
+        value = load_live(x_ptr + place, live[None, :], EVEN)  # (pixels, lanes)
         inside = (near_h == dh) & (near_w == dw)
         total += value * inside.to(tl.float32)[:, None]
         best = tl.maximum(best, value, propagate_nan=tl.PropagateNan.ALL)

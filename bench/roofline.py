@@ -1,0 +1,284 @@
+"""What the kernels must move and multiply, from their own plans: ``python -m bench.roofline [--gpu h100]``.
+
+Every launch of a cell's step stands in a list with the bytes that it reads and writes, once each, and its FLOPs; the
+order and number of launches are those that the plans make (a test records them). A time is the larger of bytes over
+bandwidth and FLOPs over peak, at the shares of both that kernels reach, and never less than a launch takes within a
+CUDA graph. It is an estimate: no GPU is asked. ``--launches`` prints the table of docs/kernels.md.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from unittest import mock
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from autopose import kernels
+from autopose.kernels.topology import NUM_CONVS, NUM_NORMED, NUM_POOLS, NUM_TAPS, Topology
+from autopose.models import PoseNetwork
+from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
+
+CELLS = {"individual_1": (1, 4), "individual_2": (1, 4), "aggregation": (4, 2)}
+WIDE, INDEX = 4, 1  # bytes of a float32, and of a place in a pooling window
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Data sheet: bytes a second, and dense bf16 FLOP a second."""
+
+    bandwidth: float
+    flops: float
+
+
+GPUS = {
+    "h100": Gpu(3.35e12, 989e12),
+    "h200": Gpu(4.8e12, 989e12),
+    "a100": Gpu(2.04e12, 312e12),
+    "rtx4090": Gpu(1.01e12, 165e12),
+}
+# Shares of the data sheet that the streaming kernels and the products are taken to reach, and seconds of the shortest
+# launch in a graph: estimates of a study of the compiled code, until a GPU has run (bench/gpu.sh).
+BANDWIDTH_SHARE, PRODUCT_SHARE, SHORTEST = 0.6, 0.2, 2e-6
+
+
+@dataclass(frozen=True)
+class Work:
+    """One launch: planes are (P, C) matrices of the states' dtype; ``other`` bytes are of weights and statistics."""
+
+    kernel: str
+    read: float
+    written: float
+    other_read: int = 0
+    other_written: int = 0
+    flops: int = 0
+    reads: str = ""
+    writes: str = ""
+
+
+def cell_work(cell: Topology, channels: int, pixels: int, itemsize: int, weights: bool) -> list[Work]:
+    """Launches of a step (forward, backward) of a cell of mixed edges, Triton's convolutions, in their order.
+
+    Args:
+        cell: inputs and nodes.
+        channels, pixels: C and P = N * H * W.
+        itemsize: bytes of a value of the states.
+        weights: whether the weights get gradients (a step of ω), or only states and mixing weights (of α).
+    """
+    inputs = range(cell.inputs)
+    groups = [inputs, *(range(s, s + 1) for s in range(cell.inputs, cell.sources))]
+    forward = [_pack(cell, channels, itemsize)]
+    for group in groups:
+        if group[0] >= cell.inputs:
+            forward.append(_mix(cell, group[0] - cell.inputs))
+        forward += _forward_group(cell, group, channels, pixels, itemsize)
+    forward.append(_mix(cell, cell.nodes - 1))
+    backward = [_pack(cell, channels, itemsize)]
+    for group in reversed(groups):
+        backward += _backward_group(cell, group, channels, pixels, itemsize, weights)
+    return forward + backward
+
+
+def _matrices(edges: int, channels: int) -> int:
+    """Weights of this many edges."""
+    return edges * NUM_TAPS * channels**2
+
+
+def _pack(cell: Topology, channels: int, itemsize: int) -> Work:
+    count = _matrices(cell.edges, channels)
+    return Work("pack_kernel", 0, 0, count * WIDE, count * itemsize, 0, "weights", "packed weights")
+
+
+def _mix(cell: Topology, node: int) -> Work:
+    edges = len(cell.into(node))
+    return Work("mix_kernel", (NUM_CONVS + 1) * edges, 1, reads=f"{NUM_CONVS * edges} y, {edges} x", writes="1 node")
+
+
+def _forward_group(cell: Topology, group: range, channels: int, pixels: int, itemsize: int) -> Iterator[Work]:
+    count = len(group)
+    edges = count * cell.slots(group[0])
+    table = edges * NUM_NORMED * channels * WIDE
+    moments = f"{edges * NUM_CONVS + count * NUM_POOLS} moments"
+    yield Work("pool_stats_kernel", count, count, reads=f"{count} x", writes=f"{count} ReLU(x), moments of its pools")
+    yield Work(
+        "taps_kernel", count, NUM_CONVS * edges, _matrices(edges, channels) * itemsize, 0,
+        2 * _matrices(edges, channels) * pixels, f"{count} ReLU(x), packed weights",
+        f"{NUM_CONVS * edges} y, their moments",
+    )  # fmt: skip
+    yield Work("normalise_kernel", 0, 0, 0, 4 * table, 0, moments, "mean, variance, scale and offset")
+
+
+def _backward_group(
+    cell: Topology, group: range, channels: int, pixels: int, itemsize: int, weights: bool
+) -> Iterator[Work]:
+    count, slots = len(group), cell.slots(group[0])
+    edges = count * slots
+    dy, packed = NUM_CONVS * edges, _matrices(edges, channels)
+    table = edges * NUM_NORMED * channels * WIDE
+    place = INDEX / itemsize
+    yield Work("reduce_kernel", dy + 2 * edges, 0, reads=f"{dy} y, {edges} g, {edges} x", writes="sums")
+    yield Work("coefficients_kernel", 0, 0, 3 * table, 3 * table, 0, "sums, statistics", "A, B, D; gradients of mix")
+    yield Work(
+        "spread_kernel", count + edges + dy, dy + (3 + place) * count + (count if weights else 0),
+        reads=f"{count} x, {edges} g, {dy} y",
+        writes=f"{dy} dy, {3 * count} of pools and skip, {count} places" + (f", {count} ReLU(x)" if weights else ""),
+    )  # fmt: skip
+    yield Work(
+        "input_gradient_kernel", dy, count, packed * itemsize, 0, 2 * packed * pixels, f"{dy} dy, packed weights",
+        f"{count} dx of the convolutions",
+    )  # fmt: skip
+    if weights:
+        yield Work(
+            "weight_gradient_kernel", count + dy, 0, 0, packed * WIDE, 2 * packed * pixels, f"{count} ReLU(x), {dy} dy",
+            "partial weight gradients",
+        )  # fmt: skip
+        yield Work("unpack_kernel", 0, 0, packed * WIDE, packed * WIDE, 0, "partial weight gradients", "their sum")
+    of_node = group[0] >= cell.inputs
+    yield Work(
+        "gather_kernel", (5 + place + of_node) * count, count,
+        reads=f"{count} x, {(4 + of_node) * count} gradients, {count} places", writes=f"{count} dx",
+    )  # fmt: skip
+
+
+def bytes_of(work: Work, channels: int, pixels: int, itemsize: int) -> float:
+    """All bytes that a launch reads and writes once."""
+    return (work.read + work.written) * pixels * channels * itemsize + work.other_read + work.other_written
+
+
+def seconds(work: Work, channels: int, pixels: int, itemsize: int, gpu: Gpu) -> float:
+    """The estimate of the module's text."""
+    moved = bytes_of(work, channels, pixels, itemsize) / (gpu.bandwidth * BANDWIDTH_SHARE)
+    return max(moved, work.flops / (gpu.flops * PRODUCT_SHARE), SHORTEST)
+
+
+@dataclass
+class Totals:
+    """Of many launches."""
+
+    launches: int = 0
+    bytes: float = 0.0
+    flops: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, work: Sequence[Work], channels: int, pixels: int, itemsize: int, gpu: Gpu) -> None:
+        self.launches += len(work)
+        self.bytes += sum(bytes_of(w, channels, pixels, itemsize) for w in work)
+        self.flops += sum(w.flops for w in work)
+        self.seconds += sum(seconds(w, channels, pixels, itemsize, gpu) for w in work)
+
+
+def iteration(
+    space: MacroSpace, beta: MacroArchitecture, batch: int, size: Sequence[int], gpu: Gpu, itemsize: int = 2
+) -> dict[str, Totals]:
+    """One bilevel iteration's cells (a step of ω and one of α under β), by kernel, and "all"."""
+    found: dict[str, Totals] = {"all": Totals()}
+    for module in range(space.num_modules):
+        for branch, on in enumerate(beta.rows[space.decision_of(module)]):
+            if not on:
+                continue
+            scale, channels = space.scales[branch], space.channels[branch]
+            pixels = batch * (size[0] // scale) * (size[1] // scale)
+            nodes = {"individual": space.nodes_individual, "aggregation": space.nodes_aggregation}
+            cells = [Topology(1, nodes["individual"])] * 2 + [Topology(space.num_branches, nodes["aggregation"])]
+            for work in (w for c in cells for weights in (True, False)
+                         for w in cell_work(c, channels, pixels, itemsize, weights)):  # fmt: skip
+                found.setdefault(work.kernel, Totals()).add([work], channels, pixels, itemsize, gpu)
+                found["all"].add([work], channels, pixels, itemsize, gpu)
+    return found
+
+
+class _Calls(TorchDispatchMode):
+    """Counts what is dispatched, views apart: on a GPU each is a launch, or a few."""
+
+    def __init__(self):
+        super().__init__()
+        self.count: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.namespace in ("aten", "autopose") and not function.is_view:
+            self.count[function.overloadpacket.__name__] += 1
+        return function(*args, **(kwargs or {}))
+
+
+def host_calls(space: MacroSpace, beta: MacroArchitecture, batch: int, size: Sequence[int]) -> Counter[str]:
+    """Calls that the host makes in a forward and backward pass of the supernet under β, by operator; no optimizer.
+
+    A cell of mixed edges is one call here, ``mixed_cell`` and ``mixed_cell_backward``: its launches are `cell_work`'s.
+    """
+    from autopose.nas import ArchitectureParameters
+    from autopose.nas.alpha import GumbelSettings
+
+    search, draws, calls = SearchSpace.full(space), torch.Generator().manual_seed(0), _Calls()
+    nothing = {"return_value": ""}
+    as_on_a_gpu = [
+        mock.patch("autopose.kernels.dispatch._missing_for_triton", **nothing),
+        mock.patch("autopose.kernels.mixed_edge.check_finite_weights", **nothing),
+        mock.patch("autopose.kernels.resample_sum.check_finite_weights", **nothing),
+    ]
+    with ExitStack() as stack:
+        for replaced in (*as_on_a_gpu, FakeTensorMode(allow_non_fake_inputs=True)):
+            stack.enter_context(replaced)
+        network = PoseNetwork(search, 17, choice=kernels.KernelChoice("triton", "auto", "triton")).train()
+        images = torch.empty(batch, 3, size[1], size[0])
+        mixtures = ArchitectureParameters(search).sample(GumbelSettings(), 0.0, draws)
+        with calls:
+            network(images, beta, mixtures).sum().backward()
+    return calls.count
+
+
+def half_on(space: MacroSpace) -> MacroArchitecture:
+    """Every second branch."""
+    return MacroArchitecture(((True, False) * 2,) * space.num_decisions)
+
+
+def launch_table(channels: int = 16, batch: int = 64) -> list[str]:
+    """Every launch of a step of ω of the paper's individual cell, as docs/kernels.md shows it."""
+    pixels = batch * 64 * 48 // (channels // 16) ** 2
+    rows = ["| # | launch | reads | writes | MB | GFLOP |", "| --- | --- | --- | --- | --- | --- |"]
+    for number, w in enumerate(cell_work(Topology(1, 4), channels, pixels, 2, True), 1):
+        megabytes = bytes_of(w, channels, pixels, 2) / 1e6
+        rows.append(
+            f"| {number} | {w.kernel.removesuffix('_kernel')} | {w.reads} | {w.writes} | {megabytes:.1f} | "
+            f"{w.flops / 1e9:.1f} |"
+        )
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--gpu", default="h200", help=f"one of {', '.join(GPUS)}")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--launches", action="store_true", help="the launch table of docs/kernels.md")
+    asked = parser.parse_args(arguments)
+    if asked.launches:
+        print("\n".join(launch_table()))
+        return 0
+    if asked.gpu not in GPUS:
+        print(f"error: no data sheet of {asked.gpu!r}: there are {', '.join(GPUS)}", file=sys.stderr)
+        return 2
+    space, gpu = MacroSpace(), GPUS[asked.gpu]
+    print(
+        f"{asked.gpu}: one bilevel iteration of the paper's supernet, 256x192, batch {asked.batch}, bf16; an estimate"
+    )
+    for name, beta in (("all on", space.all_on()), ("half on", half_on(space))):
+        found = iteration(space, beta, asked.batch, (192, 256), gpu)
+        calls = host_calls(space, beta, 1, (192, 256))
+        print(f"\n{name}: the cells of mixed edges\n\n| kernel | launches | GB | TFLOP | ms |")
+        print("| --- " * 5 + "|")
+        for kernel, totals in sorted(found.items(), key=lambda item: -item[1].seconds):
+            print(
+                f"| {kernel.removesuffix('_kernel')} | {totals.launches} | {totals.bytes / 1e9:.1f} | "
+                f"{totals.flops / 1e12:.2f} | {totals.seconds * 1e3:.1f} |"
+            )
+        rest = sum(count for op, count in calls.items() if not op.startswith("mixed_cell"))
+        print(f"\nthe host's other calls in one of the two steps: {rest}, most of {dict(calls.most_common(6))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

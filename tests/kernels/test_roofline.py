@@ -1,0 +1,43 @@
+"""The totals of the cost model, and the page that shows it; that its launches are the plan's: bench.compile_report."""
+
+from pathlib import Path
+
+from autopose.kernels.topology import Topology
+from autopose.space import MacroSpace
+from bench.roofline import GPUS, cell_work, half_on, host_calls, iteration, launch_table, main
+
+ROOT = Path(__file__).resolve().parents[2]
+PAPER = MacroSpace()
+
+
+def test_totals_of_an_iteration_of_the_paper():
+    """Whoever changes launches or traffic changes these numbers, on purpose, and docs/kernels.md with them."""
+    all_on, half = (
+        iteration(PAPER, beta, 64, (192, 256), GPUS["h200"])["all"] for beta in (PAPER.all_on(), half_on(PAPER))
+    )
+    assert (all_on.launches, round(all_on.bytes / 1e9, 1)) == (5088, 134.2)
+    assert (half.launches, round(half.bytes / 1e9, 1)) == (2544, 86.7)
+    # Forward, and twice the products backward in a step of omega, once in one of alpha: 5 of the 2 * 35 C^2 P an edge.
+    edges = [(16 * 2**b, 64 * 3072 // 4**b) for b in range(4)]
+    assert all_on.flops == sum(6 * 29 * 5 * 2 * 35 * c * c * p for c, p in edges)
+
+
+def test_a_step_of_alpha_leaves_the_weights_gradients_out():
+    omega, alpha = ([w.kernel for w in cell_work(Topology(1, 4), 16, 3072, 2, weights)] for weights in (True, False))
+    assert len(omega) == 46 and [name for name in omega if "weight" not in name and "unpack" not in name] == alpha
+
+
+def test_calls_of_the_host_are_counted_with_a_cell_as_one():
+    calls = host_calls(MacroSpace((16, 32), 2, 1, 2, 1, 16), MacroSpace((16, 32), 2, 1, 2, 1, 16).all_on(), 1, (32, 32))
+    assert calls["mixed_cell"] == calls["mixed_cell_backward"] == 2 * 2 * 3
+    assert calls["convolution"] == calls["convolution_backward"] > 12
+
+
+def test_the_page_shows_the_table_that_the_plan_prints():
+    page = (ROOT / "docs" / "kernels.md").read_text(encoding="utf-8")
+    assert "\n".join(launch_table()) in page, "python -m bench.roofline --launches prints the table anew"
+
+
+def test_an_unknown_gpu_is_one_sentence(capsys):
+    assert main(["--gpu", "tpu"]) == 2
+    assert "no data sheet of 'tpu': there are h100, h200, a100, rtx4090" in capsys.readouterr().err
