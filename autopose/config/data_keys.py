@@ -8,6 +8,7 @@ from autopose.data.pictures import EXIF_CHOICES
 from autopose.errors import UserError
 from autopose.ranges import ANY, COUNT, NOT_NEGATIVE, POSITIVE, SIZE, Range, check_ranges, one_of
 
+CACHES = ("memory", "disk")
 DATA_RANGES = {
     "score_threshold": ANY,
     "sigmas": Range(above=0, below=10),
@@ -35,7 +36,9 @@ class DataConfig:
             detections where they are given).
         augmentation: preset of the training split.
         udp: unbiased data processing (Huang et al., CVPR 2020) for crops and heatmaps.
-        workers: data-loading processes; cache: keep decoded images in memory.
+        workers: data-loading processes.
+        cache: "memory" (or true) keeps decoded images in memory; "disk" the pixels that crops can need in
+            ``cache_folder`` (data.root/crop_cache where null), see docs/troubleshooting.md; false decodes every time.
         check_images: decode every image once at start.
         exif: pictures with an EXIF orientation: "auto" (turned where the annotated width and height say so), "turn"
             (labelled as viewers show them) or "ignore" (labelled as stored).
@@ -67,7 +70,8 @@ class DataConfig:
     udp: bool = False
     augmentation: str = "paper"
     workers: int = 4
-    cache: bool = False
+    cache: Any = False
+    cache_folder: str | None = None
     check_images: bool = True
     exif: str = "auto"
     rescale: bool = False
@@ -90,6 +94,10 @@ class DataConfig:
             )
         if self.score_threshold and not self.detections:
             raise UserError("data.score_threshold would not be used: it is for data.detections, which are not given")
+        if not isinstance(self.cache, bool) and self.cache not in CACHES:
+            raise UserError(f"data.cache must be false, {' or '.join(CACHES)}, but is {self.cache!r}")
+        if self.cache_folder and self.cache != "disk":
+            raise UserError("data.cache_folder would not be used: it is for data.cache=disk")
         one_of("data.exif", self.exif, EXIF_CHOICES)
         one_of("data.augmentation", self.augmentation, tuple(PRESETS))
         if len(self.image_size) != 2 or len(self.synthetic_size) != 2:

@@ -1,5 +1,6 @@
-"""Own data: ``python -m autopose.data convert source=FOLDER out=FOLDER``, ``... check data.root=FOLDER``."""
+"""Own data: ``python -m autopose.data convert|check|cache KEY=VALUE ...``."""
 
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
@@ -11,6 +12,8 @@ from autopose.config import DataConfig
 from autopose.config.quoting import shell_command
 from autopose.data.convert import Settings, convert
 from autopose.data.convert.formats import FORMATS, recognise
+from autopose.data.crop_cache.build import GIB
+from autopose.data.crop_cache.store import CacheDamaged
 from autopose.data.inspection.command import configuration, located, search_arguments
 from autopose.data.inspection.inspect import inspect_dataset
 from autopose.data.records import PoseAnnotations
@@ -24,14 +27,19 @@ convert  writes COCO keypoints from another tool's labels into a new folder, pic
          Training and validation are split by seed= where the source has no split; labels stay exact.
 check    looks at a COCO-style or MPII set, says in words what is there and what is wrong, draws 16 pictures with
          their joints and ends with the configuration to use.
+cache    writes the pixels that people's crops can need, with the margin of the augmentation, into few large files
+         (data.cache_folder, else data.root/crop_cache), which runs with data.cache=disk read instead of the pictures.
+         One that is there is looked at byte by byte, and made anew where it is damaged or of something else.
 Exit codes: 0 all well, 1 something was left out (convert) or is wrong (check), 2 nothing was done.
 
 Examples:
   python -m autopose.data convert source=my_deeplabcut_project out=data/mouse
   python -m autopose.data check data.root=data/mouse
+  python -m autopose.data cache data.root=data/mouse data.augmentation=hrnet_coco
 
 Keys of convert: {", ".join(field.name for field in fields(Settings))}.
-Keys of check: data.root and the other keys of data (data.train_annotations, ...), sheet=FILE.png, seed."""
+Keys of check: data.root and the other keys of data (data.train_annotations, ...), sheet=FILE.png, seed.
+Keys of cache: data.root and the other keys of data, as the runs will have them."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -106,17 +114,10 @@ def key_values(arguments: Sequence[str], known: Sequence[str]) -> dict[str, obje
 
 def run_check(arguments: Sequence[str]) -> int:
     """Look at a set and say what is there."""
-    keys = [f"data.{field.name}" for field in fields(DataConfig)]
-    values = key_values(arguments, [*keys, "sheet", "seed"])
-    given = {key.removeprefix("data."): value for key, value in values.items() if key.startswith("data.")}
-    if not isinstance(given.get("root"), str) or not Path(given["root"]).is_dir():
-        raise UserError(f"check needs data.root=FOLDER, a folder that is there, got {given.get('root')!r:.80}")
+    values, given = _keys_of_data("check", arguments, ("sheet", "seed"))
     root = Path(given["root"])
     given = located(root) | given
-    try:
-        config = DataConfig(**given, check_images=False)
-    except TypeError as error:
-        raise UserError(f"a key of data has a value of the wrong kind: {error}") from None
+    config = _data_config(given | {"check_images": False, "cache": False, "cache_folder": None})
     splits, wrong = _load(config)
     if not splits:
         raise UserError(_first_step(root) or wrong[0])
@@ -129,6 +130,40 @@ def run_check(arguments: Sequence[str]) -> int:
     print("\nuse these as configs/data/NAME.yaml, or as keys:\n" + configuration(given, found.image_size))
     print("\nnext\n" + shell_command("autopose.search", search_arguments(given, found.image_size, people)))
     return 1 if found.findings.wrong else 0
+
+
+def _keys_of_data(command: str, arguments: Sequence[str], others: Sequence[str] = ()) -> tuple[dict, dict]:
+    """All values, and those of data without "data."; UserError unless data.root is a folder."""
+    values = key_values(arguments, [*(f"data.{field.name}" for field in fields(DataConfig)), *others])
+    given = {key.removeprefix("data."): value for key, value in values.items() if key.startswith("data.")}
+    if not isinstance(given.get("root"), str) or not Path(given["root"]).is_dir():
+        raise UserError(f"{command} needs data.root=FOLDER, a folder that is there, got {given.get('root')!r:.80}")
+    return values, given
+
+
+def _data_config(given: dict) -> DataConfig:
+    try:
+        return DataConfig(**given)
+    except TypeError as error:
+        raise UserError(f"a key of data has a value of the wrong kind: {error}") from None
+
+
+def run_cache(arguments: Sequence[str]) -> int:
+    """Make the crop caches of both splits, and look at every byte of those that are there."""
+    _, given = _keys_of_data("cache", arguments)
+    config = _data_config(located(Path(given["root"])) | given | {"cache": "disk"})
+    for split in ("train", "val"):
+        try:
+            crops = load_annotations(config, split).crops
+            crops.verify()
+        except CacheDamaged as damage:
+            print(f"made anew  {damage.what}")
+            shutil.rmtree(damage.folder, ignore_errors=True)
+            crops = load_annotations(config, split).crops
+        print(f"cache      {crops.folder}: {len(crops)} people, {crops.size / GIB:.3f} GiB, {crops.margin}")
+    folder = f" data.cache_folder={config.cache_folder}" if config.cache_folder else ""
+    print(f"next       give your runs data.cache=disk{folder}")
+    return 0
 
 
 def _load(config: DataConfig) -> tuple[dict[str, PoseAnnotations], list[str]]:
@@ -154,7 +189,7 @@ def _first_step(root: Path) -> str | None:
     )
 
 
-COMMANDS = {"convert": run_convert, "check": run_check}
+COMMANDS = {"convert": run_convert, "check": run_check, "cache": run_cache}
 
 
 if __name__ == "__main__":

@@ -12,9 +12,11 @@ from torch.utils.data import Dataset
 
 from autopose.data.affine import crop_image, crop_matrix, transform_points
 from autopose.data.augment import PRESETS, Augmentation, View, draw_view
+from autopose.data.crop_cache.regions import Margin
 from autopose.data.heatmap import encode
 from autopose.data.pictures import read_picture
 from autopose.data.records import Person, PoseAnnotations
+from autopose.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -59,7 +61,7 @@ class PoseDataset(Dataset):
             cache_workers: threads that fill the cache.
 
         Raises:
-            UserError: with `cache`, an image is missing or corrupt.
+            UserError: with `cache`, an image is missing or corrupt; the annotations' crop cache reaches less far.
         """
         self.annotations = annotations
         self.size_wh = (int(size_wh[0]), int(size_wh[1]))
@@ -67,7 +69,17 @@ class PoseDataset(Dataset):
         self.augmentation = augmentation
         self.sigma = sigma
         self.udp = udp
+        if annotations.crops is not None:
+            self._check_margin(annotations.crops.margin)
         self._images = _decode_all(annotations, cache_workers) if cache else {}
+
+    def _check_margin(self, margin: Margin) -> None:
+        needed = Margin.of(self.augmentation, self.size_wh)
+        if not margin.covers(needed):
+            raise UserError(
+                f"the crop cache holds crops for {margin}, but an input of {self.size_wh[0]}x{self.size_wh[1]} px with "
+                f"this augmentation needs {needed}: use data.cache=memory, or give data.image_size the same aspect"
+            )
 
     def __len__(self) -> int:
         return len(self.annotations.persons)
@@ -85,9 +97,7 @@ class PoseDataset(Dataset):
         """
         index, seed = key
         person = self.annotations.persons[index]
-        picture = self._images.get(person.image)
-        if picture is None:
-            picture = read_picture(self.annotations.images[person.image_id])
+        picture = self._picture(person)
         view = self._view(person, seed, picture.shape[1])
         crop, joints, visible = self.crop(picture, person, view)
         target, weight = encode(joints, visible, self.size_wh, self.heatmap_wh, sigma=self.sigma, udp=self.udp)
@@ -99,6 +109,13 @@ class PoseDataset(Dataset):
             "scale": torch.from_numpy(np.asarray(view.scale, np.float64)),
             "index": index,
         }
+
+    def _picture(self, person: Person) -> np.ndarray:
+        if self.annotations.crops is not None:
+            return self.annotations.crops.picture(person)
+        if person.image in self._images:
+            return self._images[person.image]
+        return read_picture(self.annotations.images[person.image_id])
 
     def _view(self, person: Person, seed: int | tuple[int, ...] | None, image_width: int) -> View:
         if seed is None:

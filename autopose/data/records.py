@@ -3,15 +3,21 @@
 Letters: K joints.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from autopose.data.schema import KeypointSchema
 from autopose.errors import UserError
+
+if TYPE_CHECKING:
+    from autopose.data.crop_cache.store import CropCache
 
 METRICS = ("oks", "pckh", "pck")
 
@@ -76,6 +82,7 @@ class PoseAnnotations:
         head_source: where head sizes come from (MPII), for the printed protocol; None elsewhere.
         category_ids: what results of the set may give as "category_id"; empty: anything.
         remarks: what is not as the files have it ("areas": "0.53 of the box ..."), for the printed protocol.
+        crops: where people's pixels are read from instead of the pictures.
     """
 
     schema: KeypointSchema
@@ -87,6 +94,7 @@ class PoseAnnotations:
     head_source: str | None = None
     category_ids: tuple[int, ...] = ()
     remarks: Mapping[str, str] = field(default_factory=dict)
+    crops: CropCache | None = None
 
     @property
     def whole_pictures(self) -> bool:
@@ -110,7 +118,7 @@ class PoseAnnotations:
                 found.update(np.ascontiguousarray(values).tobytes())
         return found.hexdigest()
 
-    def subset(self, image_ids: Collection[int]) -> "PoseAnnotations":
+    def subset(self, image_ids: Collection[int]) -> PoseAnnotations:
         """The same annotations cut down to the images named."""
         kept = set(image_ids)
         coco_gt = self.coco_gt

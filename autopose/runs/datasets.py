@@ -9,6 +9,9 @@ from autopose.config import DataConfig
 from autopose.data.augment import PRESETS
 from autopose.data.checks import check_images
 from autopose.data.coco import load_coco
+from autopose.data.crop_cache.build import crop_cache
+from autopose.data.crop_cache.regions import Margin
+from autopose.data.crop_cache.store import CropCache
 from autopose.data.dataset import PoseDataset
 from autopose.data.mpii import load_mpii
 from autopose.data.pictures import fit_pictures
@@ -18,6 +21,7 @@ from autopose.data.synthetic.dataset import set_name, synthetic_dataset
 from autopose.errors import UserError
 
 logger = logging.getLogger("autopose")
+CROP_CACHE = "crop_cache"
 SYNTHETIC_ROOT = Path("outputs") / "data"
 # Image px to a heatmap cell.
 STRIDE = 4
@@ -76,13 +80,25 @@ def load_annotations(
     if need_images and compare and config.kind != "synthetic":
         annotations = _looked_at(annotations, config)
     _say(annotations, source.split)
+    if need_images and compare and config.cache == "disk":
+        annotations = replace(annotations, crops=cached_crops(annotations, config, split, root))
     return annotations
+
+
+def cached_crops(annotations: PoseAnnotations, config: DataConfig, split: str, root: str | Path) -> CropCache:
+    """The crop cache of "train" or "val", made where it is missing; it reaches as far as the split's augmentation."""
+    folder = Path(config.cache_folder or Path(root) / CROP_CACHE).expanduser()
+    name = config.train_split if split == "train" else config.val_split
+    preset = PRESETS[config.augmentation if split == "train" else "none"]
+    margin = Margin.of(preset, config.image_size)
+    return crop_cache(folder / name.replace("/", "_"), annotations, margin, max(1, config.workers))
 
 
 def _looked_at(annotations: PoseAnnotations, config: DataConfig) -> PoseAnnotations:
     """With pictures compared to their annotated sizes; where configured, every one is decoded once."""
     used = list(dict.fromkeys(person.image_id for person in annotations.persons))
-    if config.check_images:
+    # A crop cache decodes every picture when it is made.
+    if config.check_images and config.cache != "disk":
         check_images([annotations.images[key].path for key in used])
     images, remarks = fit_pictures(annotations.images, used, config.exif, config.rescale)
     return replace(annotations, images=images, remarks={**annotations.remarks, **remarks})
@@ -112,5 +128,10 @@ def pose_dataset(
     preset = PRESETS[config.augmentation if augment else "none"]
     size = image_size or config.image_size
     return PoseDataset(
-        annotations, size, preset, sigma=target_sigma(config.sigma, size), udp=config.udp, cache=config.cache
+        annotations,
+        size,
+        preset,
+        sigma=target_sigma(config.sigma, size),
+        udp=config.udp,
+        cache=config.cache in (True, "memory"),
     )
