@@ -57,7 +57,7 @@ def read_manifest(folder: Path) -> dict | None:
         if zlib.crc32(body.encode()) != outer["checksum"]:
             raise ValueError
         content = json.loads(body)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise CacheDamaged(folder, f"{MANIFEST} cannot be read: {error.strerror or error}") from None
