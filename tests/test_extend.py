@@ -83,3 +83,51 @@ def test_an_architecture_whose_package_is_missing_is_one_sentence(small_set, tmp
     assert run("train", tmp_path / "run", *TRAIN[1:], f"data.root={small_set}", f"architecture={path}") == 2
     error = capsys.readouterr().err
     assert "no module 'no_such_package'" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("key", ["search.algorithm", "search.reward.metric", "space.operations"])
+def test_a_search_with_parts_from_outside_goes_on_where_it_was_stopped(key, packages, small_set, tmp_path, monkeypatch):
+    """Stopped after every checkpoint of the first epoch and resumed, it ends as an undisturbed one: the same file."""
+    options = [*SEARCH, f"data.root={small_set}", override(key)]
+    if key == "search.reward.metric":
+        options.append(override("search.training_beta"))
+    assert run("search", tmp_path / "whole", *options) == 0
+    from autopose.engine.search import SearchRun
+
+    plain, stops = SearchRun._save, iter([True, False, True])
+
+    def stopping(self):
+        plain(self)
+        if next(stops, False):
+            self.runtime.stop.signum = 15
+
+    monkeypatch.setattr(SearchRun, "_save", stopping)
+    codes = [run("search", tmp_path / "parts", *options, "resume=auto") for _ in range(3)]
+    assert codes[0] == 128 + 15 and codes[-1] == 0
+    found = [json.loads((tmp_path / name / "architecture.json").read_text()) for name in ("whole", "parts")]
+    assert found[0] == found[1]
+    rows = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "parts")]
+    assert rows[0] == rows[1]
+    if key == "search.algorithm":
+        assert found[0]["found_by"]["algorithm"] == "my_package.counts:Counts"
+        assert "branches" in found[0]["found_by"]["candidates"][0]["source"]
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("search.reward.metric=my_package.bad:text", "must return a number, not 'well'"),
+        ("search.reward.metric=my_package.bad:NUMBER", "must be a function of (poses, annotations)"),
+        ("search.training_beta=my_package.bad:text", "must return a MacroArchitecture, not 'well'"),
+        ("search.training_beta=my_package.bad:short", "returned an impossible beta: beta must have 2 rows"),
+        ("search.training_beta=often", "must be one of sampled, all_on, uniform, or a dotted path"),
+    ],
+)
+def test_parts_from_outside_that_do_not_fit_are_one_sentence(override, message, packages, small_set, tmp_path, capsys):
+    (packages / "my_package" / "bad.py").write_text(
+        "from autopose.space import MacroArchitecture\nNUMBER = 3\ndef text(*anything): return 'well'\n"
+        "def short(*anything): return MacroArchitecture.of([[1, 1]])\n"
+    )
+    assert run("search", tmp_path, *SEARCH, f"data.root={small_set}", override) == 2
+    error = capsys.readouterr().err
+    assert message in error.splitlines()[-1] and "Traceback" not in error

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 
 from autopose.data.splits import REWARD_SPLITS
 from autopose.errors import UserError
+from autopose.lookup import lookup
 from autopose.nas import BilevelSettings
+from autopose.nas.algorithms import ALGORITHMS, algorithm_class
 from autopose.nas.bilevel import BILEVEL_RANGES
 from autopose.ranges import COUNT, NOT_NEGATIVE, SIZE, WIDTH, Range, check_ranges, one_of
 from autopose.space import OPS, MacroSpace, SearchSpace, operation
 from autopose.space.search_space import ALPHA_SHARINGS
 
-ALGORITHMS = ("bilevel", "random", "evolution")
 REWARDS = ("oks_ap", "pck", "negative_loss")
 
 
@@ -61,7 +62,8 @@ class RewardConfig:
     """What the controller maximises.
 
     Args:
-        metric: "oks_ap", "pck" or "negative_loss", on crops of the reward subset (ground-truth boxes, no flip test).
+        metric: "oks_ap", "pck" or "negative_loss", on crops of the reward subset (ground-truth boxes, no flip test), or
+            the dotted path of a function (docs/extend.md).
         split: "train" (a part of the train annotations that neither ω nor α sees) or "paper" (the validation set: it
             leaks, and the output says so).
         fraction: share of the α half's images that is held out; images: upper bound of their number.
@@ -87,7 +89,9 @@ class RewardConfig:
     resident_gib: float = 2.0
 
     def __post_init__(self):
-        one_of("search.reward.metric", self.metric, REWARDS)
+        known = dict.fromkeys(REWARDS)
+        if self.metric not in REWARDS and not callable(lookup(self.metric, known, "search.reward.metric")):
+            raise UserError(f"search.reward.metric={self.metric} must be a function of (poses, annotations)")
         one_of("search.reward.split", self.split, REWARD_SPLITS)
         one_of("search.reward.ops", self.ops, ("argmax", "relaxed"))
         one_of("search.reward.batch_norm", self.batch_norm, ("batch", "recalibrated", "running"))
@@ -113,7 +117,7 @@ class SearchConfig(BilevelSettings):
 
     Args:
         algorithm: "bilevel" (Algorithm 1), or under the same budget "random" or "evolution" (single-path supernet,
-            then architectures scored with shared weights).
+            then architectures scored with shared weights), or the dotted path of an ``Algorithm`` (docs/extend.md).
         image_size: [width, height] while searching, the data's where null (Table 5).
         derive_samples: β sampled at derivation, N; max_skips: cap on skip connections a cell at derivation.
         width: channels of the found network over the supernet's, for the printed size and the next command.
@@ -136,7 +140,7 @@ class SearchConfig(BilevelSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        one_of("search.algorithm", self.algorithm, ALGORITHMS)
+        algorithm_class(self.algorithm, ALGORITHMS)
         check_ranges(self, {**BILEVEL_RANGES, **SEARCH_RANGES}, "search.")
         if self.batch_size < self.accumulate:
             raise UserError(

@@ -12,7 +12,7 @@ from autopose.engine.search import SearchRun
 from autopose.engine.train import TrainRun
 from autopose.evaluation.scoring import Score
 from autopose.nas import cells_of
-from autopose.nas.baselines import Candidate, random_candidate
+from autopose.nas.algorithms import Candidate, random_candidate
 from autopose.nas.randomness import generator
 from autopose.runs.runtime import Runtime
 from autopose.space import Architecture

@@ -13,28 +13,26 @@ SKIP_ALARM = 0.6
 def epoch_health(search: BilevelSearch, reward: RewardScorer, updates: list[dict], thorough: bool) -> dict:
     """Numbers for ``metrics.jsonl``.
 
-    ``supernet_reward`` is the reward of the policy's mode; ``entropy_alpha`` by branch and ``entropy_policy`` are
-    Fig. 6's; ``share`` of skip connections and pools among the argmax operations; ``loss_relaxed`` and ``loss_argmax``
-    on the reward subset, whose gap is what discretisation costs; ``reward_spread`` over sampled β against
-    ``reward_noise``, the deviation of one β's reward over three compositions of the batches.
+    ``supernet_reward`` is the reward of the algorithm's favourite β (of the policy: its mode); ``entropy_alpha`` by
+    branch, and ``entropy_policy`` of a policy, are Fig. 6's; ``share`` of skip connections and pools among the argmax
+    operations; ``loss_relaxed`` and ``loss_argmax`` on the reward subset, whose gap is what discretisation costs;
+    ``reward_spread`` over sampled β against ``reward_noise``, the deviation of one β's reward over three compositions
+    of the batches.
     """
-    beta, log_prob, entropy = search.controller.mode()
+    beta = search.algorithm.favourite()
     sampled = [value for update in updates for value in update["rewards"]]
     entropies = search.alphas.entropy()
     shares = search.alphas.shares()
     row = {
         "supernet_reward": reward(beta),
-        "mode": str(beta),
-        "mode_probability": float(log_prob.exp()),
         "entropy_alpha": {
             **{str(b): e for b, e in entropies.items()},
             "mean": sum(entropies.values()) / len(entropies),
         },
-        "entropy_policy": float(entropy),
         "reward": sum(sampled) / len(sampled) if sampled else None,
-        "baseline": search.reinforce.baseline,
         "share": shares,
         "bad_steps": search.bad_steps.count,
+        **search.algorithm.records(),
     }
     if thorough:
         row["loss_relaxed"], row["loss_argmax"] = reward.loss(beta, True), reward.loss(beta, False)

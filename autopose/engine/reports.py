@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from autopose.config import Config
 from autopose.data.schema import KeypointSchema
-from autopose.engine.search import METRIC_NAMES, SearchRun
+from autopose.engine.search import SearchRun, metric_name
 from autopose.errors import UserError
 from autopose.evaluation.scoring import Score
 from autopose.report import contact_sheet
@@ -27,7 +27,7 @@ FIGURES = {
 def report_search(run: SearchRun, architecture: Architecture, given: Sequence[str], next_command: str) -> None:
     """Write the page of a finished search."""
     config, folder, joints = run.config, run.runtime.folder, run.bilevel.network.num_joints
-    metric = METRIC_NAMES[config.search.reward.metric]
+    metric = metric_name(config.search.reward.metric)
     rows = [[row["beta"], f"{row['reward']:.4f}", row["source"]] for row in run.derived[:32]]
     size = size_line(architecture, config.search.width, config.data.image_size, joints)
     save_summary(

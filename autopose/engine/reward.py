@@ -15,6 +15,7 @@ from autopose.data.records import Person
 from autopose.engine.reward_subset import RewardSubset
 from autopose.errors import Diverged, UserError
 from autopose.evaluation.inference import Poses, decoded, gathered, joined
+from autopose.lookup import lookup
 from autopose.metrics.fast_ap import fast_ap, index_truth
 from autopose.metrics.pck import choose_reference, pck, pckh, reference_sizes, weighted_mean
 from autopose.metrics.rescore import rescore
@@ -22,6 +23,7 @@ from autopose.models import PoseNetwork, joints_mse_loss
 from autopose.models.several import heatmaps_of_each
 from autopose.models.steps import average
 from autopose.nas import ArchitectureParameters, cells_of, derive_ops, one_op_network
+from autopose.nas.algorithms import Candidate
 from autopose.space import MacroArchitecture
 from autopose.space.macs import count_macs
 
@@ -107,6 +109,11 @@ class RewardScorer:
     def __call__(self, beta: MacroArchitecture) -> float:
         """Reward of β under the derived (argmax) or relaxed operations, from the cache where it is known."""
         return self.each([beta])[0]
+
+    def candidates(self, candidates: Sequence[Candidate]) -> list[float]:
+        """Rewards of candidates of an algorithm: from the cache where α gives the operations."""
+        plain = iter(self.each([each.beta for each in candidates if each.ops is None]))
+        return [next(plain) if each.ops is None else self.score(each.beta, each.ops) for each in candidates]
 
     def each(self, betas: Sequence[MacroArchitecture]) -> list[float]:
         """Rewards of several β as of one at a time; what they have in common is computed once."""
@@ -202,7 +209,8 @@ class RewardScorer:
     ) -> dict[MacroArchitecture, float]:
         if self.settings.metric == "negative_loss":
             return {beta: -value for beta, value in self._losses(forward, betas, shuffle).items()}
-        metric = {"pck": self._pck, "oks_ap": self._ap, "pckh": self._pckh}[self.metric]
+        table = {"pck": self._pck, "oks_ap": self._ap, "pckh": self._pckh}
+        metric = table.get(self.metric) or self._of_outside
         return {beta: metric(poses) for beta, poses in self._poses(forward, betas, shuffle).items()}
 
     def _poses(
@@ -232,6 +240,14 @@ class RewardScorer:
         names = self.dataset.annotations.schema.plain_joints
         reference = choose_reference(names, self.dataset.annotations.whole_pictures)
         return reference_sizes(truth, visible, np.stack([p.bbox for p in persons]), names, reference)
+
+    def _of_outside(self, poses: Poses) -> float:
+        """The reward of another package's function."""
+        value = lookup(self.metric, {}, "search.reward.metric")(poses, self.dataset.annotations)
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise UserError(f"search.reward.metric={self.metric} must return a number, not {value!r:.60}") from None
 
     def _pckh(self, poses: Poses) -> float:
         persons = [self.dataset.annotations.persons[i] for i in poses.index]

@@ -20,9 +20,9 @@ from autopose.engine.reward import RewardScorer
 from autopose.errors import UserError
 from autopose.models import PoseNetwork
 from autopose.models.steps import Batch, place
-from autopose.nas import BilevelSearch, cells_of, derive_cells, select_macro
-from autopose.nas.baselines import evolution, random_search
-from autopose.nas.randomness import derive_seed
+from autopose.nas import BilevelSearch, cells_of, derive_ops
+from autopose.nas.algorithms import ALGORITHMS, algorithm_class, checked, explore
+from autopose.nas.randomness import derive_seed, generator
 from autopose.report.architecture_figure import draw_architecture
 from autopose.report.curves import draw_search_curves
 from autopose.runs.checkpoint import CheckpointStore, fitting
@@ -35,6 +35,11 @@ from autopose.space import Architecture
 
 logger = logging.getLogger("autopose")
 METRIC_NAMES = {"oks_ap": "AP", "pck": "PCK", "pckh": "PCKh", "negative_loss": "negative loss"}
+
+
+def metric_name(metric: str) -> str:
+    """A reward's name in figures and tables; of another package's function its last word."""
+    return METRIC_NAMES.get(metric, metric.rpartition(":")[2])
 
 
 class SearchRun:
@@ -80,8 +85,8 @@ class SearchRun:
         network.place(runtime.device)
         network.state.synchronised = settings.sync_bn
         network.set_norm("track" if settings.reward.batch_norm == "running" else "batch")
-        relax = "alpha" if settings.algorithm == "bilevel" else "random"
-        self.bilevel = BilevelSearch(network, settings, config.seed, relax)
+        algorithm = algorithm_class(settings.algorithm, ALGORITHMS)
+        self.bilevel = BilevelSearch(network, settings, config.seed, algorithm, self._budget())
         self.weight_data = pose_dataset(split.weights, config.data, self.size, augment=True)
         self.alpha_data = pose_dataset(split.alpha, config.data, self.size, augment=True)
         stream = BatchStream(
@@ -141,10 +146,11 @@ class SearchRun:
                 self.sums.setdefault(name, []).append(value)
             self._after_iteration(bar)
         self.reward.clear()
-        if search.controller_active and settings.algorithm == "bilevel" and search.network.space.beta is None:
+        told = search.algorithm.scoring == "epochs" and search.network.space.beta is None
+        if search.controller_active and told:
             while search.position.controller_update < settings.controller.updates:
                 with self.clock.phase("rewards"):
-                    self.rewards.append(search.controller_update(self.reward))
+                    self.rewards.append(search.controller_update(self.reward.candidates))
                 self._stop_if_asked()
         self._finish_epoch(time.monotonic() - started, settings.iterations - before)
 
@@ -190,7 +196,7 @@ class SearchRun:
         logger.info(
             "epoch %d  loss %.3e  reward(mode) %.4f  entropy α %.3f policy %.3f  %.2f s/it",
             row["epoch"], row["loss_train"], row["supernet_reward"], row["entropy_alpha"]["mean"],
-            row["entropy_policy"], per_iteration,
+            row.get("entropy_policy", float("nan")), per_iteration,
         )  # fmt: skip
         if self.runtime.is_main:
             self.log.write(row)
@@ -233,9 +239,7 @@ class SearchRun:
 
     def derive(self) -> Architecture:
         """Derivation (§3.3) from the current state."""
-        architecture, rows = derive_architecture(
-            self.bilevel, self.reward, self.config, self.settings.derive_samples, self._budget()
-        )
+        architecture, rows = derive_architecture(self.bilevel, self.reward, self.config, self.settings.derive_samples)
         self.derived = rows
         for row in rows if len(rows) <= 32 else []:
             logger.info("derive     %s  reward %.4f  (%s)", row["beta"], row["reward"], row["source"])
@@ -248,7 +252,7 @@ class SearchRun:
             folder = self.runtime.folder
             architecture.save(folder / "architecture.json")
             draw_architecture(architecture, folder / "architecture.png")
-            draw_search_curves(self.log.rows, folder / "search_curves.png", METRIC_NAMES[self.settings.reward.metric])
+            draw_search_curves(self.log.rows, folder / "search_curves.png", metric_name(self.settings.reward.metric))
             self.log.close()
         return architecture
 
@@ -272,23 +276,28 @@ def _check_joints(known: dict | None, schema: KeypointSchema) -> None:
 
 
 def derive_architecture(
-    search: BilevelSearch, reward: RewardScorer, config: Config, num_samples: int, budget: int
+    search: BilevelSearch, reward: RewardScorer, config: Config, num_samples: int
 ) -> tuple[Architecture, list[dict]]:
-    """§3.3: β by sampling and scoring, operations by argmax; the baselines pick both by the reward."""
-    settings, macro = config.search, search.network.space.macro
+    """§3.3: the best of the algorithm's finalists, or of all that it asks for; operations by α's argmax or its own."""
+    settings, algorithm = config.search, search.algorithm
     reward.clear()
-    if settings.algorithm == "bilevel":
-        beta, rows = select_macro(search.controller, reward, num_samples, config.seed)
-        cells = derive_cells(search.alphas, settings.max_skips)
+    if algorithm.scoring == "end":
+        best, scores = explore(algorithm, reward.candidates, settings.algorithm)
+        rows = [{"beta": str(best.beta), "reward": max(scores), "source": f"best of {len(scores)}"}]
     else:
-        explore = random_search if settings.algorithm == "random" else evolution
-        best, scores = explore(macro, search.alphas, lambda c: reward.score(c.beta, c.ops), budget, config.seed)
-        beta, cells = best.beta, cells_of(search.alphas, best.ops)
-        rows = [{"beta": str(beta), "reward": max(scores), "source": f"best of {len(scores)}"}]
-    best_reward = max(row["reward"] for row in rows)
+        finalists = algorithm.finalists(num_samples, generator(config.seed, "derive"))
+        candidates = checked([candidate for candidate, _ in finalists], algorithm.task, settings.algorithm)
+        rewards = reward.candidates(candidates)
+        best = candidates[max(range(len(candidates)), key=rewards.__getitem__)]
+        rows = [
+            {"beta": str(candidate.beta), "reward": value, "source": source}
+            for (candidate, source), value in zip(finalists, rewards, strict=True)
+        ]
+    ops = derive_ops(search.alphas, settings.max_skips) if best.ops is None else best.ops
     found_by = {
-        "algorithm": settings.algorithm, "seed": config.seed, "step": search.step, "reward": best_reward,
-        "reward_metric": settings.reward.metric, "reward_split": settings.reward.split, "dataset": config.data.kind,
-        "candidates": rows,
+        "algorithm": settings.algorithm, "seed": config.seed, "step": search.step,
+        "reward": max(row["reward"] for row in rows), "reward_metric": settings.reward.metric,
+        "reward_split": settings.reward.split, "dataset": config.data.kind, "candidates": rows,
     }  # fmt: skip
-    return Architecture(macro, beta, cells, found_by), rows
+    macro = search.network.space.macro
+    return Architecture(macro, best.beta, cells_of(search.alphas, ops), found_by), rows

@@ -3,7 +3,7 @@
 from .alpha import ArchitectureParameters, GumbelSettings
 from .bilevel import BilevelSearch, BilevelSettings
 from .controller import Controller, ControllerSettings, Reinforce
-from .derive import cells_of, derive_cells, derive_ops, inherit_weights, one_op_network, select_macro
+from .derive import cells_of, derive_cells, derive_ops, inherit_weights, one_op_network
 
 __all__ = ["ArchitectureParameters", "BilevelSearch", "BilevelSettings", "Controller", "ControllerSettings"]
 __all__ += [
@@ -15,4 +15,3 @@ __all__ += [
     "inherit_weights",
     "one_op_network",
 ]
-__all__ += ["select_macro"]

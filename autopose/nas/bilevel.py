@@ -7,13 +7,16 @@ from math import cos, inf, pi
 import torch
 from torch import Tensor
 
+from autopose.errors import UserError
+from autopose.lookup import lookup
 from autopose.models import EdgeMixture, PoseNetwork, joints_mse_loss
 from autopose.models.steps import BadSteps, Batch, average_gradients, backward
 from autopose.ranges import BETAS, COUNT, NOT_NEGATIVE, POSITIVE, check_ranges
 from autopose.space import MacroArchitecture
 
+from .algorithms import Algorithm, Policy, Reward, Task, checked, uniform_beta
 from .alpha import ArchitectureParameters, GumbelSettings
-from .controller import Controller, ControllerSettings, Reinforce, uniform_beta
+from .controller import ControllerSettings
 from .randomness import generator
 
 TRAINING_BETAS = ("sampled", "all_on", "uniform")
@@ -44,7 +47,7 @@ class BilevelSettings:
         alpha_lr, alpha_betas, alpha_weight_decay: Adam of α, its decay decoupled (AdamW); ``alpha_start_epoch``: first
             epoch that updates α.
         training_beta: β of a training step: "sampled" from the controller (uniform before it starts), "uniform",
-            or "all_on".
+            "all_on", or the dotted path of a function (docs/extend.md).
         accumulate: micro-batches that a batch is split into.
         autocast: bfloat16 autocast of the forward pass.
         max_bad_steps: consecutive steps that are not finite before the search stops.
@@ -72,8 +75,16 @@ class BilevelSettings:
         if self.weight_optimizer not in ("adam", "sgd"):
             raise ValueError(f"weight_optimizer must be adam or sgd, but is {self.weight_optimizer!r}")
         if self.training_beta not in TRAINING_BETAS:
-            raise ValueError(f"training_beta must be one of {', '.join(TRAINING_BETAS)}, not {self.training_beta!r}")
+            beta_sampler(self.training_beta)
         check_ranges(self, BILEVEL_RANGES, "search.")
+
+
+def beta_sampler(path: str) -> Callable[..., MacroArchitecture]:
+    """The function at the dotted path that ``search.training_beta`` gives; UserError where there is none."""
+    found = lookup(path, dict.fromkeys(TRAINING_BETAS), "search.training_beta")
+    if not callable(found):
+        raise UserError(f"search.training_beta={path} must be a function of macro, draws, progress, not {found!r:.60}")
+    return found
 
 
 @dataclass
@@ -86,18 +97,33 @@ class Position:
 
 
 class BilevelSearch:
-    """ω, α, the controller and their optimizers; ``cell_update`` and ``controller_update`` of Algorithm 1.
+    """ω, α and their optimizers, and who proposes β; ``cell_update`` and ``controller_update`` of Algorithm 1.
 
     Every random draw is a function of (seed, step), so ``state_dict`` is all that a bit-identical resume needs, and all
     processes of a distributed search draw alike.
     """
 
-    def __init__(self, network: PoseNetwork, settings: BilevelSettings, seed: int, relax_ops: str = "alpha"):
-        self.network, self.settings, self.seed, self.relax_ops = network, settings, seed, relax_ops
+    def __init__(
+        self,
+        network: PoseNetwork,
+        settings: BilevelSettings,
+        seed: int,
+        algorithm: type[Algorithm] = Policy,
+        budget: int = 0,
+    ):
+        """
+        Args:
+            network: the supernet, placed.
+            settings: schedule and optimizers.
+            seed: of all that is drawn.
+            algorithm: who proposes architectures.
+            budget: how many it may have scored.
+        """
+        self.network, self.settings, self.seed = network, settings, seed
         device = next(network.parameters()).device
         macro = network.space.macro
         self.alphas = ArchitectureParameters(network.space, seed).to(device)
-        self.reinforce = Reinforce(Controller(macro, settings.controller.hidden, seed), settings.controller)
+        self.algorithm = algorithm(Task(macro, self.alphas, settings, seed, budget))
         weights = list(network.parameters())
         if settings.weight_optimizer == "adam":
             self.weight_optimizer = torch.optim.Adam(weights, settings.weight_lr, weight_decay=settings.weight_decay)
@@ -114,10 +140,6 @@ class BilevelSearch:
         self.bad_steps = BadSteps(settings.max_bad_steps)
 
     @property
-    def controller(self) -> Controller:
-        return self.reinforce.controller
-
-    @property
     def step(self) -> int:
         """Global iteration."""
         return self.position.epoch * self.settings.iterations + self.position.iteration
@@ -129,26 +151,38 @@ class BilevelSearch:
 
     @property
     def controller_active(self) -> bool:
-        """Whether the controller is trained and followed in the current epoch (§4.2: from the fifth)."""
+        """Whether the algorithm is told rewards and followed in the current epoch (§4.2: from the fifth)."""
         return self.position.epoch >= self.settings.controller.start_epoch
 
     def training_beta(self) -> MacroArchitecture:
-        """β of the current step: drawn from the policy, uniform before the controller starts."""
+        """β of the current step: the algorithm's, uniform before it starts."""
         macro, mode = self.network.space.macro, self.settings.training_beta
         if self.network.space.beta is not None:
             return self.network.space.beta
         if mode == "all_on":
             return macro.all_on()
         draws = generator(self.seed, "beta", self.step)
+        if mode not in TRAINING_BETAS:
+            return self._sampled_from_outside(mode, draws)
         if mode == "uniform" or not self.controller_active:
             return uniform_beta(macro, draws)
-        with torch.no_grad():
-            return self.controller.sample(draws)[0]
+        return self.algorithm.training_beta(draws)
+
+    def _sampled_from_outside(self, path: str, draws: torch.Generator) -> MacroArchitecture:
+        """β of a function of another package: ``f(macro, draws, progress)``."""
+        beta = beta_sampler(path)(self.network.space.macro, draws, self.progress)
+        if not isinstance(beta, MacroArchitecture):
+            raise UserError(f"search.training_beta={path} must return a MacroArchitecture, not {beta!r:.60}")
+        try:
+            self.network.space.macro.check(beta)
+        except UserError as error:
+            raise UserError(f"search.training_beta={path} returned an impossible beta: {error}") from None
+        return beta
 
     def mixtures(self, purpose: str) -> list[dict[str, EdgeMixture]]:
         """The relaxed operations of the current step; random one-hot operations where α is not searched."""
         draws = generator(self.seed, "gumbel", purpose, self.step)
-        if self.relax_ops == "random":
+        if self.algorithm.operations == "random":
             return self.alphas.fixed(self.alphas.random_ops(draws))
         return self.alphas.sample(self.settings.gumbel, self.progress, draws)
 
@@ -164,19 +198,25 @@ class BilevelSearch:
         self._cosine_lr()
         loss_weights = self._weight_step(weight_batch, beta)
         found = {"loss_train": loss_weights}
-        if self.relax_ops == "alpha" and self.position.epoch >= self.settings.alpha_start_epoch:
+        if self.algorithm.operations == "alpha" and self.position.epoch >= self.settings.alpha_start_epoch:
             found["loss_val"] = self._alpha_step(alpha_batch, beta)
         if self.bad_steps.count == bad_before:
             self.bad_steps.good()
         self.position.iteration += 1
         return found
 
-    def controller_update(self, reward: Callable[[MacroArchitecture], float]) -> dict:
-        """One of the N_ctr updates of Function controller_update of Algorithm 1, ω and α fixed."""
-        purpose = ("controller", self.position.epoch, self.position.controller_update)
-        found = self.reinforce.update(reward, generator(self.seed, *purpose), self.progress)
-        self.position.controller_update += 1
-        return found
+    def controller_update(self, reward: Reward) -> dict:
+        """One of the N_ctr updates of Function controller_update of Algorithm 1, ω and α fixed.
+
+        Returns the rewards, the β that got them, and what the algorithm has to record.
+        """
+        algorithm, position = self.algorithm, self.position
+        draws = generator(self.seed, algorithm.purpose, position.epoch, position.controller_update)
+        candidates = checked(algorithm.ask(draws), algorithm.task, type(algorithm).__name__)
+        rewards = reward(candidates)
+        told = algorithm.tell(candidates, rewards, self.progress)
+        position.controller_update += 1
+        return {"rewards": rewards, "betas": [str(each.beta) for each in candidates], **told}
 
     def next_epoch(self) -> None:
         """Move to the first iteration of the next epoch."""
@@ -206,7 +246,7 @@ class BilevelSearch:
 
         They have gradients of exactly zero, and momentum would move them all the same.
         """
-        single = self.relax_ops == "random" or self.settings.gumbel.relaxation == "one_op"
+        single = self.algorithm.operations == "random" or self.settings.gumbel.relaxation == "one_op"
         stacked = [p for p in active if single and p.ndim == 5 and p.grad is not None]
         idle = [(p.grad.flatten(1).abs().amax(1) == 0).nonzero()[:, 0] for p in stacked]
         kept = [p[rows].clone() for p, rows in zip(stacked, idle, strict=True)]
@@ -250,7 +290,7 @@ class BilevelSearch:
         return {
             "network": self.network.state_dict(),
             "alphas": self.alphas.state_dict(),
-            "reinforce": self.reinforce.state_dict(),
+            "algorithm": self.algorithm.state_dict(),
             "weight_optimizer": self.weight_optimizer.state_dict(),
             "alpha_optimizer": self.alpha_optimizer.state_dict(),
             "position": vars(self.position).copy(),
@@ -259,7 +299,9 @@ class BilevelSearch:
 
     def load_state_dict(self, state: dict) -> None:
         """The inverse of ``state_dict``."""
-        for name in ("network", "alphas", "reinforce", "weight_optimizer", "alpha_optimizer"):
+        for name in ("network", "alphas", "weight_optimizer", "alpha_optimizer"):
             getattr(self, name).load_state_dict(state[name])
+        # Until there was more than one algorithm, its state stood under the name of Algorithm 1's.
+        self.algorithm.load_state_dict(state["algorithm"] if "algorithm" in state else state["reinforce"])
         self.position = Position(**state["position"])
         self.bad_steps.load_state_dict(state["bad_steps"])

@@ -94,6 +94,11 @@ class Controller(nn.Module):
         """β drawn from the policy, its log-probability and the policy's entropy along it in nats, with gradients."""
         return self._unroll(lambda _, log_probs: torch.multinomial(log_probs.detach().exp(), 1, generator=draws)[0])
 
+    def log_prob(self, beta: MacroArchitecture) -> tuple[Tensor, Tensor]:
+        """Log-probability of β and the policy's entropy along it in nats, with gradients."""
+        allowed = [tuple(map(bool, row)) for row in self.allowed.tolist()]
+        return self._unroll(lambda d, _: allowed.index(beta.rows[d]))[1:]
+
     def mode(self) -> tuple[MacroArchitecture, Tensor, Tensor]:
         """The greedy β of the policy, its log-probability and entropy."""
         with torch.no_grad():
@@ -112,19 +117,6 @@ class Controller(nn.Module):
         return found
 
 
-def uniform_beta(macro: MacroSpace, draws: torch.Generator) -> MacroArchitecture:
-    """β drawn uniformly from the allowed vectors, as before the controller starts."""
-    allowed = macro.allowed()
-    picked = torch.randint(len(allowed), (macro.num_decisions,), generator=draws)
-    return MacroArchitecture(tuple(allowed[i] for i in picked.tolist()))
-
-
-def rewards_of(reward: Callable[[MacroArchitecture], float], betas: Sequence[MacroArchitecture]) -> list[float]:
-    """Rewards of several β; in one pass where the reward has one (its method ``each``)."""
-    each = getattr(reward, "each", None)
-    return [float(value) for value in (each(betas) if each else map(reward, betas))]
-
-
 class Reinforce:
     """controller_update of Algorithm 1: ascend E[R] with the score function and a baseline."""
 
@@ -133,28 +125,33 @@ class Reinforce:
         self.optimizer = torch.optim.Adam(controller.parameters(), lr=settings.lr)
         self.baseline: float | None = None
 
-    def update(
-        self, reward: Callable[[MacroArchitecture], float], draws: torch.Generator, progress: float = 0.0
-    ) -> dict:
-        """One update: sample β's, score them, step. Returns rewards, entropy and the sampled β's.
+    @torch.no_grad()
+    def sample(self, draws: torch.Generator) -> list[MacroArchitecture]:
+        """The β of an update, drawn from the policy."""
+        return [self.controller.sample(draws)[0] for _ in range(self.settings.samples)]
+
+    def learn(self, betas: Sequence[MacroArchitecture], rewards: Sequence[float], progress: float = 0.0) -> float:
+        """One step from β drawn by ``sample`` and their rewards. Returns the policy's mean entropy along them, in nats.
 
         The advantage is taken before the baseline moves; ``progress`` in [0, 1] lowers the entropy bonus.
+
+        Raises:
+            Diverged: a reward is not finite.
         """
         settings = self.settings
-        sampled = [self.controller.sample(draws) for _ in range(settings.samples)]
-        rewards = rewards_of(reward, [beta for beta, _, _ in sampled])
         if not all(map(isfinite, rewards)):
-            raise Diverged(f"a reward is not finite ({rewards}): the controller is not updated with it")
+            raise Diverged(f"a reward is not finite ({list(rewards)}): the controller is not updated with it")
+        scored = [self.controller.log_prob(beta) for beta in betas]
         advantages = self._advantages(rewards)
-        policy = torch.stack([-a * log_prob for a, (_, log_prob, _) in zip(advantages, sampled, strict=True)]).mean()
-        entropy = torch.stack([e for _, _, e in sampled]).mean()
+        policy = torch.stack([-a * log_prob for a, (log_prob, _) in zip(advantages, scored, strict=True)]).mean()
+        entropy = torch.stack([e for _, e in scored]).mean()
         self.optimizer.zero_grad()
         (policy - settings.entropy_weight * (1 - progress) * entropy).backward()
         self.optimizer.step()
         mean = sum(rewards) / len(rewards)
         decay = settings.baseline_decay
         self.baseline = mean if self.baseline is None else decay * self.baseline + (1 - decay) * mean
-        return {"rewards": rewards, "entropy": entropy.item(), "betas": [str(beta) for beta, _, _ in sampled]}
+        return entropy.item()
 
     def _advantages(self, rewards: Sequence[float]) -> list[float]:
         if self.settings.baseline == "leave_one_out":

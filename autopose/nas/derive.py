@@ -1,6 +1,5 @@
 """Architecture derivation (§3.3): a function on data, and the supernet's weights handed to a derived network."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -10,8 +9,6 @@ from autopose.models import Cell, PoseNetwork
 from autopose.space import Architecture, Genotype, MacroArchitecture
 
 from .alpha import SKIP, ArchitectureParameters
-from .controller import Controller, rewards_of
-from .randomness import generator
 
 AFFINE = ("weight", "bias", "norm_weight", "norm_bias")
 
@@ -55,23 +52,6 @@ def derive_ops(alphas: ArchitectureParameters, max_skips: int | None = None) -> 
                     picked[edge] = row.argmax()
         found[name] = picked.tolist()
     return found
-
-
-def select_macro(
-    controller: Controller, reward: Callable[[MacroArchitecture], float], num_samples: int, seed: int
-) -> tuple[MacroArchitecture, list[dict]]:
-    """The best of N sampled β and the policy's mode by the supernet's shared weights (§3.3).
-
-    Returns β and, for each candidate in the order scored, {"beta", "reward", "source"}.
-    """
-    draws = generator(seed, "derive")
-    candidates = [(controller.mode()[0], "mode")]
-    with torch.no_grad():
-        candidates += [(controller.sample(draws)[0], "sample") for _ in range(num_samples)]
-    distinct = list(dict.fromkeys(beta for beta, _ in candidates))
-    scores = dict(zip(distinct, rewards_of(reward, distinct), strict=True))
-    rows = [{"beta": str(beta), "reward": scores[beta], "source": source} for beta, source in candidates]
-    return max(scores, key=scores.__getitem__), rows
 
 
 def one_op_network(

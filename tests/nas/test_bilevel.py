@@ -9,6 +9,7 @@ from networks import images, supernet
 
 from autopose.errors import Diverged
 from autopose.nas import BilevelSearch, BilevelSettings, ControllerSettings, GumbelSettings
+from autopose.nas.algorithms import Policy, RandomSearch
 from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
 
 MACRO = MacroSpace((4, 6), 2, 1, 1, 1, 4)
@@ -21,11 +22,11 @@ def batch(seed: int, count: int = 4, macro: MacroSpace = MACRO) -> dict[str, tor
     return {"image": x, "target": target, "target_weight": torch.ones(count, 3)}
 
 
-def bilevel(seed: int = 0, macro: MacroSpace = MACRO, relax_ops: str = "alpha", **settings) -> BilevelSearch:
+def bilevel(seed: int = 0, macro: MacroSpace = MACRO, algorithm: type = Policy, **settings) -> BilevelSearch:
     network = supernet(macro, seed=seed)
     network.set_norm("batch")
     defaults = dict(epochs=2, iterations=4, controller=ControllerSettings(start_epoch=1, hidden=8))
-    return BilevelSearch(network, BilevelSettings(**{**defaults, **settings}), seed, relax_ops)
+    return BilevelSearch(network, BilevelSettings(**{**defaults, **settings}), seed, algorithm)
 
 
 def fix_beta(search: BilevelSearch, rows) -> MacroArchitecture:
@@ -118,8 +119,8 @@ def test_a_search_that_stays_bad_has_diverged():
 
 @pytest.mark.parametrize("options", [{}, dict(weight_optimizer="sgd"), dict(gumbel=GumbelSettings("one_op"))], ids=str)
 def test_resume_continues_to_the_bit(options):
-    def reward(beta):
-        return float(beta.rows[0][0]) - 0.1 * beta.rows[1][1]
+    def reward(candidates):
+        return [float(each.beta.rows[0][0]) - 0.1 * each.beta.rows[1][1] for each in candidates]
 
     whole, first = bilevel(**options), bilevel(**options)
     losses = run(whole, 3)
@@ -173,7 +174,7 @@ def test_training_beta():
 
     followed = bilevel()
     with torch.no_grad():
-        followed.controller.head.bias.copy_(torch.tensor([30.0, -30.0]))
+        followed.algorithm.controller.head.bias.copy_(torch.tensor([30.0, -30.0]))
     betas = {followed.training_beta() for followed.position.iteration in range(4)}
     followed.position.epoch = 1
     assert followed.controller_active
@@ -190,7 +191,7 @@ def test_training_beta():
 
 
 def test_random_operations_leave_alpha_alone():
-    search = bilevel(relax_ops="random")
+    search = bilevel(algorithm=RandomSearch)
     before = copy.deepcopy(search.alphas.state_dict())
     found = run(search, 2)
     assert all(set(row) == {"loss_train"} for row in found)

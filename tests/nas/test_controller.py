@@ -5,8 +5,8 @@ from itertools import product
 import pytest
 import torch
 
-from autopose.nas import Controller, ControllerSettings, Reinforce, select_macro
-from autopose.nas.controller import uniform_beta
+from autopose.nas import Controller, ControllerSettings, Reinforce
+from autopose.nas.algorithms import uniform_beta
 from autopose.nas.randomness import generator
 from autopose.space import MacroArchitecture, MacroSpace
 
@@ -86,6 +86,12 @@ def test_mode_is_the_greedy_path_and_draws_depend_on_the_seed_alone():
     assert not all(torch.equal(states[0][k], states[2][k]) for k in states[0])
 
 
+def update(reinforce: Reinforce, reward, draws, progress: float = 0.0) -> float:
+    """Sample, score, learn; the policy's entropy."""
+    betas = reinforce.sample(draws)
+    return reinforce.learn(betas, [reward(beta) for beta in betas], progress)
+
+
 @pytest.mark.parametrize("baseline", ["ema", "leave_one_out"])
 def test_reinforce_finds_a_planted_optimum(baseline):
     """The reward is the share of β's entries that are the target's; most seeds end at the target itself."""
@@ -99,8 +105,9 @@ def test_reinforce_finds_a_planted_optimum(baseline):
 
         settings = ControllerSettings(lr=3e-2, samples=2, hidden=16, baseline=baseline)
         reinforce = Reinforce(Controller(macro, 16, seed), settings)
-        entropies = [reinforce.update(reward, generator(seed, "c", step), step / 150)["entropy"] for step in range(150)]
-        best, rows = select_macro(reinforce.controller, reward, 10, seed)
+        entropies = [update(reinforce, reward, generator(seed, "c", step), step / 150) for step in range(150)]
+        finalists = [reinforce.controller.sample(generator(seed, "derive", n))[0] for n in range(10)]
+        best = max([reinforce.controller.mode()[0], *finalists], key=reward)
         assert entropies[-1] < entropies[0]
         found += reinforce.controller.mode()[0] == wanted and best == wanted
     assert found >= 3
@@ -116,7 +123,7 @@ def test_the_gradient_is_the_score_functions():
     drawn = [twin.sample(draws) for _ in range(2)]
     rewards = {beta: 1.0 + sum(map(sum, beta.rows)) for beta, _, _ in drawn}
     torch.stack([-(rewards[beta] - 0.25) * log_prob for beta, log_prob, _ in drawn]).mean().backward()
-    reinforce.update(lambda beta: rewards[beta], generator(3, "x"))
+    update(reinforce, lambda beta: rewards[beta], generator(3, "x"))
     for a, b in zip(controller.parameters(), twin.parameters(), strict=True):
         assert torch.allclose(a.grad, b.grad, atol=1e-7)
 
@@ -125,10 +132,10 @@ def test_ema_baseline_moves_after_the_advantage():
     reinforce = Reinforce(Controller(macro_space(), 8), ControllerSettings(hidden=8, baseline_decay=0.9))
     assert reinforce._advantages([1.0, 3.0]) == [-1.0, 1.0]
     rewards = iter([1.0, 3.0, 5.0, 5.0])
-    reinforce.update(lambda _: next(rewards), generator(0, "x"))
+    update(reinforce, lambda _: next(rewards), generator(0, "x"))
     assert reinforce.baseline == pytest.approx(2.0)
     assert reinforce._advantages([5.0, 5.0]) == pytest.approx([3.0, 3.0])
-    reinforce.update(lambda _: next(rewards), generator(1, "x"))
+    update(reinforce, lambda _: next(rewards), generator(1, "x"))
     assert reinforce.baseline == pytest.approx(0.9 * 2.0 + 0.1 * 5.0)
 
 
@@ -148,7 +155,7 @@ def test_entropy_bonus_falls_with_progress():
     for progress in (0.0, 1.0):
         controller = spread(Controller(macro_space(), 8, seed=1))
         reinforce = Reinforce(controller, ControllerSettings(hidden=8, entropy_weight=0.1))
-        reinforce.update(lambda _: 1.0, generator(0, "x"), progress)
+        update(reinforce, lambda _: 1.0, generator(0, "x"), progress)
         gradients.append(sum(p.grad.abs().sum().item() for p in controller.parameters()))
     assert gradients[0] > 1e-4 and gradients[1] == 0
 
@@ -162,7 +169,7 @@ def test_state_round_trip_continues_alike():
                 state = reinforce.state_dict()
                 reinforce = Reinforce(Controller(macro_space(), 8, seed=9), ControllerSettings(hidden=8))
                 reinforce.load_state_dict(state)
-            last = reinforce.update(lambda beta: float(beta.rows[0][0]), generator(step, "x"))
+            last = update(reinforce, lambda beta: float(beta.rows[0][0]), generator(step, "x"))
         runs.append((last, reinforce.baseline, reinforce.controller.state_dict()))
     assert runs[0][:2] == runs[1][:2]
     assert all(torch.equal(runs[0][2][key], runs[1][2][key]) for key in runs[0][2])

@@ -1,10 +1,25 @@
 """Derivation (§3.3) and the search baselines."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from autopose.nas import ArchitectureParameters, Controller, cells_of, derive_cells, select_macro
-from autopose.nas.baselines import evolution, mutate, random_candidate, random_search
+from autopose.errors import UserError
+from autopose.nas import ArchitectureParameters, ControllerSettings, cells_of, derive_cells
+from autopose.nas.algorithms import (
+    ALGORITHMS,
+    Algorithm,
+    Candidate,
+    Evolution,
+    Policy,
+    RandomSearch,
+    Task,
+    algorithm_class,
+    explore,
+    mutate,
+    random_candidate,
+)
 from autopose.nas.randomness import generator
 from autopose.space import OPS, MacroArchitecture, MacroSpace, SearchSpace
 
@@ -46,21 +61,27 @@ def test_at_most_max_skips_a_cell(cap):
     assert all(op == "conv_3x3" for edge, op in enumerate(ops) if edge not in kept)
 
 
-def test_select_macro_scores_samples_and_the_mode():
-    controller, scored = Controller(MACRO, 8), []
+def task(budget: int = 10, seed: int = 1, alphas: ArchitectureParameters | None = None) -> Task:
+    settings = SimpleNamespace(controller=ControllerSettings(hidden=8))
+    return Task(MACRO, alphas or parameters(), settings, seed, budget)
 
-    def reward(beta: MacroArchitecture) -> float:
-        scored.append(beta)
-        return float(sum(map(sum, beta.rows)))
 
-    best, rows = select_macro(controller, reward, 10, seed=3)
-    assert [row["source"] for row in rows] == ["mode"] + ["sample"] * 10
-    assert rows[0]["beta"] == str(controller.mode()[0])
-    assert len(scored) == len(set(scored)) == len({row["beta"] for row in rows})
-    assert max(row["reward"] for row in rows) == float(sum(map(sum, best.rows)))
-    assert select_macro(controller, reward, 10, seed=3) == (best, rows)
-    only_mode, rows = select_macro(controller, reward, 0, seed=3)
-    assert only_mode == controller.mode()[0] and len(rows) == 1
+def test_finalists_of_the_policy_are_its_mode_and_samples():
+    policy = Policy(task())
+    finalists = policy.finalists(10, generator(3, "derive"))
+    assert [word for _, word in finalists] == ["mode"] + ["sample"] * 10
+    assert finalists[0][0] == Candidate(policy.controller.mode()[0])
+    assert policy.finalists(10, generator(3, "derive")) == finalists
+    assert len(policy.finalists(0, generator(3, "derive"))) == 1
+
+
+def test_the_policy_asks_the_same_until_it_is_told():
+    policy = Policy(task())
+    asked = policy.ask(generator(0, "round"))
+    assert policy.ask(generator(0, "round")) == asked
+    before = policy.records()["entropy_policy"]
+    policy.tell(asked, [1.0, 0.0], 0.5)
+    assert policy.records()["entropy_policy"] != before
 
 
 def points(candidate) -> float:
@@ -68,29 +89,73 @@ def points(candidate) -> float:
     return sum(map(sum, candidate.beta.rows)) + sum(op == 1 for op in ops)
 
 
-@pytest.mark.parametrize("explore", [random_search, evolution])
+@pytest.mark.parametrize("algorithm", [RandomSearch, Evolution])
 @pytest.mark.parametrize("budget", [1, 7, 120])
-def test_baselines_keep_their_budget_and_return_the_best(explore, budget):
+def test_baselines_keep_their_budget_and_return_the_best(algorithm, budget):
     alphas, scored = parameters(), []
 
-    def score(candidate) -> float:
-        MACRO.check(candidate.beta)
-        cells_of(alphas, candidate.ops)
-        scored.append(points(candidate))
-        return scored[-1]
+    def reward(candidates) -> list[float]:
+        for candidate in candidates:
+            MACRO.check(candidate.beta)
+            cells_of(alphas, candidate.ops)
+            scored.append(points(candidate))
+        return scored[-len(candidates) :]
 
-    best, scores = explore(MACRO, alphas, score, budget, seed=1)
+    best, scores = explore(algorithm(task(budget, alphas=alphas)), reward)
     assert scores == scored and len(scores) == budget
     assert points(best) == max(scores)
-    assert explore(MACRO, alphas, points, budget, seed=1) == (best, scores)
+    assert explore(algorithm(task(budget, alphas=alphas)), reward) == (best, scores)
 
 
 def test_evolution_improves_on_random_search():
-    alphas, wins = parameters(), 0
+    wins = 0
     for seed in range(5):
-        random_best, evolved = (explore(MACRO, alphas, points, 200, seed)[0] for explore in (random_search, evolution))
+        random_best, evolved = (
+            explore(algorithm(task(200, seed)), lambda asked: [points(each) for each in asked])[0]
+            for algorithm in (RandomSearch, Evolution)
+        )
         wins += points(evolved) > points(random_best)
     assert wins >= 4
+
+
+class Outsider(Algorithm):
+    """Asks what the test says."""
+
+    scoring, asked = "end", None
+
+    def ask(self, draws):
+        return self.asked
+
+    def tell(self, candidates, rewards, progress):
+        return {}
+
+
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        ([], "asked for no candidate"),
+        ("all of them", "must return a list of Candidate"),
+        ([Candidate([[1, 1]])], "must be a MacroArchitecture"),
+        ([Candidate(MacroArchitecture.of([[1, 1]]))], "impossible candidate: beta must have 2 rows of 2 branches"),
+        ([Candidate(MACRO.all_on(), {"branch_0": [0]})], "impossible operations"),
+    ],
+)
+def test_what_an_algorithm_may_not_ask_is_one_sentence(asked, message):
+    outsider = Outsider(task())
+    outsider.asked = asked
+    with pytest.raises(UserError, match=message):
+        explore(outsider, lambda candidates: [0.0] * len(candidates), "outsider")
+
+
+def test_names_that_lead_to_no_algorithm_are_one_sentence():
+    for name, message in (
+        ("annealing", "search.algorithm must be one of bilevel, random, evolution, or a dotted path"),
+        ("autopose.nas.algorithms:mutate", "must be a subclass of autopose.nas.algorithms.Algorithm"),
+        ("autopose.nas.algorithms:Algorithm", "has no ask and no tell"),
+        ("no_such_package:Annealing", "no module 'no_such_package'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            algorithm_class(name, ALGORITHMS)
 
 
 def test_a_mutation_changes_one_thing():
