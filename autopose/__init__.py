@@ -1,5 +1,6 @@
 """AutoPose: neural architecture search of multi-scale branch aggregation for 2D human pose estimation."""
 
+from importlib import import_module
 from pathlib import Path
 
 __version__ = "0.1.0"
@@ -10,10 +11,16 @@ if (_ROOT / "setup.py").exists() and (_ROOT / "kernels").is_dir():
     __path__.append(str(_ROOT))
 
 
-def __getattr__(name: str):
-    """``load`` and ``Model`` come from ``autopose.api`` when they are first asked for: importing this stays light."""
-    if name in ("load", "Model"):
-        from autopose import api
+# Commands that are functions too: autopose.search("experiment=quick").
+COMMANDS = ("search", "derive", "train", "evaluate", "predict", "export", "flops", "correlate")
 
-        return getattr(api, name)
+
+def __getattr__(name: str):
+    """Commands, ``load``, ``Model``, ``backbone`` and ``compose`` are imported when they are first asked for."""
+    if name in COMMANDS:
+        return import_module(f"autopose.{name}")
+    if name in ("load", "Model", "backbone"):
+        return getattr(import_module("autopose.api"), name)
+    if name == "compose":
+        return import_module("autopose.config").composed
     raise AttributeError(f"module 'autopose' has no attribute {name!r}")

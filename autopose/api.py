@@ -16,7 +16,7 @@ from autopose.config import Config, from_checkpoint
 from autopose.data.checks import read_image
 from autopose.data.schema import KeypointSchema, schema_from_dict
 from autopose.errors import UserError
-from autopose.models import PoseNetwork
+from autopose.models import Backbone, PoseNetwork
 from autopose.prediction.boxes import as_boxes
 from autopose.prediction.predictor import People, Predictor
 from autopose.runs.checkpoint import read_checkpoint
@@ -127,6 +127,21 @@ def load(path: str | os.PathLike, device: str | None = None) -> Model:
     config = from_checkpoint(content["config"], Config(), [])
     network = load_network(content, config, place)
     return Model(network, schema_from_dict(content["state"]["schema"]), config, place)
+
+
+def backbone(path: str | os.PathLike) -> Backbone:
+    """The trained network of a training checkpoint without its head.
+
+    Returns:
+        a module that maps images (N, 3, H, W), normalised as crops of ``autopose.data``, to a list of feature maps; its
+        ``out_channels`` and ``strides`` say which.
+
+    Raises:
+        UserError: no checkpoint of a training.
+    """
+    content = read_checkpoint(path, "train")
+    config = from_checkpoint(content["config"], Config(), [])
+    return Backbone(load_network(content, config, torch.device("cpu")))
 
 
 def as_picture(image: Picture) -> np.ndarray:

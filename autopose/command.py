@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from contextvars import ContextVar
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -89,8 +90,15 @@ def execute(run: Callable[[Config, Runtime], None], composed: DictConfig, folder
     return 0
 
 
+# The words of a command that is called as a function.
+given: ContextVar[list[str] | None] = ContextVar("given", default=None)
+
+
 def overrides() -> list[str]:
     """The overrides of the command line, as in ["data.root=...", "experiment=lsp"]; none without a command line."""
+    words = given.get()
+    if words is not None:
+        return words
     if not HydraConfig.initialized():
         return []
     return list(HydraConfig.get().overrides.task)

@@ -9,6 +9,7 @@ from autopose.engine.correlation import correlate
 from autopose.engine.search import SearchRun
 from autopose.errors import UserError
 from autopose.files import save_json
+from autopose.functions import callable_module
 from autopose.report.curves import draw_correlation
 from autopose.runs.checkpoint import read_checkpoint
 from autopose.runs.runtime import Runtime
@@ -16,7 +17,7 @@ from autopose.runs.runtime import Runtime
 logger = logging.getLogger("autopose")
 
 
-def run(config: Config, runtime: Runtime) -> None:
+def run(config: Config, runtime: Runtime) -> dict:
     """Train a seeded sample of architectures alone and print Kendall τ between the supernet's score and theirs."""
     if not config.checkpoint:
         raise UserError("correlate needs a search checkpoint: checkpoint=outputs/search/.../checkpoints/last.pt")
@@ -40,7 +41,9 @@ def run(config: Config, runtime: Runtime) -> None:
         )
         logger.info("figure     %s", runtime.folder / "correlation.png")
         logger.info("file       %s", path)
+    return found
 
 
+callable_module(__name__)
 if __name__ == "__main__":
     main("correlate", run)

@@ -4,13 +4,15 @@ from autopose.command import main, overrides
 from autopose.config import Config, from_checkpoint
 from autopose.engine.search import SearchRun
 from autopose.errors import UserError
+from autopose.functions import callable_module
 from autopose.report.architecture_figure import draw_architecture
 from autopose.report.printed import print_found
 from autopose.runs.checkpoint import read_checkpoint
 from autopose.runs.runtime import Runtime
+from autopose.space import Architecture
 
 
-def run(config: Config, runtime: Runtime) -> None:
+def run(config: Config, runtime: Runtime) -> Architecture:
     """Rebuild the supernet of the checkpoint, score N sampled β and the policy's mode, write the best (§3.3)."""
     if not config.checkpoint:
         raise UserError("derive needs a search checkpoint: checkpoint=outputs/search/.../checkpoints/last.pt")
@@ -23,7 +25,9 @@ def run(config: Config, runtime: Runtime) -> None:
         architecture.save(runtime.folder / "architecture.json")
         draw_architecture(architecture, runtime.folder / "architecture.png")
         print_found(architecture, config, runtime.folder, search.bilevel.network.num_joints)
+    return architecture
 
 
+callable_module(__name__)
 if __name__ == "__main__":
     main("derive", run)

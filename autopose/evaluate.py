@@ -12,6 +12,7 @@ from autopose.evaluation.constant_pose import ConstantPose
 from autopose.evaluation.evaluation import evaluate
 from autopose.evaluation.scoring import Score, score_results
 from autopose.files import save_json
+from autopose.functions import Outcome, callable_module
 from autopose.report.contact_sheet import save_contact_sheet
 from autopose.report.printed import print_scores
 from autopose.runs.checkpoint import read_checkpoint
@@ -23,19 +24,20 @@ from autopose.runs.runtime import Runtime
 logger = logging.getLogger("autopose")
 
 
-def run(config: Config, runtime: Runtime) -> None:
+def run(config: Config, runtime: Runtime) -> Outcome:
     """Print the literature's table; write ``metrics.json`` (full precision) and the page into the run's folder."""
     if bool(config.checkpoint) == bool(config.results):
         raise UserError("evaluate needs either checkpoint=PATH or results=FILE.json")
     clock = Clock()
     scores, schema, facts = _score_results(config) if config.results else _score_checkpoint(config, runtime, clock)
+    outcome = Outcome.of(scores, runtime.folder)
     if not runtime.is_main:
-        return
-    metrics = {name: value for score in scores for name, value in score.metrics.items()}
-    save_json(runtime.folder / "metrics.json", metrics)
+        return outcome
+    save_json(runtime.folder / "metrics.json", outcome.metrics)
     print_scores(scores, config.name if config.checkpoint else "results")
     logger.info("metrics    %s", runtime.folder / "metrics.json")
     report_scores("evaluate", config, runtime, clock.report(), scores, schema, overrides(), facts, None)
+    return outcome
 
 
 def _score_results(config: Config) -> tuple[list[Score], KeypointSchema, dict[str, str]]:
@@ -73,5 +75,6 @@ def _without_joints(data: DataConfig) -> DataConfig:
     return replace(data, **{key: None for key in keys if f"data.{key}" not in given})
 
 
+callable_module(__name__)
 if __name__ == "__main__":
     main("evaluate", run)

@@ -16,6 +16,7 @@ from autopose.deploy.quantise import calibration_batches, quantised_file
 from autopose.errors import UserError
 from autopose.evaluation.evaluation import evaluate
 from autopose.files import save, save_json
+from autopose.functions import callable_module
 from autopose.report.printed import print_scores
 from autopose.runs.checkpoint import read_checkpoint
 from autopose.runs.datasets import load_annotations
@@ -25,7 +26,7 @@ from autopose.runs.runtime import Runtime
 logger = logging.getLogger("autopose")
 
 
-def run(config: Config, runtime: Runtime) -> None:
+def run(config: Config, runtime: Runtime) -> Path:
     """Write the file, and what INT8 costs if it was asked for (``int8.json``)."""
     if not config.checkpoint:
         raise UserError("export needs checkpoint=PATH, a checkpoint of train")
@@ -40,6 +41,7 @@ def run(config: Config, runtime: Runtime) -> None:
     export_to(out, network, schema_from_dict(content["state"]["schema"]), config)
     if config.export.int8:
         _quantise(out, config, runtime)
+    return out
 
 
 def _quantise(path: Path, config: Config, runtime: Runtime) -> None:
@@ -58,5 +60,6 @@ def _quantise(path: Path, config: Config, runtime: Runtime) -> None:
             logger.info("int8       %s %.3f before, %.3f after", name, found["float32"][key], found["int8"][key])
 
 
+callable_module(__name__)
 if __name__ == "__main__":
     main("export", run)

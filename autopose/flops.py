@@ -9,6 +9,7 @@ from autopose.command import main
 from autopose.config import Config
 from autopose.data.schema import COCO, MPII
 from autopose.errors import UserError
+from autopose.functions import callable_module
 from autopose.models import PoseNetwork
 from autopose.report.flops import count, format_table
 from autopose.runs.datasets import load_annotations
@@ -61,5 +62,6 @@ def _num_joints(config: Config) -> int:
     return (MPII if config.data.kind == "mpii" else COCO).num_joints
 
 
+callable_module(__name__)
 if __name__ == "__main__":
     main("flops", run)

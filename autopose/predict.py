@@ -8,6 +8,7 @@ from autopose.errors import UserError
 from autopose.evaluation.evaluation import predict
 from autopose.evaluation.user_images import read_pictures, rows_by_image
 from autopose.files import save_json
+from autopose.functions import callable_module
 from autopose.report.poses import draw_poses
 from autopose.runs.checkpoint import read_checkpoint
 from autopose.runs.resolve import load_network
@@ -38,5 +39,6 @@ def run(config: Config, runtime: Runtime) -> None:
     logger.info("pictures   %s", runtime.folder / "pictures")
 
 
+callable_module(__name__)
 if __name__ == "__main__":
     main("predict", run)

@@ -4,11 +4,13 @@ from autopose.command import main, overrides
 from autopose.config import Config
 from autopose.engine.reports import report_search
 from autopose.engine.search import SearchRun
+from autopose.functions import callable_module
 from autopose.report.printed import print_found
 from autopose.runs.runtime import Runtime
+from autopose.space import Architecture
 
 
-def run(config: Config, runtime: Runtime) -> None:
+def run(config: Config, runtime: Runtime) -> Architecture:
     """Search, derive and print what was found and how to train it."""
     search = SearchRun(config, runtime)
     architecture = search.run()
@@ -16,7 +18,9 @@ def run(config: Config, runtime: Runtime) -> None:
         joints = search.bilevel.network.num_joints
         following = print_found(architecture, config, runtime.folder, joints)
         report_search(search, architecture, overrides(), following)
+    return architecture
 
 
+callable_module(__name__)
 if __name__ == "__main__":
     main("search", run)

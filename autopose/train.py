@@ -8,6 +8,7 @@ from autopose.config import Config, given_keys
 from autopose.engine.reports import report_scores
 from autopose.engine.train import TrainRun
 from autopose.files import save_json
+from autopose.functions import Outcome, callable_module
 from autopose.report.printed import evaluate_command, print_files, print_scores, size_line
 from autopose.report.summary import found_facts
 from autopose.runs.checkpoint import read_checkpoint
@@ -19,7 +20,7 @@ from autopose.space import Architecture
 logger = logging.getLogger("autopose")
 
 
-def run(config: Config, runtime: Runtime) -> None:
+def run(config: Config, runtime: Runtime) -> Outcome:
     """Train, evaluate, and print the scores and where the files are."""
     pretrained = read_checkpoint(config.checkpoint, "train") if config.checkpoint else None
     counts = config.architecture_gmacs or config.train.gmacs
@@ -31,10 +32,10 @@ def run(config: Config, runtime: Runtime) -> None:
     config = sized(config, architecture, num_joints)
     training = TrainRun(config, runtime, architecture, pretrained)
     scores = training.run()
+    outcome = Outcome.of(scores, runtime.folder, runtime.folder / "checkpoints" / "last.pt")
     if not runtime.is_main:
-        return
-    metrics = {name: value for score in scores for name, value in score.metrics.items()}
-    save_json(runtime.folder / "metrics.json", metrics)
+        return outcome
+    save_json(runtime.folder / "metrics.json", outcome.metrics)
     print_scores(scores, config.name)
     folder = runtime.folder
     print_files(folder, [("curves", "training_curves.png"), ("checkpoint", "checkpoints/last.pt")])
@@ -46,6 +47,7 @@ def run(config: Config, runtime: Runtime) -> None:
     clock = training.clock.report()
     report_scores("train", config, runtime, clock, scores, schema, overrides(), facts, following)
     training.store.require_saved()
+    return outcome
 
 
 def _as_pretrained(config: Config, content: dict) -> tuple[Config, Architecture]:
@@ -58,5 +60,6 @@ def _as_pretrained(config: Config, content: dict) -> tuple[Config, Architecture]
     return config, Architecture.from_json(content["architecture"])
 
 
+callable_module(__name__)
 if __name__ == "__main__":
     main("train", run)

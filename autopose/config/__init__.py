@@ -1,7 +1,7 @@
 """The configuration: typed and frozen, every default in one place (``schema`` and the ``*_keys`` beside it)."""
 
 from .checkpointed import MAY_CHANGE, from_checkpoint
-from .composed import composition_problem, from_hydra
+from .composed import composed, composition_problem, differences, from_hydra
 from .data_keys import DataConfig
 from .quoting import prepared, quoted, shell_command
 from .reproduce import overrides_for
@@ -12,6 +12,7 @@ from .used import check_used, given_keys
 
 __all__ = [
     "MAY_CHANGE", "Config", "CorrelateConfig", "DataConfig", "EvaluateConfig", "ExportConfig", "KernelsConfig",
-    "PoolConfig", "RewardConfig", "SearchConfig", "SpaceConfig", "TrainConfig", "check_used", "composition_problem",
-    "from_checkpoint", "from_hydra", "given_keys", "overrides_for", "prepared", "quoted", "shell_command",
+    "PoolConfig", "RewardConfig", "SearchConfig", "SpaceConfig", "TrainConfig", "check_used", "composed",
+    "composition_problem", "differences", "from_checkpoint", "from_hydra", "given_keys", "overrides_for", "prepared",
+    "quoted", "shell_command",
 ]  # fmt: skip

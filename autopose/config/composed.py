@@ -5,6 +5,8 @@ import re
 from difflib import get_close_matches
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, StringNode
 from omegaconf.errors import OmegaConfBaseException
 
@@ -53,13 +55,52 @@ def from_hydra(config: DictConfig) -> Config:
 ConfigStore.instance().store(name="typed_defaults", node=OmegaConf.create(Config().to_dict()))
 
 
+def composed(task: str, *overrides: str) -> Config:
+    """The configuration of a command line: ``composed("search", "experiment=quick", "search.epochs=3")``.
+
+    Args:
+        task: the command.
+        overrides: its words.
+
+    Raises:
+        UserError: an unknown command or key, or a value that cannot be.
+    """
+    from hydra import compose, initialize_config_module
+    from hydra.core.singleton import Singleton
+
+    outside = Singleton.get_state()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module("autopose.configs", version_base="1.3"):
+            return from_hydra(compose(task, list(overrides)))
+    except HydraException as error:
+        raise UserError(composition_problem(error)) from None
+    finally:
+        Singleton.set_state(outside)
+
+
+def differences(config: Config, other: Config) -> list[str]:
+    """The keys in which a configuration differs from another one, as overrides."""
+
+    def walk(node: dict, default: dict, prefix: str) -> list[str]:
+        found = []
+        for key, value in node.items():
+            if isinstance(value, dict) and isinstance(default.get(key), dict):
+                found += walk(value, default[key], f"{prefix}{key}.")
+            elif value != default.get(key):
+                found.append(f"{prefix}{key}={value}")
+        return found
+
+    return walk(config.to_dict(), other.to_dict(), "")
+
+
 def composition_problem(error: Exception) -> str:
     """Why Hydra could not compose a configuration, in one sentence; a mistyped key with the nearest that exists."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     mistyped = re.match(r"Could not override '(.+)'", lines[0]) if lines else None
     if mistyped:
         key = mistyped[1].lstrip("+~")
-        close = get_close_matches(key, _keys(Config().to_dict()), 1)
+        close = get_close_matches(key, ["experiment", *_keys(Config().to_dict())], 1)
         hint = f"did you mean {close[0]}?" if close else "--cfg job prints all keys"
         return f"there is no key {key}: {hint}"
     missing = re.search(r"Could not find '(.+?)'", lines[0]) if lines else None

@@ -284,13 +284,13 @@ class InferenceNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Heatmaps (N, K, H / 4, W / 4) of images (N, 3, H, W), any N; sides are multiples of the coarsest scale."""
-        features = self.features(images)
+        features = self.stem_features(images)
         for module in self.modules_:
             features = module(features)
         return self.head(features)
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        """As ``PoseNetwork.features``."""
+    def stem_features(self, images: Tensor) -> list[Tensor]:
+        """As ``PoseNetwork.stem_features``."""
         self.space.macro.check_image_size((images.shape[-1], images.shape[-2]))
         features = [self.first(images)]
         for down in self.further:

@@ -207,17 +207,26 @@ class PoseNetwork(nn.Module):
             beta: branches that are active (Eq. 1); needed unless the space fixes it.
             mixtures: per branch, the mixture of every cell's edges; needed by a supernet.
         """
+        return self.head(self.features(images, beta, mixtures))
+
+    def features(
+        self,
+        images: Tensor,
+        beta: MacroArchitecture | None = None,
+        mixtures: Sequence[BranchMixture] | None = None,
+    ) -> list[Tensor]:
+        """What the head sees, a tensor (N, C_b, H / s_b, W / s_b) a branch; arguments as ``forward``'s."""
         macro, beta = self.space.macro, self._beta(beta)
-        features = self.features(images)
+        features = self.stem_features(images)
         for m, module in enumerate(self.modules_):
             active = beta.rows[macro.decision_of(m)]
             if self.activation_checkpointing and torch.is_grad_enabled() and any(active):
                 features = self._checkpointed(module, features, active, mixtures)
             else:
                 features = module(features, active, mixtures)
-        return self.head(features)
+        return features
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stem_features(self, images: Tensor) -> list[Tensor]:
         """What the first module reads: the stem's tensor for every branch."""
         self.space.macro.check_image_size((images.shape[-1], images.shape[-2]))
         return self.stem(images)

@@ -27,7 +27,7 @@ def heatmaps_of_each(
         betas: without repetition.
         mixtures: of a supernet, as ``PoseNetwork.forward`` takes them.
     """
-    yield from _after(network, 0, network.features(images), list(betas), mixtures)
+    yield from _after(network, 0, network.stem_features(images), list(betas), mixtures)
 
 
 def _after(network, number: int, features: Sequence[Tensor], betas: list[MacroArchitecture], mixtures) -> Iterator:

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,8 +40,15 @@ class StopRequest:
 
     def __init__(self):
         self.signum, self._deferring = 0, False
-        for signum in SIGNALS:
-            signal.signal(signum, self._handle)
+        # Python hands signals to the main thread alone.
+        here = threading.current_thread() is threading.main_thread()
+        self._before = {signum: signal.signal(signum, self._handle) for signum in SIGNALS if here}
+
+    def release(self) -> None:
+        """Give the signals back to who had them before."""
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+        self._before = {}
 
     def _handle(self, signum: int, frame) -> None:
         if self.signum == signal.SIGINT == signum:
@@ -209,11 +217,13 @@ def progress_bar(total: int, done: int, runtime: Runtime) -> tqdm:
 
 
 def finish(runtime: Runtime | None) -> None:
-    """Leave the process group, close the log and let the run's folder go."""
+    """Leave the process group, close the log, give back the signals and let the run's folder go."""
     if dist.is_initialized():
         dist.destroy_process_group()
-    if runtime is not None and runtime.lock is not None:
-        runtime.lock.release()
+    if runtime is not None:
+        runtime.stop.release()
+        if runtime.lock is not None:
+            runtime.lock.release()
     for handler in logger.handlers[:]:
         logger.removeHandler(handler)
         handler.close()

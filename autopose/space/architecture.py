@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import asdict, dataclass, field, fields
+from importlib import import_module
 from pathlib import Path
 
 from autopose.errors import UserError
@@ -48,6 +49,17 @@ class Architecture:
             for cells in self.cells
         )
         return SearchSpace(self.macro_space.widened(width), branches, self.macro)
+
+    def network(self, num_joints: int = 17, width: float = 2):
+        """The plain ``nn.Module`` of this architecture, with new weights: (N, 3, H, W) to (N, K, H / 4, W / 4).
+
+        PyTorch is imported when it is asked for; nothing else of this package needs it.
+        """
+        return import_module("autopose.models").network_of(self, num_joints, width)
+
+    def backbone(self, width: float = 2):
+        """The same without a head: a list of feature maps, with ``out_channels`` and ``strides``."""
+        return import_module("autopose.models").Backbone(self.network(width=width))
 
     def to_json(self) -> dict:
         """The versioned content of ``architecture.json``."""
