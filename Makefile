@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 RUN := outputs/quick
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.docs
-PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
+# A process a core: tensors of tests are tiny, and a second thread would only wait.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:cacheprovider -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help search test quick lint format coverage docs bench clean

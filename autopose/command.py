@@ -22,7 +22,8 @@ SIGNALLED = 128
 
 def main(task: str, run: Callable[[Config, Runtime], None]) -> None:
     """Run ``run`` under the configuration of the command line. Exit codes: 2 a user's mistake, 3 a diverged run,
-    128 + n after signal n; of a sweep (-m) the highest of its runs'."""
+    128 + n after signal n; of a sweep (-m) the highest of its runs'.
+    """
     if int(os.environ.get("RANK", 0)) > 0:
         # Hydra makes a folder for every process; the first one's is used by all.
         sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]

@@ -49,6 +49,7 @@ class Command(ModuleType):
     """
 
     def __call__(self, *words: str | Config, folder: str | Path | None = None) -> Any:
+        """Run the command; see the class."""
         task = self.__name__.rpartition(".")[2]
         config, overrides = _configuration(task, words)
         place = Path(folder or f"outputs/{task}/{config.name}/{datetime.now():%Y-%m-%d_%H-%M-%S}")

@@ -23,7 +23,8 @@ TOLERANCE = 1e-9
 
 def synthetic_case(num_images: int, seed: int, num_joints: int = len(COCO_SIGMAS)) -> tuple[dict, list[dict]]:
     """COCO annotations and results with what real ones hold: images without people, crowds, people without keypoints,
-    equal scores, duplicates, false positives and up to 24 detections an image (5,000 images: 60,000 detections)."""
+    equal scores, duplicates, false positives and up to 24 detections an image (5,000 images: 60,000 detections).
+    """
     rng = np.random.default_rng(seed)
     images, annotations, results = [], [], []
     for image_id in (rng.permutation(num_images) * 7 + 3).tolist():

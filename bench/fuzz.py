@@ -277,7 +277,7 @@ def run_case(target: Target, data: bytes, path: Path) -> tuple[str, str]:
         return ("finding", f"not one line: {text!r:.300}") if "\n" in text or not text else ("refused", text)
     except Hang:
         return "finding", f"took longer than {LIMIT_S} s"
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - whatever else comes is a finding
         where = traceback.extract_tb(error.__traceback__)[-1]
         ours = [f for f in traceback.extract_tb(error.__traceback__) if "autopose" in f.filename] or [where]
         return (

@@ -39,10 +39,12 @@ class Topology:
 
     @property
     def edges(self) -> int:
+        """E."""
         return first_edge(self.nodes, self.inputs)
 
     @property
     def sources(self) -> int:
+        """States that feed an edge."""
         return self.inputs + self.nodes - 1
 
     def first_node(self, source: int) -> int:

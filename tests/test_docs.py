@@ -45,3 +45,8 @@ def test_links_lead_to_files_that_exist(page):
 
 def test_the_walk_through_has_its_anchors():
     assert len(ANCHOR.findall((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))) >= 20
+
+
+def test_every_page_stands_in_the_sites_navigation():
+    named = set(re.findall(r"[\w/]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("nav:")[1]))
+    assert named == {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}

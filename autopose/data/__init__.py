@@ -1,0 +1,1 @@
+"""Datasets, crops, targets, checks, conversion, drawn figures."""

@@ -174,9 +174,11 @@ class DataSource:
             raise UserError(f"unknown metric '{self.metric}': expected one of {', '.join(METRICS)}")
 
     def path(self, name: str) -> Path:
+        """Of a picture, by its file's name."""
         return Path(self.root) / name
 
     def check_root(self) -> None:
+        """UserError unless the folder is there."""
         if not Path(self.root).is_dir():
             raise UserError(f"the data folder '{self.root}' does not exist: set data.root to the dataset's folder")
 

@@ -62,6 +62,7 @@ class KeypointSchema:
 
     @property
     def num_joints(self) -> int:
+        """K."""
         return len(self.joints)
 
     @cached_property

@@ -83,6 +83,7 @@ class OnnxNetwork:
             raise UserError(f"the ONNX file refused its input: {str(error).splitlines()[0][:160]}") from None
 
     def __call__(self, images: Tensor) -> Tensor:
+        """Heatmaps (N, K, H / 4, W / 4) of images (N, 3, H, W)."""
         return torch.from_numpy(self.run(np.ascontiguousarray(images.cpu().numpy()))[0])
 
 

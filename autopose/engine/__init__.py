@@ -1,0 +1,1 @@
+"""Loops: a search, a training, the reward, a search's health."""

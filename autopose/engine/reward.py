@@ -55,17 +55,16 @@ class RewardScorer:
         max_skips: int | None = None,
         derived_size: Sequence[int] | None = None,
     ):
-        """
-        Args:
-            network, alphas: the supernet; their present state is scored.
-            dataset: the reward subset.
-            width: channels of the derived network over the supernet's, for its multiply-adds.
-            rank, world_size: this process among those that share the batches.
-            workers: loader processes that decode the subset once.
-            calibration: batches that recalibrate running statistics; read once, and only if they are needed.
-            before_score: called before every score, which takes long on a large subset; may raise.
-            max_skips: cap on skip connections with which operations are derived.
-            derived_size: [width, height] that the derived network will be trained with; None: the subset's.
+        """Args:
+        network, alphas: the supernet; their present state is scored.
+        dataset: the reward subset.
+        width: channels of the derived network over the supernet's, for its multiply-adds.
+        rank, world_size: this process among those that share the batches.
+        workers: loader processes that decode the subset once.
+        calibration: batches that recalibrate running statistics; read once, and only if they are needed.
+        before_score: called before every score, which takes long on a large subset; may raise.
+        max_skips: cap on skip connections with which operations are derived.
+        derived_size: [width, height] that the derived network will be trained with; None: the subset's.
         """
         self.network, self.alphas, self.dataset, self.settings = network, alphas, dataset, settings
         self.device, self.width = device, width

@@ -1,0 +1,1 @@
+"""From heatmaps to poses, scores and result files."""

@@ -1,0 +1,1 @@
+"""OKS, AP, PCK, PCKh, NMS: pure functions on arrays."""

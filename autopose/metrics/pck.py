@@ -111,7 +111,8 @@ def extent_sizes(joints: np.ndarray, visible: np.ndarray) -> np.ndarray:
 
 def choose_reference(names: Sequence[str], whole_pictures: bool) -> str:
     """Of PCK_REFERENCES: the torso where the joints have one; else the box, or the joints' extent where boxes are
-    whole pictures and say nothing of a body's size."""
+    whole pictures and say nothing of a body's size.
+    """
     if {"left_shoulder", "right_hip"} <= set(names):
         return "torso"
     return "joints" if whole_pictures else "bbox"

@@ -16,8 +16,7 @@ class Backbone(nn.Module):
     """
 
     def __init__(self, network: PoseNetwork):
-        """
-        Args:
+        """Args:
             network: a derived network, whose modules are shared and not copied.
 
         Raises:

@@ -73,6 +73,7 @@ class InferenceBottleneck(nn.Module):
         self.shortcut = block.shortcut if isinstance(block.shortcut, nn.Identity) else _fold_chain(block.shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C', H, W)."""
         return torch.relu(self.body(x) + self.shortcut(x))
 
 
@@ -161,6 +162,7 @@ class InferenceCell(nn.Module):
         self.compress = _folded(cell.compress, norm)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Tensors (N, C, H, W) of all branches to one."""
         """Map ``num_inputs`` tensors (N, C, H, W) to one."""
         sources = Sources(inputs)
         for node in self.nodes:
@@ -177,6 +179,7 @@ class InferenceConcat(nn.Module):
         self.compress = _folded(aggregation.compress, aggregation.norm)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Tensors (N, C, H, W) of all branches to one."""
         return self.compress(torch.relu(torch.cat(list(inputs), 1)))
 
 
@@ -193,6 +196,7 @@ class InferenceResample(nn.Module):
         self.convs = _fold_chain(resample.convs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) to the target branch's channels and size."""
         x = self.convs(F.avg_pool2d(x, self.pool) if self.pool > 1 else x)
         return F.interpolate(x, scale_factor=float(self.enlarge), mode="nearest") if self.enlarge > 1 else x
 

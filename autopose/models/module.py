@@ -57,6 +57,7 @@ class ConcatAggregation(nn.Module):
         self.norm = BatchNorm2d(channels, state, affine)
 
     def forward(self, inputs: Sequence[Tensor], mixture: EdgeMixture | None = None) -> Tensor:
+        """Tensors (N, C, H, W) of all branches to one."""
         return self.norm(self.compress(torch.relu(torch.cat(list(inputs), 1))))
 
 

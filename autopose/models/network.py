@@ -42,6 +42,7 @@ class Bottleneck(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C', H, W)."""
         return torch.relu(self.body(x) + self.shortcut(x))
 
 

@@ -22,10 +22,12 @@ class NormState:
 
     @property
     def training(self) -> bool:
+        """Whether batches' statistics are used."""
         return self.mode != "running"
 
     @property
     def updates(self) -> bool:
+        """Whether running statistics move."""
         return self.mode == "track"
 
     @property
@@ -44,6 +46,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked = None
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W), normalised as the state says."""
         state = self.state
         if state.training and state.process_group is not None:
             from autopose.kernels.reference.mixed_edge import synchronised_batch_norm

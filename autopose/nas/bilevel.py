@@ -111,13 +111,12 @@ class BilevelSearch:
         algorithm: type[Algorithm] = Policy,
         budget: int = 0,
     ):
-        """
-        Args:
-            network: the supernet, placed.
-            settings: schedule and optimizers.
-            seed: of all that is drawn.
-            algorithm: who proposes architectures.
-            budget: how many it may have scored.
+        """Args:
+        network: the supernet, placed.
+        settings: schedule and optimizers.
+        seed: of all that is drawn.
+        algorithm: who proposes architectures.
+        budget: how many it may have scored.
         """
         self.network, self.settings, self.seed = network, settings, seed
         device = next(network.parameters()).device

@@ -1,0 +1,1 @@
+"""Poses of people in pictures of one's own."""

@@ -1,0 +1,1 @@
+"""What people see: curves, drawings, pages, printed tables."""

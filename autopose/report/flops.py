@@ -78,7 +78,8 @@ def _nothing(inputs: list, outputs: list) -> int:
 
 def _mixed_cell_macs(inputs: list, outputs: list) -> int:
     """Every edge's convolutions of a fused cell: arguments hold stacked weights (E, C, C, k, k), and first the states,
-    a list of (N, C, H, W) or stacked (S, N, H, W, C)."""
+    a list of (N, C, H, W) or stacked (S, N, H, W, C).
+    """
     states = inputs[0]
     if states.type().kind() == "ListType":
         n, _, h, w = next(states.node().inputs()).type().sizes()

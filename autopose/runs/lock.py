@@ -20,9 +20,8 @@ class RunLock:
     """Holds a folder until ``release``; child processes do not inherit it."""
 
     def __init__(self, folder: Path):
-        """
-        Raises:
-            UserError: another process holds the folder, or nothing can be written into it.
+        """Raises:
+        UserError: another process holds the folder, or nothing can be written into it.
         """
         self._handle: int | None = None
         path = folder / FILE

@@ -94,6 +94,7 @@ class Runtime:
 
     @property
     def is_main(self) -> bool:
+        """Whether this process prints and writes."""
         return self.rank == 0
 
     def check_batch(self, batch_size: int, accumulate: int) -> None:

@@ -43,7 +43,8 @@ class Architecture:
 
     def space(self, width: float = 1) -> SearchSpace:
         """The space whose only member is this architecture, with channels times ``width`` (see ``MacroSpace.widened``):
-        a derived network."""
+        a derived network.
+        """
         branches = tuple(
             BranchSpace(**{name: CellSpace.fixed(cells[name]) if name in cells else None for name in CELLS})
             for cells in self.cells

@@ -79,6 +79,7 @@ class CellSpace:
 
     @property
     def num_edges(self) -> int:
+        """E."""
         return num_edges(self.num_inputs, self.num_nodes)
 
     @property

@@ -89,6 +89,7 @@ class MacroSpace:
 
     @property
     def num_branches(self) -> int:
+        """B."""
         return len(self.channels)
 
     @property
@@ -98,6 +99,7 @@ class MacroSpace:
 
     @property
     def num_modules(self) -> int:
+        """Multi-scale modules in a row."""
         return self.num_stages * self.modules_per_stage
 
     @property

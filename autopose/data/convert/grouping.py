@@ -31,6 +31,7 @@ class Box:
     group: Hashable = None
 
     def holds(self, point: Point) -> bool:
+        """Whether a point lies inside."""
         x, y, width, height = self.xywh
         return x <= point.x <= x + width and y <= point.y <= y + height
 

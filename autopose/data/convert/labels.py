@@ -102,6 +102,7 @@ class Problems:
 
     @property
     def count(self) -> int:
+        """How many were left out."""
         return sum(len(sentences) for sentences in self.by_kind.values())
 
     def lines(self, shown: int = 3) -> list[str]:

@@ -77,7 +77,8 @@ def read_table(path: Path, what: str) -> list[list[str]]:
 
 def find_picture(name: str, folders: Iterable[Path]) -> Path | None:
     """The picture called ``name`` (a path, also Windows') in the first of the folders that has it, else by its last
-    part; None where none has it."""
+    part; None where none has it.
+    """
     plain = name.replace("\\", "/")
     places = list(folders)
     for candidate in (plain, PurePosixPath(plain).name):

@@ -29,6 +29,7 @@ class Findings:
     wrong: list[str] = field(default_factory=list)
 
     def add(self, heading: str, sentence: str) -> None:
+        """Note a sentence under a heading."""
         self.lines.append((heading, sentence))
 
     def text(self) -> str:

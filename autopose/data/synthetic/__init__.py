@@ -1,0 +1,1 @@
+"""Drawn figures with COCO's joints."""

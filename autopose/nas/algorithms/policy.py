@@ -22,6 +22,7 @@ class Policy(Algorithm):
 
     @property
     def controller(self) -> Controller:
+        """The policy's network."""
         return self.reinforce.controller
 
     def ask(self, draws: torch.Generator) -> list[Candidate]:
