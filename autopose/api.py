@@ -4,11 +4,10 @@ Letters: P people, K joints, H and W a picture's sides.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
@@ -17,14 +16,17 @@ from autopose.data.checks import read_image
 from autopose.data.schema import KeypointSchema, schema_from_dict
 from autopose.errors import UserError
 from autopose.models import Backbone, PoseNetwork
+from autopose.prediction.box_files import Boxes
 from autopose.prediction.boxes import as_boxes
+from autopose.prediction.frames import open_source
 from autopose.prediction.predictor import People, Predictor
+from autopose.prediction.stream import predicted
+from autopose.prediction.tracking import Tracker
 from autopose.runs.checkpoint import read_checkpoint
+from autopose.runs.clock import Clock
 from autopose.runs.resolve import load_network
 
 Picture = np.ndarray | str | os.PathLike
-# Smaller pictures are drawn enlarged.
-DRAWN_SIDE = 800
 
 
 class Model:
@@ -77,17 +79,30 @@ class Model:
             people: what it returned.
             threshold: joints with a lower score are left out.
         """
-        from autopose.report.skeleton import joint_colours, paint_pose
+        from autopose.prediction.writing import drawn
 
-        picture = as_picture(image)
-        zoom = max(DRAWN_SIDE // max(picture.shape[:2]), 1)
-        size = (picture.shape[1] * zoom, picture.shape[0] * zoom)
-        canvas = np.ascontiguousarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC))
-        colours = joint_colours(len(self.joints), self.flip_pairs, self.joints)
-        for joints, scores in zip(people.joints, people.scores, strict=True):
-            # A pixel's centre moves with its enlargement.
-            paint_pose(canvas, (joints + 0.5) * zoom - 0.5, scores >= threshold, self.skeleton, colours)
-        return canvas
+        return drawn(as_picture(image), people, self.schema, threshold)
+
+    def predict_video(
+        self, source: str | os.PathLike, boxes: object = None, smooth: bool = False
+    ) -> Iterator[tuple[np.ndarray, People, np.ndarray]]:
+        """Frame after frame of a video: (H, W, 3) uint8 RGB, its people, and their numbers (P,) from frame to frame.
+
+        Args:
+            source: a file, or a camera's index as text.
+            boxes: as for the command ``predict``; None: the whole frame is one person's box.
+            smooth: filter the joints of each person (One-Euro).
+
+        Raises:
+            UserError: no video there, or no frame in it.
+        """
+        opened, known = open_source(str(source)), Boxes(boxes)
+        tracker: Tracker | None = None
+        for frame, people in predicted(opened.frames(), known, None, self._predictor, Clock()):
+            tracker = tracker or Tracker(self.schema.sigmas, frame.rate or 25.0, smooth)
+            yield frame.image, *tracker(people)
+        if tracker is None:
+            raise UserError(opened.problems[0] if opened.problems else f"{source} holds no frame")
 
     def export(self, path: str | os.PathLike, decode: bool = False) -> Path:
         """Write an ONNX file (".onnx") or one of torch.export (".pt2") that runs without this software.

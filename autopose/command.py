@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from autopose.config import Config, check_used, composition_problem, from_hydra, prepared
-from autopose.errors import Diverged, UserError
+from autopose.errors import Diverged, Incomplete, UserError
 from autopose.runs.runtime import Interrupted, Runtime, finish, printable, start
 
 # Exit codes from here on are those of signals, which end a sweep too.
@@ -79,7 +79,7 @@ def execute(run: Callable[[Config, Runtime], None], composed: DictConfig, folder
         run(config, runtime)
     except (UserError, Diverged) as error:
         print(printable(f"error: {error}"), file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 3
+        return 1 if isinstance(error, Incomplete) else 2 if isinstance(error, UserError) else 3
     except Interrupted as interrupted:
         print(interrupted)
         return interrupted.exit_code

@@ -8,5 +8,9 @@ class UserError(ValueError):
     """
 
 
+class Incomplete(UserError):
+    """Done, but for some inputs that were left out, each of which was named; entry points exit with code 1."""
+
+
 class Diverged(RuntimeError):
     """Losses, gradients or outputs that are not finite; entry points print the sentence and exit with code 3."""

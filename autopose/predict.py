@@ -1,42 +1,110 @@
-"""Poses on images of your own: ``python -m autopose.predict checkpoint=PATH images=FOLDER [boxes=FILE.json]``."""
+"""Poses on pictures and videos of your own: ``python -m autopose.predict checkpoint=PATH source=PATH``.
+
+A source is a picture, video, folder, pattern or a camera's index; ``boxes=`` or ``detector=`` say where people are.
+"""
 
 import logging
+from collections.abc import Iterator
+from itertools import chain
+
+import torch
 
 from autopose.command import main, overrides
 from autopose.config import Config, from_checkpoint
-from autopose.errors import UserError
-from autopose.evaluation.evaluation import predict
-from autopose.evaluation.user_images import read_pictures, rows_by_image
-from autopose.files import save_json
+from autopose.data.schema import schema_from_dict
+from autopose.errors import Incomplete, UserError
 from autopose.functions import callable_module
-from autopose.report.poses import draw_poses
+from autopose.prediction.box_files import Boxes
+from autopose.prediction.detector import Detector
+from autopose.prediction.frames import Frame, Source, open_source
+from autopose.prediction.predictor import Predictor
+from autopose.prediction.stream import predicted
+from autopose.prediction.tracking import Tracker
+from autopose.prediction.writing import Writer
 from autopose.runs.checkpoint import read_checkpoint
+from autopose.runs.clock import Clock
 from autopose.runs.resolve import load_network
 from autopose.runs.runtime import Runtime
 
 logger = logging.getLogger("autopose")
 
 
-def run(config: Config, runtime: Runtime) -> None:
-    """Write ``results/poses.json`` and a picture with the poses for every image."""
-    if not config.checkpoint or not config.images:
-        raise UserError("predict needs checkpoint=PATH and images=PATH, an image or a folder of images")
+def run(config: Config, runtime: Runtime) -> list[dict]:
+    """Write pictures, videos, COCO results and a table below the run's folder; returns the results."""
+    source = config.source or config.images
+    if not config.checkpoint or not source:
+        raise UserError("predict needs checkpoint=PATH and source=PATH: a picture, video, folder, pattern or camera")
+    if config.boxes is not None and config.detector:
+        raise UserError("give either boxes= or detector=, which both say where people are")
+    if runtime.world_size > 1:
+        raise UserError("predict runs on one process: start it without torchrun")
+    opened, boxes = open_source(str(source)), Boxes(config.boxes)
+    detector = _detector(config)
     content = read_checkpoint(config.checkpoint, "train")
-    config = from_checkpoint(content["config"], config, overrides())
+    asked, config = config, from_checkpoint(content["config"], config, overrides())
     network = load_network(content, config, runtime.device)
-    size = config.data.image_size
-    pictures = read_pictures(config.images, config.boxes, content["state"]["schema"], size[0] / size[1])
-    poses = predict(network, pictures, config.data, config.evaluate, runtime)
-    if not runtime.is_main:
-        return
-    rows = rows_by_image(poses, pictures)
-    save_json(runtime.folder / "results" / "poses.json", [row for row, *_ in rows])
-    for row, image, joints, scores in rows:
-        path = runtime.folder / "pictures" / f"{row['image_id']:06d}.png"
-        path.parent.mkdir(exist_ok=True)
-        draw_poses(image(), joints, scores, pictures.schema.skeleton, path)
-    logger.info("poses      %s", runtime.folder / "results" / "poses.json")
-    logger.info("pictures   %s", runtime.folder / "pictures")
+    schema = schema_from_dict(content["state"]["schema"])
+    logger.info("joints     %s", ", ".join(schema.joints))
+    logger.info("boxes      %s", boxes.description if detector is None else f"found by {config.detector}")
+    forward = network.for_inference(runtime.device) if network.foldable else network
+    predictor, clock = Predictor(forward, schema, config, runtime.device), Clock()
+    settings, trackers = asked.predict, {}
+    with Writer(runtime.folder, schema, settings.threshold, settings.draw, boxes.ids) as writer, torch.inference_mode():
+        frames = clock.waiting(_first(opened, settings.most_frames), "reading")
+        for frame, people in predicted(frames, boxes, detector, predictor, clock):
+            tracks = None
+            if settings.track and frame.number is not None:
+                tracker = trackers.setdefault(frame.name, Tracker(schema.sigmas, frame.rate, settings.smooth))
+                people, tracks = tracker(people)
+            with clock.phase("drawing and writing"):
+                writer.write(frame, people, tracks)
+    _report(writer, clock, runtime, settings.threshold, detector)
+    problems = [*opened.problems, *boxes.problems]
+    for problem in problems:
+        logger.warning("left out   %s", problem)
+    unused = boxes.unused()
+    if unused:
+        logger.warning("caution    %d names of the box file are no picture's, as %s", len(unused), unused[0])
+    if problems:
+        raise Incomplete(f"{len(problems)} of the inputs were left out, everything else is done")
+    return writer.results
+
+
+def _detector(config: Config) -> Detector | None:
+    if not config.detector:
+        return None
+    settings = config.predict
+    return Detector(config.detector, settings.detector_threshold, settings.detector_overlap, settings.detector_class)
+
+
+def _first(source: Source, most: int) -> Iterator[Frame]:
+    """The frames; UserError, before anything is written, where not even one can be read."""
+    frames = source.frames(most)
+    first = next(frames, None)
+    if first is None:
+        raise UserError(source.problems[0] if source.problems else "the source holds no picture")
+    return chain([first], frames)
+
+
+def _report(writer: Writer, clock: Clock, runtime: Runtime, threshold: float, detector: Detector | None) -> None:
+    found = clock.report()
+    shares = sorted(found["phases"].items(), key=lambda item: -item[1])
+    spent = ", ".join(f"{name} {100 * value / found['seconds']:.0f} %" for name, value in shares if value > 0)
+    if detector is not None and detector.layout is not None:
+        logger.info("detector   its outputs are taken for %s", detector.layout.name)
+    rate = writer.pictures / found["seconds"]
+    logger.info(
+        "speed      %d people in %d pictures, %.1f pictures/s (%s)", writer.people, writer.pictures, rate, spent
+    )
+    if writer.hidden:
+        logger.info(
+            "hidden     %d of %d joints have scores below predict.threshold=%g and are not drawn", writer.hidden,
+            writer.joints, threshold,
+        )  # fmt: skip
+    for name in ("pictures", "videos"):
+        if (runtime.folder / name).is_dir():
+            logger.info("%-10s %s", name, runtime.folder / name)
+    logger.info("results    %s and .csv", runtime.folder / "results" / "keypoints.json")
 
 
 callable_module(__name__)

@@ -74,3 +74,16 @@ def test_no_picture_and_no_checkpoint(model, tmp_path):
         model.predict(np.zeros((0, 4, 3), np.uint8))
     with pytest.raises(UserError, match="cannot read the checkpoint"):
         autopose.load(tmp_path / "none.pt")
+
+
+def test_a_video_frame_by_frame(model, tmp_path):
+    video = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (40, 30))
+    for shade in (10, 60, 110):
+        video.write(np.full((30, 40, 3), shade, np.uint8))
+    video.release()
+    found = list(model.predict_video(tmp_path / "v.avi", smooth=True))
+    assert [frame.shape for frame, _, _ in found] == [(30, 40, 3)] * 3
+    assert all(people.joints.shape == (1, 17, 2) and len(numbers) == 1 for _, people, numbers in found)
+    (tmp_path / "w.avi").write_bytes(b"no film")
+    with pytest.raises(UserError, match="no frame that can be read"):
+        list(model.predict_video(tmp_path / "w.avi"))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -64,22 +65,69 @@ def test_a_result_file_scores_as_its_network(trained, small_set, tmp_path):
     assert of_file["AP"] == pytest.approx(of_network["AP"], abs=1e-9)
 
 
-def test_predict_draws_every_image(trained, small_set, tmp_path):
-    assert run("predict", tmp_path, f"checkpoint={trained}", f"images={small_set}/val") == 0
-    rows = json.loads((tmp_path / "results" / "poses.json").read_text())
-    assert len(rows) == 6 == len(list((tmp_path / "pictures").glob("*.png")))
-    assert np.isfinite(rows[0]["keypoints"]).all() and len(rows[0]["keypoints"][0]) == 51
+def results_of(folder):
+    return json.loads((folder / "results" / "keypoints.json").read_text())
 
 
-def test_predict_on_boxes(trained, small_set, tmp_path):
-    name = sorted((small_set / "val").iterdir())[0].name
-    boxes = tmp_path / "boxes.json"
-    boxes.write_text(
-        json.dumps([{"file_name": name, "bbox": [5, 5, 30, 40]}, {"file_name": name, "bbox": [1, 2, 9, 9]}])
+def test_predict_keeps_names_and_goes_on_after_a_corrupt_file(trained, small_set, tmp_path, capsys):
+    """A folder of folders, one file of which is no picture: exit code 1, and everything else is there."""
+    (tmp_path / "in" / "deep" / "er").mkdir(parents=True)
+    names = sorted(path.name for path in (small_set / "val").iterdir())
+    shutil.copy(small_set / "val" / names[0], tmp_path / "in" / "first photo.jpg")
+    shutil.copy(small_set / "val" / names[1], tmp_path / "in" / "deep" / "er" / names[1])
+    (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
+    assert run("predict", tmp_path / "out", f"checkpoint={trained}", f"source={tmp_path / 'in'}") == 1
+    captured = capsys.readouterr()
+    assert "broken.png' is corrupt or no image" in captured.out and "1 of the inputs were left out" in captured.err
+    assert "none given: every picture is taken as one person's box" in captured.out and "pictures/s" in captured.out
+    rows = results_of(tmp_path / "out")
+    assert [row["file_name"] for row in rows] == [f"deep/er/{names[1]}", "first photo.jpg"]
+    assert all(len(row["keypoints"]) == 51 and np.isfinite(row["keypoints"]).all() for row in rows)
+    assert (tmp_path / "out" / "pictures" / "deep" / "er" / names[1]).is_file()
+    table = (tmp_path / "out" / "results" / "keypoints.csv").read_text().splitlines()
+    assert len(table) == 3 and table[0].startswith("file,frame,track,x,y,width,height,score,nose_x,nose_y,nose_score")
+
+
+def test_predict_on_boxes_of_every_kind(trained, small_set, tmp_path, capsys):
+    name = sorted(path.name for path in (small_set / "val").iterdir())[0]
+    path, common = tmp_path / "boxes.json", (f"checkpoint={trained}", f"source={small_set}/val/{name}")
+    path.write_text(json.dumps([{"file_name": name, "bbox": box} for box in ([5, 5, 30, 40], [1, 2, 9, 9])]))
+    assert run("predict", tmp_path / "own", *common, f"boxes={path}", "predict.draw=false") == 0
+    own = results_of(tmp_path / "own")
+    assert [row["bbox"] for row in own] == [[5, 5, 30, 40], [1, 2, 9, 9]] and not (
+        tmp_path / "own" / "pictures"
+    ).exists()
+    number = int(Path(name).stem)
+    content = {"images": [{"id": 77, "file_name": name}], "annotations": [{"image_id": 77, "bbox": [5, 5, 30, 40]}]}
+    for n, rows in enumerate(([{"image_id": number, "bbox": [5, 5, 30, 40], "score": 1.0}], content)):
+        path.write_text(json.dumps(rows))
+        assert run("predict", tmp_path / f"kind{n}", *common, f"boxes={path}", "predict.draw=false") == 0
+        assert results_of(tmp_path / f"kind{n}")[0]["keypoints"] == own[0]["keypoints"]
+    assert results_of(tmp_path / "kind1")[0]["image_id"] == 77
+    assert run("predict", tmp_path / "one", *common, "boxes=[5,5,30,40]", "predict.draw=false") == 0
+    assert results_of(tmp_path / "one")[0]["keypoints"] == own[0]["keypoints"]
+    path.write_text(
+        json.dumps([{"file_name": name, "bbox": b} for b in ([500, 5, 9, 9], [5, 5, 0, 9], [5, 5, 30, 40])])
     )
-    options = (f"checkpoint={trained}", f"images={small_set}/val/{name}", f"boxes={boxes}")
+    assert run("predict", tmp_path / "some", *common, f"boxes={path}", "predict.draw=false") == 1
+    out = capsys.readouterr().out
+    assert "lies outside of the picture" in out and "is empty" in out and len(results_of(tmp_path / "some")) == 1
+
+
+def test_predict_follows_people_through_a_video(trained, tmp_path, capsys):
+    video = cv2.VideoWriter(str(tmp_path / "walk.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 12.0, (64, 48))
+    for n in range(9):
+        frame = np.full((48, 64, 3), 200, np.uint8)
+        cv2.circle(frame, (20 + n, 24), 10, (0, 90, 200), -1)
+        video.write(frame)
+    video.release()
+    options = (f"checkpoint={trained}", f"source={tmp_path}/*.avi", "predict.track=true", "predict.smooth=true")
     assert run("predict", tmp_path / "out", *options) == 0
-    assert len(json.loads((tmp_path / "out" / "results" / "poses.json").read_text())[0]["keypoints"]) == 2
+    rows = results_of(tmp_path / "out")
+    assert [row["frame"] for row in rows] == list(range(9)) and {row["track_id"] for row in rows} <= set(range(9))
+    found = cv2.VideoCapture(str(tmp_path / "out" / "videos" / "walk.mp4"))
+    assert found.get(cv2.CAP_PROP_FRAME_COUNT) == 9 and round(found.get(cv2.CAP_PROP_FPS)) == 12
+    assert [path.name for path in (tmp_path / "out" / "videos").iterdir()] == ["walk.mp4"]
 
 
 def nonsense(folder, name, content):
@@ -118,7 +166,13 @@ BAD = {
         "evaluate",
         lambda t, s: [f"data.root={s}", f"results={nonsense(t, 'r.json', {'a': 1})}"],
     ),
-    "no images": ("predict", lambda t, s: ["checkpoint=x", f"images={t}"]),
+    "no pictures": ("predict", lambda t, s: ["checkpoint=x", f"source={t}"]),
+    "no video": ("predict", lambda t, s: ["checkpoint=x", f"source={nonsense(t, 'film.mp4', 'no film')}"]),
+    "no camera": ("predict", lambda t, s: ["checkpoint=x", "source=97"]),
+    "no detector": ("predict", lambda t, s: ["checkpoint=x", f"source={s}/val", f"detector={t}/none.onnx"]),
+    "boxes and a detector": ("predict", lambda t, s: ["checkpoint=x", f"source={s}", "boxes=[1,2,3,4]", "detector=x"]),
+    "a box of three": ("predict", lambda t, s: ["checkpoint=x", f"source={s}/val", "boxes=[1,2,3]"]),
+    "smoothing nobody": ("predict", lambda t, s: ["checkpoint=x", f"source={s}/val", "predict.smooth=true"]),
     "fused where it cannot run": ("train", lambda t, s: [f"data.root={s}", "architecture=random", "device=cuda"]),
 }
 

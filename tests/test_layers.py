@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "runs": {"models", "data", "nas", "space", "kernels", "config"},
     "evaluation": {"models", "data", "metrics", "config", "runs"},
     "report": {"models", "data", "metrics", "nas", "space", "config", "evaluation", "runs"},
-    "prediction": {"data", "metrics", "config", "evaluation"},
+    "prediction": {"data", "metrics", "config", "evaluation", "report", "runs"},
     "deploy": {"models", "data", "config", "runs"},
     "engine": {"models", "data", "metrics", "nas", "space", "kernels", "config", "runs", "evaluation", "report"},
     "pool": {"nas", "space", "config", "runs", "evaluation", "engine"},

@@ -13,7 +13,9 @@ from autopose.space import MacroSpace
 
 logger = logging.getLogger("autopose")
 # What a command says of itself alone: never taken from a checkpoint.
-OWN = ("task", "checkpoint", "results", "images", "boxes", "format", "out", "export")
+OWN = (
+    "task", "checkpoint", "results", "source", "images", "boxes", "detector", "predict", "format", "out", "export",
+)  # fmt: skip
 # Keys of the data that belong to a network: what its input and its outputs are.
 OF_NETWORK = ("image_size", "udp", "sigma", "joints", "flip_pairs", "sigmas", "skeleton")
 # Keys that no result of a run depends on, or that only say how it is run here.

@@ -68,11 +68,13 @@ def composed(task: str, *overrides: str) -> Config:
     from hydra import compose, initialize_config_module
     from hydra.core.singleton import Singleton
 
+    from autopose.config.quoting import prepared
+
     outside = Singleton.get_state()
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("autopose.configs", version_base="1.3"):
-            return from_hydra(compose(task, list(overrides)))
+            return from_hydra(compose(task, prepared(list(overrides), sweeping=False)))
     except HydraException as error:
         raise UserError(composition_problem(error)) from None
     finally:

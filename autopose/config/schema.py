@@ -2,13 +2,14 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Any
 
 from autopose.config.data_keys import DataConfig
 from autopose.config.search_keys import SearchConfig, SpaceConfig
 from autopose.config.train_keys import EvaluateConfig, TrainConfig
 from autopose.errors import UserError
 from autopose.kernels import KernelChoice
-from autopose.ranges import COUNT, NOT_NEGATIVE, SHARE, WIDTH, Range, check_ranges, one_of
+from autopose.ranges import ANY, COUNT, NOT_NEGATIVE, SHARE, WIDTH, Range, check_ranges, one_of
 
 FORMATS = ("onnx", "torch_export")
 
@@ -53,6 +54,40 @@ class CorrelateConfig:
 
     def __post_init__(self):
         check_ranges(self, {"architectures": Range(least=2), "epochs": COUNT, "width": WIDTH}, "correlate.")
+
+
+PREDICT_RANGES = {
+    "threshold": ANY, "detector_threshold": SHARE, "detector_overlap": SHARE, "detector_class": NOT_NEGATIVE,
+    "most_frames": NOT_NEGATIVE,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Poses on pictures and videos of one's own.
+
+    Args:
+        threshold: joints with a lower score are not drawn; they stand in the results all the same.
+        draw: write pictures and videos.
+        track: follow people through a video; smooth: filter their joints (One-Euro).
+        detector_threshold, detector_overlap, detector_class: least score of a person, intersection over union above
+            which the lesser of two boxes is dropped, and the class that is a person.
+        most_frames: of each video, or of a camera (0: all).
+    """
+
+    threshold: float = 0.2
+    draw: bool = True
+    track: bool = False
+    smooth: bool = False
+    detector_threshold: float = 0.3
+    detector_overlap: float = 0.6
+    detector_class: int = 0
+    most_frames: int = 0
+
+    def __post_init__(self):
+        check_ranges(self, PREDICT_RANGES, "predict.")
+        if self.smooth and not self.track:
+            raise UserError("predict.smooth=true filters the joints of people who are followed: add predict.track=true")
 
 
 POOL_RANGES = {
@@ -123,7 +158,8 @@ class Config:
             multiply-adds that its network may have (null: any).
         checkpoint: a checkpoint to derive from, evaluate or predict with, or to start a training from.
         results: a COCO result file to score.
-        images: an image or a folder of images to predict on; boxes: people on them, see ``engine.pictures``.
+        source: what to predict on: a picture, video, folder, pattern or a camera's index (``images`` is its old name);
+            boxes: people on them, [x, y, width, height] or a JSON file; detector: an ONNX file that finds them.
         format: of an exported file, "onnx" or "torch_export"; out: its path, pose.onnx or pose.pt2 of the run's folder
             where null.
         resume: "no", or "auto": continue the newest valid checkpoint of this run's folder, afresh where there is none.
@@ -153,8 +189,11 @@ class Config:
     pool: PoolConfig = field(default_factory=PoolConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     kernels: KernelsConfig = field(default_factory=KernelsConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
+    source: str | None = None
     images: str | None = None
-    boxes: str | None = None
+    boxes: Any = None
+    detector: str | None = None
     format: str = "onnx"
     out: str | None = None
 

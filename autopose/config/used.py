@@ -47,7 +47,9 @@ USED = {
         ("space.alpha_sharing", "space.supernet_affine"),
     ),
     "evaluate": Keys(("checkpoint", "results", "data", "evaluate", "kernels")),
-    "predict": Keys(("checkpoint", "images", "boxes", "data", "evaluate", "kernels")),
+    "predict": Keys(
+        ("checkpoint", "source", "images", "boxes", "detector", "predict", "data", "evaluate", "kernels"),
+    ),
     "export": Keys(("checkpoint", "format", "out", "export", "data", "evaluate", "kernels")),
     "flops": Keys((*_ARCHITECTURE, "space", "data", "train", "kernels")),
 }  # fmt: skip

@@ -33,6 +33,7 @@ def paint_pose(
     seen: np.ndarray,
     skeleton: Sequence[tuple[int, int]],
     colours: Sequence[tuple],
+    scores: Sequence[float] | None = None,
 ) -> None:
     """Paint one person in place.
 
@@ -42,6 +43,7 @@ def paint_pose(
         seen: (K,) bool; a limb needs both of its ends, and joints that are not finite are left out.
         skeleton: 0-based pairs of joints.
         colours: of the joints, see ``joint_colours``; a limb takes that of its end at a side, if one is.
+        scores: (K,); a joint is filled in proportion to its score, empty at 0; all are full where not given.
     """
     joints = np.asarray(joints, np.float64)
     # A joint far outside of the picture would overflow OpenCV's fixed-point coordinates.
@@ -56,9 +58,25 @@ def paint_pose(
         for a, b in limbs:
             colour = tint or (colours[b] if colours[a] == MIDDLE else colours[a])
             cv2.line(picture, _fixed(joints[a]), _fixed(joints[b]), colour, line + rim, cv2.LINE_AA, _SHIFT)
+    sure = np.ones(len(joints)) if scores is None else np.clip(np.asarray(scores, float), 0, 1)
     for k in np.flatnonzero(seen):
-        for radius, tint in ((line + 1.6, (20, 20, 20)), (line + 0.6, colours[k])):
-            cv2.circle(picture, _fixed(joints[k]), round(radius * 2**_SHIFT), tint, -1, cv2.LINE_AA, _SHIFT)
+        hollow = (line - 0.4) * (1 - sure[k]) ** 0.5
+        rings = ((line + 1.6, (20, 20, 20)), (line + 0.6, colours[k]), (hollow, (245, 245, 245)))
+        for radius, tint in rings:
+            if radius >= 0.5:
+                cv2.circle(picture, _fixed(joints[k]), round(radius * 2**_SHIFT), tint, -1, cv2.LINE_AA, _SHIFT)
+
+
+def paint_label(picture: np.ndarray, text: str, box: Sequence[float]) -> None:
+    """Write a short text at the upper left corner of a person's box [x, y, width, height], in place."""
+    scale = float(np.clip(max(box[2:4]) / 350, 0.4, 2.0))
+    thick = max(round(scale * 1.6), 1)
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
+    pad = max(round(scale * 5), 2)
+    x = int(np.clip(box[0], pad, max(picture.shape[1] - width - pad, pad)))
+    y = int(np.clip(box[1] + height + pad, height + pad, max(picture.shape[0] - pad, height + pad)))
+    cv2.rectangle(picture, (x - pad, y - height - pad), (x + width + pad, y + pad), (20, 20, 20), -1)
+    cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, (245, 245, 245), thick, cv2.LINE_AA)
 
 
 def _fixed(point: np.ndarray) -> tuple[int, int]:

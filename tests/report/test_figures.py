@@ -15,8 +15,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from autopose.errors import UserError
 from autopose.report.architecture_figure import architecture_figure, draw_architecture
-from autopose.report.curves import BLUE, GREEN, ORANGE, PEOPLE, draw_search_curves, draw_training_curves
-from autopose.report.poses import draw_poses
+from autopose.report.curves import BLUE, GREEN, ORANGE, draw_search_curves, draw_training_curves
 from autopose.space import OPS, MacroSpace, builtin_architecture, operation
 
 SPACES = {
@@ -160,42 +159,6 @@ def test_training_curves_show_the_metric_of_the_dataset(metrics, shown, tmp_path
     assert count_pixels(tmp_path / "curves.png", BLUE) > 200
 
 
-def noise_image(height, width):
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-@pytest.mark.parametrize("height, width", [(801, 573), (229, 1001)], ids=["tall", "wide"])
-def test_image_without_people_is_kept_pixel_by_pixel(height, width, tmp_path):
-    image = noise_image(height, width)
-    draw_poses(image, np.zeros((0, 17, 2)), np.zeros((0, 17)), [(0, 1)], tmp_path / "poses.png")
-    drawn = (imread(tmp_path / "poses.png")[..., :3] * 255).round().astype(np.uint8)
-    np.testing.assert_array_equal(drawn, image)
-
-
-def test_only_limbs_with_two_sure_joints_are_drawn(tmp_path):
-    image = np.zeros((900, 900, 3), np.uint8)
-    joints = np.array([[[100, 100], [100, 700], [500, 700], [np.nan, 5]]])
-    scores = np.array([[0.9, 0.2, 0.19, 0.9]])
-    draw_poses(image, joints, scores, [(0, 1), (1, 2), (0, 3)], tmp_path / "poses.png", threshold=0.2)
-    drawn = imread(tmp_path / "poses.png")[..., :3]
-    np.testing.assert_allclose(drawn[400, 100], to_rgb(PEOPLE[0]), atol=0.01)
-    assert drawn[600:, 200:].max() == 0 and drawn[:50].max() == 0
-
-
-def test_small_images_are_enlarged_and_people_differ(tmp_path):
-    joints = np.array([[[10, 10], [10, 80]], [[40, 10], [40, 80]]])
-    draw_poses(np.zeros((97, 61, 3), np.uint8), joints, np.ones((2, 2)), [(0, 1)], tmp_path / "poses.png")
-    drawn = imread(tmp_path / "poses.png")[..., :3]
-    assert drawn.shape == (97 * 8, 61 * 8, 3)
-    for x, colour in ((10, PEOPLE[0]), (40, PEOPLE[1])):
-        np.testing.assert_allclose(drawn[45 * 8, x * 8 + 4], to_rgb(colour), atol=0.01)
-
-
-def test_wrong_shapes_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"joints \(P, K, 2\)"):
-        draw_poses(noise_image(9, 9), np.zeros((1, 3, 2)), np.zeros((1, 4)), [], tmp_path / "poses.png")
-
-
 def test_failed_writes_are_one_sentence_and_leave_nothing(tmp_path):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "occupied").write_text("a file")
@@ -208,7 +171,7 @@ def test_failed_writes_are_one_sentence_and_leave_nothing(tmp_path):
 
 
 def test_pyplot_is_never_imported():
-    modules = "autopose.report.curves, autopose.report.poses, autopose.report.architecture_figure"
+    modules = "autopose.report.curves, autopose.report.architecture_figure"
     code = f"import sys, {modules}; sys.exit('matplotlib.pyplot' in sys.modules)"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=60).returncode == 0

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
@@ -143,7 +144,9 @@ class _Shards:
     """Files of at most SHARD_BYTES that a region is appended to whole."""
 
     def __init__(self, folder: Path):
-        self.folder, self.names, self._file, self._used = folder, [], None, 0
+        self.folder, self._used = folder, 0
+        self.names: list[str] = []
+        self._file: BinaryIO | None = None
 
     def write(self, data: bytes) -> tuple[int, int]:
         """Append; returns the shard's number and the offset."""
@@ -151,6 +154,7 @@ class _Shards:
             self.close()
             self.names.append(f"shard_{len(self.names):03d}.bin")
             self._file, self._used = open(self.folder / self.names[-1], "wb"), 0  # noqa: SIM115
+        assert self._file is not None
         self._file.write(data)
         self._used += len(data)
         return len(self.names) - 1, self._used - len(data)
