@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "score a checkpoint or a result file: AP, PCKh, PCK",
     "predict": "poses on pictures of your own",
     "export": "a file that runs without this software: ONNX or torch.export",
+    "latency": "how long a network takes here: PyTorch, ONNX Runtime, INT8, and each operation",
     "flops": "multiply-adds and parameters by stage and branch",
     "correlate": "the supernet's scores beside networks trained alone",
     "pool": "train many architectures alike, and keep the table",

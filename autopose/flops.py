@@ -7,13 +7,11 @@ import logging
 
 from autopose.command import main
 from autopose.config import Config
-from autopose.data.schema import COCO, MPII
 from autopose.errors import UserError
 from autopose.functions import callable_module
 from autopose.models import PoseNetwork
 from autopose.report.flops import count, format_table
-from autopose.runs.datasets import load_annotations
-from autopose.runs.resolve import resolve_architecture, sized
+from autopose.runs.resolve import joints_of, resolve_architecture, sized
 from autopose.runs.runtime import Runtime
 from autopose.space import OPS
 from autopose.space.macs import count_macs
@@ -23,7 +21,7 @@ logger = logging.getLogger("autopose")
 
 def run(config: Config, runtime: Runtime) -> None:
     """Count by fvcore, check against the count by hand, print both conventions and the tables."""
-    joints, size = _num_joints(config), config.data.image_size
+    joints, size = joints_of(config), config.data.image_size
     if config.architecture:
         architecture = resolve_architecture(config, joints)
         width = sized(config, architecture, joints).train.width
@@ -51,15 +49,6 @@ def run(config: Config, runtime: Runtime) -> None:
     logger.info("check      fvcore and the count by hand agree: %d multiply-adds of convolutions", macs)
     logger.info("\n%s", format_table(space.macro, found.macs, 1e9, "GMACs"))
     logger.info("\n%s", format_table(space.macro, found.parameters, 1e6, "parameters M"))
-
-
-def _num_joints(config: Config) -> int:
-    """Joints of the configured data: read from its annotation where a root is given, else COCO's 17 or MPII's 16."""
-    if config.data.joints:
-        return len(config.data.joints)
-    if config.data.kind == "coco" and config.data.root:
-        return load_annotations(config.data, "val", need_images=False).schema.num_joints
-    return (MPII if config.data.kind == "mpii" else COCO).num_joints
 
 
 callable_module(__name__)

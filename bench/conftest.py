@@ -15,7 +15,7 @@ import torch
 
 from autopose.runs.machine import machine
 from bench import report
-from bench.timing import measure_ceilings
+from bench.ceilings import measure_ceilings
 
 _RESULTS = pytest.StashKey[report.Results]()
 

@@ -26,7 +26,7 @@ from autopose.kernels import dispatch  # noqa: E402
 from autopose.kernels._triton.launch import VERSION, Launch  # noqa: E402
 from autopose.kernels.topology import CONV_SIZES, NUM_OPS, Topology  # noqa: E402
 from autopose.runs.machine import machine  # noqa: E402
-from bench.timing import Interleaved  # noqa: E402
+from autopose.runs.timing import Interleaved  # noqa: E402
 
 CELLS = {"mixed edge": (1, 1), "individual cell": (1, 4), "aggregation cell": (4, 2)}
 ROUNDS = 200

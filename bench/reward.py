@@ -30,9 +30,9 @@ from autopose.nas.controller import uniform_beta
 from autopose.nas.randomness import generator
 from autopose.runs.datasets import load_annotations, pose_dataset
 from autopose.runs.machine import machine
+from autopose.runs.timing import Interleaved
 from autopose.space import MacroArchitecture
 from bench.small_runs import configured
-from bench.timing import Interleaved
 
 DEFAULTS = [
     "space=small",

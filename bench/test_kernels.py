@@ -6,9 +6,9 @@ import time
 import pytest
 import torch
 
+from autopose.runs.timing import Interleaved
 from bench.cases import build, case_list
 from bench.providers import Truth, prepare, providers
-from bench.timing import Interleaved
 
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"

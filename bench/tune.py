@@ -21,8 +21,8 @@ from torch import Tensor
 from autopose.kernels._triton import launch
 from autopose.kernels._triton.mixed_edge.products import TritonConvolutions
 from autopose.runs.machine import machine
+from autopose.runs.timing import Interleaved
 from bench.cases import CELLS, CHANNELS, SIZES
-from bench.timing import Interleaved
 from tests.numerics import FLOOR, relative_error
 
 COLUMNS = ("product", "channels", "setting", "p50_ms", "committed", "gpu", "torch")

@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "evaluation": {"models", "data", "metrics", "config", "runs"},
     "report": {"models", "data", "metrics", "nas", "space", "config", "evaluation", "runs"},
     "prediction": {"data", "metrics", "config", "evaluation", "report", "runs"},
-    "deploy": {"models", "data", "config", "runs"},
+    "deploy": {"models", "data", "space", "kernels", "config", "runs"},
     "engine": {"models", "data", "metrics", "nas", "space", "kernels", "config", "runs", "evaluation", "report"},
     "pool": {"nas", "space", "config", "runs", "evaluation", "engine"},
 }

@@ -5,14 +5,14 @@ from .composed import composed, composition_problem, differences, from_hydra
 from .data_keys import DataConfig
 from .quoting import prepared, quoted, shell_command
 from .reproduce import overrides_for
-from .schema import Config, CorrelateConfig, ExportConfig, KernelsConfig, PoolConfig
+from .schema import Config, CorrelateConfig, ExportConfig, KernelsConfig, LatencyConfig, PoolConfig
 from .search_keys import RewardConfig, SearchConfig, SpaceConfig
 from .train_keys import EvaluateConfig, TrainConfig
 from .used import check_used, given_keys
 
 __all__ = [
     "MAY_CHANGE", "Config", "CorrelateConfig", "DataConfig", "EvaluateConfig", "ExportConfig", "KernelsConfig",
-    "PoolConfig", "RewardConfig", "SearchConfig", "SpaceConfig", "TrainConfig", "check_used", "composed",
-    "composition_problem", "differences", "from_checkpoint", "from_hydra", "given_keys", "overrides_for", "prepared",
-    "quoted", "shell_command",
+    "LatencyConfig", "PoolConfig", "RewardConfig", "SearchConfig", "SpaceConfig", "TrainConfig", "check_used",
+    "composed", "composition_problem", "differences", "from_checkpoint", "from_hydra", "given_keys", "overrides_for",
+    "prepared", "quoted", "shell_command",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ logger = logging.getLogger("autopose")
 # What a command says of itself alone: never taken from a checkpoint.
 OWN = (
     "task", "checkpoint", "results", "source", "images", "boxes", "detector", "predict", "format", "out", "export",
+    "latency",
 )  # fmt: skip
 # Keys of the data that belong to a network: what its input and its outputs are.
 OF_NETWORK = ("image_size", "udp", "sigma", "joints", "flip_pairs", "sigmas", "skeleton")

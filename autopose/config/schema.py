@@ -90,6 +90,23 @@ class PredictConfig:
             raise UserError("predict.smooth=true filters the joints of people who are followed: add predict.track=true")
 
 
+@dataclass(frozen=True)
+class LatencyConfig:
+    """How times are measured.
+
+    Args:
+        batch: images a call beside 1; rounds: timed calls of each form, in turn.
+        operations: write the table of every operation of every branch too, a cost for searches.
+    """
+
+    batch: int = 8
+    rounds: int = 30
+    operations: bool = False
+
+    def __post_init__(self):
+        check_ranges(self, {"batch": COUNT, "rounds": COUNT}, "latency.")
+
+
 POOL_RANGES = {
     "architectures": NOT_NEGATIVE,
     "band": Range(least=0, length=2),
@@ -188,6 +205,7 @@ class Config:
     correlate: CorrelateConfig = field(default_factory=CorrelateConfig)
     pool: PoolConfig = field(default_factory=PoolConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
     kernels: KernelsConfig = field(default_factory=KernelsConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)
     source: str | None = None

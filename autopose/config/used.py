@@ -51,6 +51,9 @@ USED = {
         ("checkpoint", "source", "images", "boxes", "detector", "predict", "data", "evaluate", "kernels"),
     ),
     "export": Keys(("checkpoint", "format", "out", "export", "data", "evaluate", "kernels")),
+    "latency": Keys(
+        (*_ARCHITECTURE, "checkpoint", "latency", "space", "data", "train", "export.opset", "export.tolerance")
+    ),
     "flops": Keys((*_ARCHITECTURE, "space", "data", "train", "kernels")),
 }  # fmt: skip
 _MACRO = tuple(f"space.{field.name}" for field in fields(MacroSpace))
@@ -97,17 +100,18 @@ def _instead(command: str, key: str, others: Sequence[str]) -> str:
         return ": the checkpoint holds its architecture"
     if not others:
         return f": no command has a use for it here; leave {key} out"
-    return f", {' and '.join(others)} {'do' if len(others) > 1 else 'does'}: leave it out"
+    names = " and ".join(filter(None, [", ".join(others[:-1]), others[-1]]))
+    return f", {names} {'do' if len(others) > 1 else 'does'}: leave it out"
 
 
 def _why_unused(command: str, key: str, config: Config) -> str | None:
     """Why a key is of no use beside the others given, None where it is used."""
-    brought = config.architecture or (command == "train" and config.checkpoint)
-    if command in ("train", "flops") and key in _MACRO and brought and config.architecture not in BUILTIN:
+    brought = config.architecture or (command in ("train", "latency") and config.checkpoint)
+    if command in ("train", "flops", "latency") and key in _MACRO and brought and config.architecture not in BUILTIN:
         return "the architecture brings its own space"
     if key in ("architecture_seed", "architecture_gmacs") and config.architecture != "random":
         return "it belongs to architecture=random"
-    if key == "train.width" and config.train.gmacs and command in ("train", "flops"):
+    if key == "train.width" and config.train.gmacs and command in ("train", "flops", "latency"):
         return "train.gmacs chooses the width"
     of_making = key in _DETECTED or (key.startswith("evaluate.") and key not in _OF_RESULTS)
     if command == "evaluate" and config.results and of_making:

@@ -50,18 +50,21 @@ def onnx_file(pose: ExportedPose, size_wh: tuple[int, int], opset: int, descript
 
 
 class OnnxNetwork:
-    """An ONNX file run by ONNX Runtime on the CPU: a function from images (N, 3, H, W) to heatmaps, like a network.
+    """An ONNX file run by ONNX Runtime: a function from images (N, 3, H, W) to heatmaps, like a network.
 
     Args:
         file: its path or its bytes.
         threads: of one call; 0: the runtime's choice.
+        provider: where it runs, by ONNX Runtime's name.
 
     Raises:
-        UserError: onnxruntime is missing, or the file cannot be run.
+        UserError: onnxruntime is missing or lacks the provider, or the file cannot be run.
     """
 
-    def __init__(self, file: str | Path | bytes, threads: int = 0):
+    def __init__(self, file: str | Path | bytes, threads: int = 0, provider: str = "CPUExecutionProvider"):
         runtime = required("onnxruntime", "running an ONNX file")
+        if provider not in runtime.get_available_providers():
+            raise UserError(f"the installed onnxruntime has no {provider}: pip install onnxruntime-gpu for a GPU")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -70,7 +73,7 @@ class OnnxNetwork:
             raise UserError(f"{what} does not exist")
         source = file if isinstance(file, bytes) else str(file)
         try:
-            self.session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            self.session = runtime.InferenceSession(source, options, providers=[provider])
         except _exceptions() as error:
             raise UserError(f"{what} cannot be run by ONNX Runtime: {str(error).splitlines()[0][:160]}") from None
         self.input = self.session.get_inputs()[0]

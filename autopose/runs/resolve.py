@@ -7,8 +7,10 @@ from dataclasses import replace
 import torch
 
 from autopose.config import Config
+from autopose.data.schema import COCO, MPII
 from autopose.errors import UserError
 from autopose.models import PoseNetwork
+from autopose.runs.datasets import load_annotations
 from autopose.space import Architecture, builtin_architecture
 from autopose.space.builtin import BUILTIN, Size, width_for
 
@@ -29,6 +31,15 @@ def resolve_architecture(config: Config, num_joints: int) -> Architecture:
         macro, operations = config.space.macro(), config.space.operations
         return builtin_architecture(config.architecture, macro, seed, operations, band, size)
     return Architecture.load(config.architecture)
+
+
+def joints_of(config: Config) -> int:
+    """Joints of the configured data: read from its annotation where a root is given, else COCO's 17 or MPII's 16."""
+    if config.data.joints:
+        return len(config.data.joints)
+    if config.data.kind == "coco" and config.data.root:
+        return load_annotations(config.data, "val", need_images=False).schema.num_joints
+    return (MPII if config.data.kind == "mpii" else COCO).num_joints
 
 
 def sized(config: Config, architecture: Architecture, num_joints: int) -> Config:

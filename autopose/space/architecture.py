@@ -103,7 +103,7 @@ class Architecture:
             raise UserError(f'its "format" is not "{FORMAT}"')
         if content.get("version") != VERSION:
             raise UserError(f"it has version {content.get('version')!r}, this software reads version {VERSION}")
-        space = _macro_space(content.get("space"))
+        space = macro_space_from(content.get("space"))
         cells = content.get("cells")
         if not isinstance(cells, list) or len(cells) != space.num_branches:
             raise UserError(f'"cells" must list the cells of {space.num_branches} branches')
@@ -131,7 +131,8 @@ def _named(genotype: Genotype, cell: str, space: MacroSpace) -> dict:
     return nodes
 
 
-def _macro_space(content: object) -> MacroSpace:
+def macro_space_from(content: object) -> MacroSpace:
+    """The space of a file's "space"; UserError where it is none."""
     names = {f.name for f in fields(MacroSpace)}
     if not isinstance(content, dict) or set(content) != names or not isinstance(content["channels"], list):
         raise UserError(f'"space" must have exactly the keys {", ".join(sorted(names))}')

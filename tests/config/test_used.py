@@ -39,7 +39,7 @@ def test_every_key_and_every_command_is_in_the_table():
     ("task", "override", "said"),
     [
         ("search", "checkpoint=a.pt", "resume=auto"),
-        ("search", "architecture=a.json", "train and flops do"),
+        ("search", "architecture=a.json", "train, latency and flops do"),
         ("search", "results=a.json", "evaluate does"),
         ("search", "data.detections=d.json", "data.detections"),
         ("derive", "search.epochs=3", "search does"),
