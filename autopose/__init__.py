@@ -2,6 +2,23 @@
 
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # Editors and type checkers: what ``__getattr__`` gives.
+    from autopose.api import Model as Model
+    from autopose.api import backbone as backbone
+    from autopose.api import load as load
+    from autopose.functions import compose as compose
+    from autopose.functions import correlate as correlate
+    from autopose.functions import derive as derive
+    from autopose.functions import evaluate as evaluate
+    from autopose.functions import export as export
+    from autopose.functions import flops as flops
+    from autopose.functions import latency as latency
+    from autopose.functions import predict as predict
+    from autopose.functions import search as search
+    from autopose.functions import train as train
 
 __version__ = "0.1.0"
 
@@ -12,7 +29,7 @@ if (_ROOT / "setup.py").exists() and (_ROOT / "kernels").is_dir():
 
 
 # Commands that are functions too: autopose.search("experiment=quick").
-COMMANDS = ("search", "derive", "train", "evaluate", "predict", "export", "flops", "correlate")
+COMMANDS = ("search", "derive", "train", "evaluate", "predict", "export", "latency", "flops", "correlate")
 
 
 def __getattr__(name: str):
@@ -22,5 +39,5 @@ def __getattr__(name: str):
     if name in ("load", "Model", "backbone"):
         return getattr(import_module("autopose.api"), name)
     if name == "compose":
-        return import_module("autopose.config").composed
+        return import_module("autopose.functions").compose
     raise AttributeError(f"module 'autopose' has no attribute {name!r}")

@@ -5,35 +5,34 @@ import sys
 from difflib import get_close_matches
 
 from autopose import __version__
+from autopose.help import EXIT_CODES, PAGES
 
-COMMANDS = {
-    "search": "search an architecture (Algorithm 1) and derive it",
-    "derive": "derive again from a search's checkpoint",
-    "train": "train an architecture from scratch, or fine-tune a checkpoint",
-    "evaluate": "score a checkpoint or a result file: AP, PCKh, PCK",
-    "predict": "poses on pictures of your own",
-    "export": "a file that runs without this software: ONNX or torch.export",
-    "latency": "how long a network takes here: PyTorch, ONNX Runtime, INT8, and each operation",
-    "flops": "multiply-adds and parameters by stage and branch",
-    "correlate": "the supernet's scores beside networks trained alone",
-    "pool": "train many architectures alike, and keep the table",
-    "data": "convert labels of other tools, check a data set",
-    "report": "one page for runs that belong together",
-}
+COMMANDS = {name: page.brief for name, page in PAGES.items()}
 USAGE = """AutoPose: neural architecture search for 2D human pose estimation.
 
 usage: autopose COMMAND [KEY=VALUE ...]
 
 {commands}
 
-autopose COMMAND --help tells a command's keys; autopose --version the version.
-Exit codes: 0 done, 1 some inputs were left out, 2 a mistake in what was given, 3 numbers that are not finite,
-128 + n after signal n."""
+autopose COMMAND --help tells a command's keys; autopose --version the version. In bash, eval "$(autopose completion)"
+completes commands, keys and the names of configurations.
+{codes}"""
+# bash takes "=" for the end of a word where COMP_WORDBREAKS says so, and then wants what follows alone.
+COMPLETION = """_autopose() {{
+    local line="${{COMP_LINE#* }}" word="${{COMP_LINE##* }}" words
+    case "$line" in
+        *" "*) words="$(COMP_LINE="$line" autopose "${{line%% *}}" -sc query=bash 2> /dev/null)" ;;
+        *) words="{commands}" ;;
+    esac
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
+    if [[ "$word" == *=* && "$COMP_WORDBREAKS" == *=* ]]; then COMPREPLY=("${{COMPREPLY[@]#"${{word%%=*}}="}}"); fi
+}}
+complete -o nospace -o default -F _autopose autopose"""
 
 
 def usage() -> str:
     """What ``autopose --help`` prints."""
-    return USAGE.format(commands="\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items()))
+    return USAGE.format(commands="\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items()), codes=EXIT_CODES)
 
 
 def main() -> int:
@@ -44,6 +43,9 @@ def main() -> int:
         return 0
     if name in ("-V", "--version"):
         print(f"autopose {__version__}")
+        return 0
+    if name == "completion":
+        print(COMPLETION.format(commands=" ".join(COMMANDS)))
         return 0
     if name not in COMMANDS:
         close = get_close_matches(name, COMMANDS, 1)

@@ -2,8 +2,10 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -12,18 +14,24 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from autopose import __version__
 from autopose.config import Config, check_used, composition_problem, from_hydra, prepared
 from autopose.errors import Diverged, Incomplete, UserError
+from autopose.help import help_text
 from autopose.runs.runtime import Interrupted, Runtime, finish, printable, start
+from autopose.runs.surroundings import surroundings_kept
 
 # Exit codes from here on are those of signals, which end a sweep too.
 SIGNALLED = 128
+# The words of the command that runs.
+given: ContextVar[list[str] | None] = ContextVar("given", default=None)
 
 
-def main(task: str, run: Callable[[Config, Runtime], None]) -> None:
+def main(task: str, run: Callable[[Config, Runtime], Any]) -> None:
     """Run ``run`` under the configuration of the command line. Exit codes: 2 a user's mistake, 3 a diverged run,
     128 + n after signal n; of a sweep (-m) the highest of its runs'.
     """
+    _answer(task, sys.argv[1:])
     if int(os.environ.get("RANK", 0)) > 0:
         # Hydra makes a folder for every process; the first one's is used by all.
         sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]
@@ -63,20 +71,28 @@ def main(task: str, run: Callable[[Config, Runtime], None]) -> None:
         sys.exit(max(codes))
 
 
+def _answer(task: str, arguments: list[str]) -> None:
+    """Print the help or the version and exit, where one of them is asked for; ``--hydra-help`` is Hydra's own."""
+    if {"-h", "--help", "--help-all"} & set(arguments):
+        print(help_text(task, every_key="--help-all" in arguments))
+        sys.exit(0)
+    if "--version" in arguments:
+        print(f"autopose {__version__}")
+        sys.exit(0)
+
+
 def _sweeps_here() -> bool:
     """Whether this run is one of a sweep whose runs follow each other in this process."""
     config = HydraConfig.get()
     return config.mode == RunMode.MULTIRUN and config.launcher._target_.endswith("BasicLauncher")
 
 
-def execute(run: Callable[[Config, Runtime], None], composed: DictConfig, folder: str) -> int:
+def execute(run: Callable[[Config, Runtime], Any], composed: DictConfig, folder: str) -> int:
     """Run ``run`` in ``folder``; returns the exit code, a user's mistake being one sentence on stderr."""
-    runtime = None
     try:
         config = from_hydra(composed)
         check_used(config.task, overrides(), config)
-        runtime = start(config.device, folder, config.threads, config.deterministic)
-        run(config, runtime)
+        performed(run, config, folder, overrides())
     except (UserError, Diverged) as error:
         print(printable(f"error: {error}"), file=sys.stderr)
         return 1 if isinstance(error, Incomplete) else 2 if isinstance(error, UserError) else 3
@@ -86,13 +102,26 @@ def execute(run: Callable[[Config, Runtime], None], composed: DictConfig, folder
     except KeyboardInterrupt:
         print("stopped at once: resume=auto with the same hydra.run.dir continues from the last checkpoint")
         return 130
-    finally:
-        finish(runtime)
     return 0
 
 
-# The words of a command that is called as a function.
-given: ContextVar[list[str] | None] = ContextVar("given", default=None)
+def performed(run: Callable[[Config, Runtime], Any], config: Config, folder: str | Path, words: Sequence[str]) -> Any:
+    """What ``run`` returns, in ``folder``; what it sets for this process is given back, however it ends.
+
+    Args:
+        run: of a command's module.
+        config: its configuration.
+        folder: of the run.
+        words: the overrides that were given, which ``overrides`` returns meanwhile.
+    """
+    token, runtime = given.set(list(words)), None
+    with surroundings_kept():
+        try:
+            runtime = start(config.device, folder, config.threads, config.deterministic)
+            return run(config, runtime)
+        finally:
+            finish(runtime)
+            given.reset(token)
 
 
 def overrides() -> list[str]:

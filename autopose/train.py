@@ -20,12 +20,14 @@ from autopose.space import Architecture
 logger = logging.getLogger("autopose")
 
 
-def run(config: Config, runtime: Runtime) -> Outcome:
-    """Train, evaluate, and print the scores and where the files are."""
+def run(config: Config, runtime: Runtime, architecture: Architecture | None = None) -> Outcome:
+    """Train, evaluate, and print the scores and where the files are; ``architecture`` in place of the one by name."""
     pretrained = read_checkpoint(config.checkpoint, "train") if config.checkpoint else None
     counts = config.architecture_gmacs or config.train.gmacs
     num_joints = load_annotations(config.data, "train", need_images=False).schema.num_joints if counts else 0
-    if pretrained is not None and not config.architecture:
+    if architecture is not None:
+        config = replace(config, architecture=str(runtime.folder / "architecture.json"))
+    elif pretrained is not None and not config.architecture:
         config, architecture = _as_pretrained(config, pretrained)
     else:
         architecture = resolve_architecture(config, num_joints)

@@ -1,17 +1,23 @@
 """Commands called as functions: the page docs/api.md, and what they leave behind."""
 
 import logging
+import os
 import re
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import autopose
+from autopose.command import overrides, performed
 from autopose.config import Config, differences
 from autopose.errors import UserError
-from autopose.space import Architecture
+from autopose.runs.checkpoint import read_checkpoint
+from autopose.runs.runtime import Runtime
+from autopose.space import Architecture, MacroSpace, builtin_architecture
 from bench.small_runs import SEARCH, SIZE, TRAIN
 
 # An architecture's file brings its own space.
@@ -48,6 +54,70 @@ def test_mistakes_are_raised_and_the_folder_is_free_again(tmp_path):
         autopose.evaluate(folder=tmp_path)
     with pytest.raises(UserError, match="evaluate needs either"):
         autopose.evaluate(folder=tmp_path)
+
+
+def test_a_run_gives_back_what_it_set(tmp_path):
+    """Logging, signals, threads, determinism and random numbers, whether it ends well or not."""
+    log, handler = logging.getLogger("autopose"), logging.NullHandler()
+    config = autopose.compose("train", "deterministic=true", f"threads={torch.get_num_threads() + 1}")
+
+    def state() -> tuple:
+        return (
+            log.handlers[:], log.level, log.propagate, [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)],
+            torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.get_rng_state().tolist(),
+            os.environ.copy(), overrides(),
+        )  # fmt: skip
+
+    def run(config: Config, runtime: Runtime) -> list[bool]:
+        torch.manual_seed(1234567)
+        log.info("it runs")
+        return [one != other for one, other in zip(state(), before, strict=True)]
+
+    log.addHandler(handler)
+    try:
+        before = state()
+        assert all(performed(run, config, tmp_path / "a", ["seed=3"])) and state() == before
+        with pytest.raises(ZeroDivisionError):
+            performed(lambda config, runtime: 1 / 0, config, tmp_path / "a", [])
+        assert state() == before and (tmp_path / "a" / "log.txt").read_text().endswith("it runs\n")
+    finally:
+        log.removeHandler(handler)
+
+
+def test_an_architecture_may_be_given_as_it_is(small_set, tmp_path, monkeypatch):
+    """Without a name of its own, and without a folder: two runs within a second get two."""
+    monkeypatch.chdir(tmp_path)
+    found = builtin_architecture("random", MacroSpace((4, 8), 2, 1, 1, 1, 4), seed=3)
+    config = autopose.compose("train", *DATA_SIZE, *TRAIN[1:], "train.epochs=1", f"data.root={small_set}")
+    outcomes = [autopose.train(changed, architecture=found) for changed in (config, replace(config, seed=1))]
+    folders = [outcome.folder for outcome in outcomes]
+    assert len(set(folders)) == 2 and all(Architecture.load(f / "architecture.json") == found for f in folders)
+    assert read_checkpoint(outcomes[0].checkpoint, "train")["config"]["architecture"] == str(
+        folders[0] / "architecture.json"
+    )
+    with pytest.raises(UserError, match="an Architecture were given"):
+        autopose.train(*DATA_SIZE, "architecture=random", architecture=found)
+
+
+def test_words_of_a_config_count_as_given_and_changed_keys_too(tmp_path):
+    """As on the command line, where a checkpoint brings the rest."""
+    config = autopose.compose("evaluate", "experiment=lsp", f"data.root={tmp_path}/a folder, with = signs")
+    assert config.words == ("experiment=lsp", f"data.root={tmp_path}/a folder, with = signs")
+    assert config.data.root == f"{tmp_path}/a folder, with = signs"
+    changed = replace(config, evaluate=replace(config.evaluate, flip_test=False))
+    assert changed.words is None
+    assert {"evaluate.flip_test=false", "name=lsp"} <= set(differences(changed, autopose.compose("evaluate")))
+    with pytest.raises(UserError, match="evaluate does not use search.epochs"):
+        autopose.compose("evaluate", "search.epochs=3")
+
+
+def test_modules_are_commands_and_modules():
+    import autopose.search as module
+    from autopose import functions
+
+    assert autopose.search is module and callable(module) and callable(module.run)
+    for name in autopose.COMMANDS:
+        assert callable(getattr(autopose, name)) and callable(getattr(functions, name))
 
 
 def test_another_thread_may_call(tmp_path):

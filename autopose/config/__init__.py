@@ -3,16 +3,17 @@
 from .checkpointed import MAY_CHANGE, from_checkpoint
 from .composed import composed, composition_problem, differences, from_hydra
 from .data_keys import DataConfig
+from .documented import documented
 from .quoting import prepared, quoted, shell_command
-from .reproduce import overrides_for
+from .reproduce import choices, overrides_for
 from .schema import Config, CorrelateConfig, ExportConfig, KernelsConfig, LatencyConfig, PoolConfig
 from .search_keys import RewardConfig, SearchConfig, SpaceConfig
 from .train_keys import EvaluateConfig, TrainConfig
-from .used import check_used, given_keys
+from .used import USED, check_used, given_keys
 
 __all__ = [
-    "MAY_CHANGE", "Config", "CorrelateConfig", "DataConfig", "EvaluateConfig", "ExportConfig", "KernelsConfig",
+    "MAY_CHANGE", "USED", "Config", "CorrelateConfig", "DataConfig", "EvaluateConfig", "ExportConfig", "KernelsConfig",
     "LatencyConfig", "PoolConfig", "RewardConfig", "SearchConfig", "SpaceConfig", "TrainConfig", "check_used",
-    "composed", "composition_problem", "differences", "from_checkpoint", "from_hydra", "given_keys", "overrides_for",
-    "prepared", "quoted", "shell_command",
+    "choices", "composed", "composition_problem", "differences", "documented", "from_checkpoint", "from_hydra",
+    "given_keys", "overrides_for", "prepared", "quoted", "shell_command",
 ]  # fmt: skip

@@ -10,7 +10,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, StringNode
 from omegaconf.errors import OmegaConfBaseException
 
+from autopose.config.quoting import prepared, quoted
 from autopose.config.schema import Config
+from autopose.config.used import check_used
 from autopose.errors import UserError
 
 
@@ -63,22 +65,23 @@ def composed(task: str, *overrides: str) -> Config:
         overrides: its words.
 
     Raises:
-        UserError: an unknown command or key, or a value that cannot be.
+        UserError: an unknown command or key, a value that cannot be, or a key that the command does not use.
     """
     from hydra import compose, initialize_config_module
     from hydra.core.singleton import Singleton
-
-    from autopose.config.quoting import prepared
 
     outside = Singleton.get_state()
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("autopose.configs", version_base="1.3"):
-            return from_hydra(compose(task, prepared(list(overrides), sweeping=False)))
+            config = from_hydra(compose(task, prepared(overrides, sweeping=False)))
     except HydraException as error:
         raise UserError(composition_problem(error)) from None
     finally:
         Singleton.set_state(outside)
+    check_used(task, overrides, config)
+    object.__setattr__(config, "words", overrides)
+    return config
 
 
 def differences(config: Config, other: Config) -> list[str]:
@@ -90,7 +93,7 @@ def differences(config: Config, other: Config) -> list[str]:
             if isinstance(value, dict) and isinstance(default.get(key), dict):
                 found += walk(value, default[key], f"{prefix}{key}.")
             elif value != default.get(key):
-                found.append(f"{prefix}{key}={value}")
+                found.append(f"{prefix}{key}={quoted(value)}")
         return found
 
     return walk(config.to_dict(), other.to_dict(), "")

@@ -28,12 +28,17 @@ class DataConfig:
 
     Args:
         kind: "synthetic", "coco" (any COCO-keypoint-style set) or "mpii" (HRNet's annotation files).
+        root: the set's folder; of "synthetic" where it is drawn ("": a folder below outputs/data).
+        metric: of COCO-style sets, "oks" or "pck"; MPII always has PCKh, with head boxes from ``head_file`` (null:
+            annot/gt_SPLIT.mat, else from the joints).
         joints, flip_pairs, sigmas, skeleton: in place of what the annotation or the joints' names say.
         category: name or id of the category, where a file has several with different joints.
-        image_size, heatmap_size: [width, height] px; heatmaps have stride 4.
-        train_split, val_split: names in the default file names; the files and folders may also be given one by one.
+        image_size: [width, height] px of a person's crop; heatmaps have stride 4.
+        train_split, val_split: names in the default file names.
+        train_annotations, val_annotations, train_images, val_images: files and folders one by one (null: the layout's).
         box_source: "gt" (annotated boxes), "detections" (``detections`` of the validation split), or "auto" (the
             detections where they are given).
+        detections: boxes in COCO's result format; score_threshold: detections with a lower score are left out.
         augmentation: preset of the training split.
         udp: unbiased data processing (Huang et al., CVPR 2020) for crops and heatmaps.
         workers: data-loading processes.
@@ -44,7 +49,8 @@ class DataConfig:
             (labelled as viewers show them) or "ignore" (labelled as stored).
         rescale: resize pictures of another size than annotated, instead of refusing them.
         sigma: of the targets in heatmap cells; "auto": in proportion to the heatmap, 2 at 64 rows, at least 0.75.
-        num_train, num_val, seed: pictures of the synthetic set, and the seed it is drawn with.
+        num_train, num_val, seed: pictures of the synthetic set, and the seed it is drawn with; synthetic_size: their
+            [width, height] px.
     """
 
     kind: str = "synthetic"

@@ -32,9 +32,9 @@ def overrides_for(config: Config, task: str, groups: Sequence[str]) -> list[tupl
 
 def _overrides(config: Config, task: str, groups: Sequence[str]) -> list[tuple[str, object]]:
     wanted = dict(_flat(config.to_dict(), groups))
-    experiments = [(("experiment", name),) for name in _choices("experiment")]
+    experiments = [(("experiment", name),) for name in choices("experiment")]
     best, differing = _nearest(experiments, task, wanted, groups, config.name)
-    with_data = [(*best, ("data", name)) for name in _choices("data")]
+    with_data = [(*best, ("data", name)) for name in choices("data")]
     other, fewer = _nearest(with_data, task, wanted, groups, config.name)
     # One more word on the command line must save more than one.
     if len(fewer) + 1 < len(differing):
@@ -66,7 +66,8 @@ def _composed(task: str, candidate: tuple[tuple[str, str], ...]) -> Config | Non
         return None
 
 
-def _choices(group: str) -> list[str]:
+def choices(group: str) -> list[str]:
+    """The names of a group of the configuration's files ("experiment": quick, coco, ablation/...)."""
     folder = _FOLDER / group
     return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from autopose.config.data_keys import DataConfig
 from autopose.config.search_keys import SearchConfig, SpaceConfig
@@ -12,6 +12,7 @@ from autopose.kernels import KernelChoice
 from autopose.ranges import ANY, COUNT, NOT_NEGATIVE, SHARE, WIDTH, Range, check_ranges, one_of
 
 FORMATS = ("onnx", "torch_export")
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 EXPORT_RANGES = {"opset": COUNT, "calibration_images": COUNT, "tolerance": NOT_NEGATIVE}
 
@@ -161,7 +162,12 @@ class PoolConfig:
 
 @dataclass(frozen=True)
 class KernelsConfig(KernelChoice):
-    """Implementation of each kernel: reference, fused or auto."""
+    """Implementation of each kernel: reference, fused or auto; ``kernels=NAME`` chooses for all three.
+
+    Args:
+        mixed_edge: of a searched edge, Σ over operations; single_edge: of an edge with one operation.
+        resample_sum: of the sum over branches at one scale.
+    """
 
 
 @dataclass(frozen=True)
@@ -170,6 +176,7 @@ class Config:
 
     Args:
         task, name: the run's folder is outputs/TASK/NAME/TIME.
+        seed: of all randomness of a run; deterministic: PyTorch's deterministic algorithms alone.
         architecture: path of an architecture.json, or all_on_conv3, single_scale, hrnet, random.
         architecture_seed: of a random architecture (null: ``seed``); architecture_gmacs: [least, most] 10^9
             multiply-adds that its network may have (null: any).
@@ -180,9 +187,15 @@ class Config:
         format: of an exported file, "onnx" or "torch_export"; out: its path, pose.onnx or pose.pt2 of the run's folder
             where null.
         resume: "no", or "auto": continue the newest valid checkpoint of this run's folder, afresh where there is none.
-        device: "auto", "cpu" or "cuda"; threads: CPU threads (0: PyTorch's choice).
+        device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "mps" (Apple); threads: CPU threads (0:
+            PyTorch's choice).
         trace: write steps.log, a line a step with checksums of batch and loss.
+
+    Attributes:
+        words: the overrides that ``composed`` made it from; None where it was made or changed otherwise.
     """
+
+    words: ClassVar[tuple[str, ...] | None] = None
 
     task: str = "search"
     name: str = "quick"
@@ -217,7 +230,7 @@ class Config:
 
     def __post_init__(self):
         one_of("format", self.format, FORMATS)
-        one_of("device", self.device, ("auto", "cpu", "cuda"))
+        one_of("device", self.device, DEVICES)
         one_of("resume", self.resume, ("no", "auto"))
         ranges = {"seed": NOT_NEGATIVE, "threads": NOT_NEGATIVE, "architecture_seed": NOT_NEGATIVE}
         check_ranges(self, {**ranges, "architecture_gmacs": Range(least=0, length=2)})

@@ -22,6 +22,8 @@ class SpaceConfig(MacroSpace):
 
     Args:
         operations: candidates of every edge: of the six of §3.1.2, and dotted paths of others (docs/extend.md).
+        alpha_sharing: one α for each scale ("branch"), for all scales ("all"), or for each cell ("cell").
+        supernet_affine, derived_affine: batch normalisation inside modules has a scale and a shift (DARTS: off, on).
     """
 
     operations: list[str] = field(default_factory=lambda: list(OPS))
@@ -67,8 +69,10 @@ class RewardConfig:
         split: "train" (a part of the train annotations that neither ω nor α sees) or "paper" (the validation set: it
             leaks, and the output says so).
         fraction: share of the α half's images that is held out; images: upper bound of their number.
+        batch_size: people scored at once; no result but the statistics of "batch" depends on it.
         ops: "argmax" (Algorithm 1, step 3) or "relaxed".
-        batch_norm: "batch" (statistics of the scored batches), "recalibrated" or "running".
+        batch_norm: "batch" (statistics of the scored batches), "recalibrated" (over
+            ``recalibration_batches``) or "running".
         flops_weight, target_gmacs: reward - weight * max(0, GMACs of the derived network / target - 1).
         cache: score a β only once an epoch.
         resident_gib: the most, in GiB, that the subset's pictures may take of the device's memory (0.55 for 1,000
@@ -118,9 +122,12 @@ class SearchConfig(BilevelSettings):
     Args:
         algorithm: "bilevel" (Algorithm 1), or under the same budget "random" or "evolution" (single-path supernet,
             then architectures scored with shared weights), or the dotted path of an ``Algorithm`` (docs/extend.md).
+        batch_size: people of a step, over all processes.
         image_size: [width, height] while searching, the data's where null (Table 5).
         derive_samples: β sampled at derivation, N; max_skips: cap on skip connections a cell at derivation.
         width: channels of the found network over the supernet's, for the printed size and the next command.
+        activation_checkpointing: recompute each module in the backward pass: less memory, more time.
+        sync_bn: statistics of batch normalisation over all processes.
         checkpoint_every: iterations between checkpoints (0: only at epoch ends); keep_checkpoints: how many stay.
         health: measure relaxed against argmax loss and the reward's noise each epoch.
     """

@@ -30,12 +30,18 @@ class TrainConfig:
     """Training a network from scratch (§4.2).
 
     Args:
-        epochs, batch_size, lr, betas: §4.2; lr times ``lr_gamma`` after the epochs of ``milestones``.
+        epochs: passes over the training split; batch_size: people of a step, over all processes.
+        optimizer: "adam" or "adamw"; betas, weight_decay: of it.
+        lr: learning rate, rising over ``warmup_steps`` steps and times ``lr_gamma`` after the epochs of ``milestones``.
         width: channels over the architecture's (the paper: 2); a fraction rounds them to multiples of 4.
         gmacs: 10^9 multiply-adds for which the width is chosen (0: ``width`` as it is).
         autocast: bfloat16 autocast; ema: decay of an exponential moving average of the weights (0: none).
-        grad_clip: norm at which gradients are clipped (0: not).
+        grad_clip: norm at which gradients are clipped (0: not); accumulate: micro-batches that a batch is split into.
+        sync_bn: statistics of batch normalisation over all processes.
+        activation_checkpointing: recompute each module in the backward pass: less memory, more time.
         evaluate_every: epochs between evaluations on the validation split (0: only at the end).
+        checkpoint_every: steps between checkpoints (0: only at epoch ends); keep_checkpoints: how many stay.
+        max_bad_steps: consecutive steps that are not finite before the training stops.
     """
 
     epochs: int = 210
@@ -78,6 +84,7 @@ class EvaluateConfig:
     """The protocol of evaluation; every choice is printed beside the numbers.
 
     Args:
+        batch_size: people at once.
         flip_test: average with the mirrored image (§4.2); decoding: "quarter", "dark" or "argmax".
         nms: "oks", "soft" or "none"; nms_threshold: OKS above which a detection is suppressed.
         keypoint_threshold: keypoints above it enter the mean that rescores a box.

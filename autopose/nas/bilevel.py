@@ -41,8 +41,9 @@ class BilevelSettings:
     """Schedule and optimizers of a search; defaults are §4.2's where the paper gives them.
 
     Args:
-        epochs, iterations: N_epoch, and N_iter an epoch.
+        epochs: of the search, N_epoch; iterations: steps an epoch, N_iter.
         weight_optimizer: "adam" or "sgd" (momentum 0.9) for ω; cosine from ``weight_lr`` to ``weight_lr_end``.
+        weight_decay: of ω.
         grad_clip: norm at which ω's gradient is clipped (0: not).
         alpha_lr, alpha_betas, alpha_weight_decay: Adam of α, its decay decoupled (AdamW); ``alpha_start_epoch``: first
             epoch that updates α.

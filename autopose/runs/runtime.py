@@ -110,11 +110,10 @@ def start(device: str, folder: str | Path, threads: int = 0, deterministic: bool
     """Join the other processes (torchrun's variables), choose the device, open the log.
 
     Raises:
-        UserError: ``device=cuda`` where PyTorch sees none; a folder that another run holds or that takes no files.
+        UserError: a ``device`` that PyTorch does not see; a folder that another run holds or that takes no files.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda was asked for, but PyTorch sees no CUDA device: set device=cpu or device=auto")
-    on_gpu = device != "cpu" and torch.cuda.is_available()
+    kind = chosen_device(device)
+    on_gpu = kind == "cuda"
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if on_gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
@@ -130,8 +129,21 @@ def start(device: str, folder: str | Path, threads: int = 0, deterministic: bool
     lock = RunLock(folder) if rank == 0 else None
     _open_log(folder, rank)
     _set_determinism(deterministic, on_gpu)
-    place = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+    place = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device(kind)
     return Runtime(place, rank, world_size, folder, StopRequest(), lock)
+
+
+def chosen_device(device: str) -> str:
+    """The kind of device that was asked for, for "auto" CUDA or else the CPU; UserError where PyTorch sees none."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda was asked for, but PyTorch sees no CUDA device: set device=cpu or device=auto")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise UserError(
+            "device=mps was asked for, but PyTorch sees no Apple GPU (Metal): set device=cpu or device=auto"
+        )
+    return device
 
 
 def _join(backend: str) -> None:
@@ -212,8 +224,9 @@ def _set_determinism(deterministic: bool, on_gpu: bool) -> None:
 
 
 def progress_bar(total: int, done: int, runtime: Runtime) -> tqdm:
-    """A bar on the first process; a line now and then where nobody watches a terminal."""
-    interval = 1.0 if sys.stderr.isatty() else 30.0
+    """A bar on the first process; a line now and then where nobody watches a terminal or a notebook."""
+    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    interval = 1.0 if watched else 30.0
     return tqdm(total=total, initial=done, unit="it", disable=not runtime.is_main, mininterval=interval, miniters=1)
 
 
