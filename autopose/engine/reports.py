@@ -58,6 +58,7 @@ def report_scores(
 ) -> None:
     """Write the page of a finished training or evaluation."""
     main = scores[0]
+    facts = {**facts, "data set": " ".join(filter(None, [config.data.kind, config.data.root]))}
     headline = {header: f"{main.metrics[key]:.3f}" for header, key in main.columns[:1]}
     if "Mean" in scores[-1].metrics:
         headline["mean PCK, %"] = f"{scores[-1].metrics['Mean']:.1f}"

@@ -35,9 +35,9 @@ def draw_search_curves(rows: Sequence[dict], path: str | os.PathLike, metric: st
         _entropies(axes[0], rows)
         _policy(axes[1], rows)
         _rewards(axes[2], rows, metric)
-        _curve(axes[3], rows, lambda row: row.get("loss_train"), BLUE, "weights' half (ω steps)")
-        _curve(axes[3], rows, lambda row: row.get("loss_val"), ORANGE, "architecture's half (α steps)")
-        _finish(axes[3], "Losses of the supernet", "loss", log=True)
+        plot_curve(axes[3], rows, lambda row: row.get("loss_train"), BLUE, "weights' half (ω steps)")
+        plot_curve(axes[3], rows, lambda row: row.get("loss_val"), ORANGE, "architecture's half (α steps)")
+        finish(axes[3], "Losses of the supernet", "loss", log=True)
     save_figure(figure, path, 150)
 
 
@@ -51,17 +51,17 @@ def draw_training_curves(rows: Sequence[dict], path: str | os.PathLike) -> None:
     """
     figure, axes = _panels(rows, 1, 3, "no epoch of the training is complete")
     if axes:
-        _curve(axes[0], rows, lambda row: row.get("loss"), BLUE, "training loss")
-        _finish(axes[0], "Training loss", "loss", log=True)
+        plot_curve(axes[0], rows, lambda row: row.get("loss"), BLUE, "training loss")
+        finish(axes[0], "Training loss", "loss", log=True)
         names = {name for row in rows for name in row.get("metrics") or ()}
         shown = [name for name in next((h for h in HEADLINES if h[0] in names), ()) if name in names]
         for name, colour in zip(shown, (GREEN, ORANGE), strict=False):
-            _curve(axes[1], rows, lambda row, name=name: _metric(row, name), colour, name)
+            plot_curve(axes[1], rows, lambda row, name=name: _metric(row, name), colour, name)
         if shown:
-            _curve(axes[1], rows, lambda row: (row.get("constant_pose") or {}).get(shown[0]), GREY, "constant pose")
-        _finish(axes[1], "Validation", " / ".join(shown) or "metric")
-        _curve(axes[2], rows, lambda row: row.get("lr"), DARK, "learning rate")
-        _finish(axes[2], "Learning rate", "learning rate", log=True)
+            plot_curve(axes[1], rows, lambda row: (row.get("constant_pose") or {}).get(shown[0]), GREY, "constant pose")
+        finish(axes[1], "Validation", " / ".join(shown) or "metric")
+        plot_curve(axes[2], rows, lambda row: row.get("lr"), DARK, "learning rate")
+        finish(axes[2], "Learning rate", "learning rate", log=True)
     save_figure(figure, path, 150)
 
 
@@ -79,7 +79,7 @@ def draw_correlation(
     figure = Figure(figsize=(5.4, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.plot(scores, alone, ls="", marker="o", ms=7, color=BLUE, mec="white", alpha=0.85)
-    _finish(axes, f"Kendall τ = {tau:.2f} over {len(scores)} architectures", names[1])
+    finish(axes, f"Kendall τ = {tau:.2f} over {len(scores)} architectures", names[1])
     axes.set_xlabel(names[0], fontsize=9.5)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     save_figure(figure, path, 150)
@@ -90,20 +90,20 @@ def _entropies(axes: Axes, rows: Sequence[dict]) -> None:
     for i, key in enumerate(keys):
         name = f"{2 ** (int(key) + 2)}× branch" if key.isdigit() and int(key) < 16 else key
         colour = BRANCH_COLOURS[i % len(BRANCH_COLOURS)]
-        _curve(axes, rows, lambda row, key=key: (row.get("entropy_alpha") or {}).get(key), colour, name, thin=True)
-    _curve(axes, rows, lambda row: (row.get("entropy_alpha") or {}).get("mean"), "black", "mean")
-    _finish(axes, "Entropy of α (operations)", "nats an edge")
+        plot_curve(axes, rows, lambda row, key=key: (row.get("entropy_alpha") or {}).get(key), colour, name, thin=True)
+    plot_curve(axes, rows, lambda row: (row.get("entropy_alpha") or {}).get("mean"), "black", "mean")
+    finish(axes, "Entropy of α (operations)", "nats an edge")
 
 
 def _policy(axes: Axes, rows: Sequence[dict]) -> None:
-    _curve(axes, rows, lambda row: row.get("entropy_policy"), BLUE, "policy")
+    plot_curve(axes, rows, lambda row: row.get("entropy_policy"), BLUE, "policy")
     _mark_start(axes, rows)
-    _finish(axes, "Entropy of the policy (branches)", "nats")
+    finish(axes, "Entropy of the policy (branches)", "nats")
 
 
 def _rewards(axes: Axes, rows: Sequence[dict], metric: str) -> None:
-    _curve(axes, rows, lambda row: row.get("reward"), ORANGE, "reward (mean of sampled β)")
-    epochs, values = _curve(
+    plot_curve(axes, rows, lambda row: row.get("reward"), ORANGE, "reward (mean of sampled β)")
+    epochs, values = plot_curve(
         axes,
         rows,
         lambda row: row.get("supernet_reward"),
@@ -115,7 +115,7 @@ def _rewards(axes: Axes, rows: Sequence[dict], metric: str) -> None:
     if band.any():
         axes.fill_between(epochs, values - band, values + band, color=BLUE, alpha=0.18, lw=0, label="its noise (±1 σ)")
     _mark_start(axes, rows)
-    _finish(axes, "Reward", metric)
+    finish(axes, "Reward", metric)
 
 
 def _mark_start(axes: Axes, rows: Sequence[dict]) -> None:
@@ -134,7 +134,7 @@ def _usable(value: object) -> bool:
     return isinstance(value, int | float) and isfinite(value)
 
 
-def _curve(
+def plot_curve(
     axes: Axes, rows: Sequence[dict], value: Callable[[dict], object], colour: str, label: str, thin: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw what ``value`` finds in the rows, if anything; returns the epochs and the values drawn."""
@@ -157,7 +157,8 @@ def _panels(rows: Sequence[dict], height: int, width: int, empty: str) -> tuple[
     return figure, list(figure.subplots(height, width).flat)
 
 
-def _finish(axes: Axes, title: str, unit: str, log: bool = False) -> None:
+def finish(axes: Axes, title: str, unit: str, log: bool = False) -> None:
+    """Title, unit, grid and legend of a panel whose curves are drawn; ``log``: a log scale where it helps."""
     axes.set_title(title, fontsize=11, loc="left", fontweight="bold", color=DARK)
     axes.set_xlabel("epoch", fontsize=9.5)
     axes.set_ylabel(unit, fontsize=9.5)
