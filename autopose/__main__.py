@@ -8,21 +8,6 @@ from autopose import __version__
 from autopose.help import EXIT_CODES, PAGES
 
 COMMANDS = {name: page.brief for name, page in PAGES.items()}
-COMMANDS = {
-    "search": "search an architecture (Algorithm 1) and derive it",
-    "derive": "derive again from a search's checkpoint",
-    "train": "train an architecture from scratch, or fine-tune a checkpoint",
-    "evaluate": "score a checkpoint or a result file: AP, PCKh, PCK",
-    "predict": "poses on pictures of your own",
-    "export": "a file that runs without this software: ONNX or torch.export",
-    "latency": "how long a network takes here: PyTorch, ONNX Runtime, INT8, and each operation",
-    "flops": "multiply-adds and parameters by stage and branch",
-    "correlate": "the supernet's scores beside networks trained alone",
-    "pool": "train many architectures alike, and keep the table",
-    "data": "convert labels of other tools, check a data set",
-    "compare": "runs side by side: a page and a picture",
-    "report": "one page for runs that belong together",
-}
 USAGE = """AutoPose: neural architecture search for 2D human pose estimation.
 
 usage: autopose COMMAND [KEY=VALUE ...]

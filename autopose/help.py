@@ -117,6 +117,7 @@ PAGES = {
         ("experiment", "pool.architectures", "pool.seeds", "pool.band", "pool.include", "pool.workers", "pool.folder"),
     ),
     "data": Page("convert labels of other tools, check a data set, cache its crops"),
+    "compare": Page("runs side by side: a page and a picture"),
     "report": Page("one page for runs that belong together"),
 }  # fmt: skip
 ALWAYS = ("name", "seed", "device", "threads", "hydra.run.dir")

@@ -30,7 +30,9 @@ def draw_comparison(runs: "Sequence[Run]", titles: Sequence[str], path: Path) ->
     drawn = [(label, file) for label, file in drawn if file.is_file()]
     rows, places = -(-len(panels) // 3) or 1, max(len(drawn), 1)
     images = [imread(file) for _, file in drawn]
-    heights = [PANEL * rows] + [0.5 + WIDTH / places * max(i.shape[0] / i.shape[1] for i in images)] * bool(images)
+    heights = [PANEL * rows]
+    if images:
+        heights.append(0.5 + WIDTH / places * max(image.shape[0] / image.shape[1] for image in images))
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     above, *below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     for n, draw in enumerate(panels):
