@@ -47,7 +47,8 @@ SLOW = (
     "kernels/test_compile.py", "kernels/test_mixed_edge.py", "kernels/test_mixed_edge_processes.py",
     "kernels/test_mixed_edge_triton.py", "kernels/test_resample_sum.py", "nas/test_fused_search.py",
     "nas/test_planted_cell.py", "report/test_flops.py", "report/test_page.py", "runs/test_memory.py", "test_api.py",
-    "test_commands.py", "test_console.py", "test_extend.py", "test_fuzz.py", "test_own_data.py", "test_packaging.py",
+    "test_commands.py", "test_console.py", "test_extend.py", "test_functions.py", "test_fuzz.py", "test_help.py",
+    "test_notebook.py", "test_own_data.py", "test_packaging.py",
 )  # fmt: skip
 
 

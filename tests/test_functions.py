@@ -139,14 +139,14 @@ def test_what_a_config_changes_are_its_differences():
     assert differences(Config(seed=3), Config()) == ["seed=3"]
 
 
-def test_the_page_of_the_python_interface_runs(small_set, finished, tmp_path, monkeypatch):
-    """Its blocks in their order, on small runs: the words in angle brackets are the test's."""
+def test_the_page_of_the_python_interface_runs(small_set, tmp_path, monkeypatch):
+    """Its blocks in their order, on small runs."""
     monkeypatch.chdir(tmp_path)
     code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
     small = {
         '"experiment=quick"': ", ".join(repr(word) for word in (*SIZE, *SEARCH, f"data.root={small_set}")),
         '"experiment=quick", "train.epochs=12"': ", ".join(
-            repr(w) for w in (*DATA_SIZE, *TRAIN[1:], f"data.root={small_set}")
+            repr(w) for w in (*DATA_SIZE, *TRAIN[1:], "train.width=2", f"data.root={small_set}")
         ),
         '"photo.jpg"': repr(str(small_set / "val" / "000000.jpg")),
         "(1, 3, 256, 192)": "(1, 3, 64, 64)",

@@ -162,7 +162,6 @@ class InferenceCell(nn.Module):
         self.compress = _folded(cell.compress, norm)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Tensors (N, C, H, W) of all branches to one."""
         """Map ``num_inputs`` tensors (N, C, H, W) to one."""
         sources = Sources(inputs)
         for node in self.nodes:
@@ -288,10 +287,14 @@ class InferenceNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Heatmaps (N, K, H / 4, W / 4) of images (N, 3, H, W), any N; sides are multiples of the coarsest scale."""
+        return self.head(self.features(images))
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """As ``PoseNetwork.features``."""
         features = self.stem_features(images)
         for module in self.modules_:
             features = module(features)
-        return self.head(features)
+        return features
 
     def stem_features(self, images: Tensor) -> list[Tensor]:
         """As ``PoseNetwork.stem_features``."""

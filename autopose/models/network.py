@@ -16,6 +16,7 @@ from .module import BranchMixture, MultiScaleModule
 from .norm import NORM_STATES, BatchNorm2d, NormState
 
 if TYPE_CHECKING:
+    from .backbone import Backbone
     from .inference import InferenceNetwork
 
 
@@ -164,6 +165,12 @@ class PoseNetwork(nn.Module):
 
         device = device or self.head.predict.weight.device
         return InferenceNetwork(self).to(device=device, memory_format=torch.channels_last)
+
+    def backbone(self) -> "Backbone":
+        """The feature maps by scale, without the head; see ``Backbone``."""
+        from .backbone import Backbone
+
+        return Backbone(self)
 
     def set_norm(self, mode: str) -> None:
         """Choose "track", "batch" or "running" statistics for every normalisation (see ``models.norm``)."""

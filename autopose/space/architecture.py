@@ -60,7 +60,7 @@ class Architecture:
 
     def backbone(self, width: float = 2):
         """The same without a head: a list of feature maps, with ``out_channels`` and ``strides``."""
-        return import_module("autopose.models").Backbone(self.network(width=width))
+        return self.network(width=width).backbone()
 
     def to_json(self) -> dict:
         """The versioned content of ``architecture.json``."""
