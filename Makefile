@@ -4,13 +4,14 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := outputs/quick
+DEMO := outputs/demo
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.docs
 # A process a core: tensors of tests are tiny, and a second thread would only wait.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:cacheprovider -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help search test quick lint format coverage docs bench clean
+.PHONY: help search demo test quick lint format coverage docs bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +23,14 @@ search: $(STAMP) ## Search on drawn figures, derive, train from scratch, evaluat
 	$(BIN)/python -m autopose.evaluate experiment=quick checkpoint=$(RUN)/train/checkpoints/last.pt hydra.run.dir=$(RUN)/evaluate
 	@$(BIN)/python -m autopose.report $(RUN)/search $(RUN)/train $(RUN)/evaluate out=$(RUN)/report.html
 	@echo "open it in a browser: the architecture, the curves, the scores, and predictions beside the truth"
+
+demo: $(STAMP) ## No search: train a given architecture on drawn figures, predict, export, one page; about three minutes
+	rm -rf $(DEMO)/train $(DEMO)/predict $(DEMO)/export $(DEMO)/demo.html
+	$(BIN)/python -m autopose.train experiment=quick name=demo architecture=examples/demo_architecture.json data.root=$(DEMO)/figures hydra.run.dir=$(DEMO)/train
+	$(BIN)/python -m autopose.predict name=demo checkpoint=$(DEMO)/train/checkpoints/last.pt 'source="$(DEMO)/figures/val/00000*"' hydra.run.dir=$(DEMO)/predict
+	$(BIN)/python -m autopose.export name=demo checkpoint=$(DEMO)/train/checkpoints/last.pt export.decode=true hydra.run.dir=$(DEMO)/export
+	@$(BIN)/python -m autopose.report $(DEMO)/train $(DEMO)/predict out=$(DEMO)/demo.html
+	@echo "open $(DEMO)/demo.html in a browser; $(DEMO)/export/pose.onnx runs without this software: examples/run_onnx.py"
 
 test: lint ## Lint, types and the whole test suite; no GPU needed
 	$(PYTEST) tests

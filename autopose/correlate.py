@@ -6,6 +6,7 @@ from dataclasses import replace
 from autopose.command import main, overrides
 from autopose.config import Config, from_checkpoint
 from autopose.engine.correlation import correlate
+from autopose.engine.reports import report_correlation
 from autopose.engine.search import SearchRun
 from autopose.errors import UserError
 from autopose.files import save_json
@@ -41,6 +42,7 @@ def run(config: Config, runtime: Runtime) -> dict:
         )
         logger.info("figure     %s", runtime.folder / "correlation.png")
         logger.info("file       %s", path)
+        report_correlation(search, found, overrides(), "correlation.png")
     return found
 
 

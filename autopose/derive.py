@@ -2,6 +2,7 @@
 
 from autopose.command import main, overrides
 from autopose.config import Config, from_checkpoint
+from autopose.engine.reports import report_search
 from autopose.engine.search import SearchRun
 from autopose.errors import UserError
 from autopose.functions import callable_module
@@ -24,7 +25,8 @@ def run(config: Config, runtime: Runtime) -> Architecture:
     if runtime.is_main:
         architecture.save(runtime.folder / "architecture.json")
         draw_architecture(architecture, runtime.folder / "architecture.png")
-        print_found(architecture, config, runtime.folder, search.bilevel.network.num_joints)
+        following = print_found(architecture, config, runtime.folder, search.bilevel.network.num_joints)
+        report_search(search, architecture, overrides(), following, "derive")
     return architecture
 
 

@@ -5,6 +5,7 @@ A source is a picture, video, folder, pattern or a camera's index; ``boxes=`` or
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 
 import torch
@@ -12,6 +13,7 @@ import torch
 from autopose.command import main, overrides
 from autopose.config import Config, from_checkpoint
 from autopose.data.schema import schema_from_dict
+from autopose.engine.reports import report_prediction
 from autopose.errors import Incomplete, UserError
 from autopose.functions import callable_module
 from autopose.prediction.box_files import Boxes
@@ -59,6 +61,9 @@ def run(config: Config, runtime: Runtime) -> list[dict]:
             with clock.phase("drawing and writing"):
                 writer.write(frame, people, tracks)
     _report(writer, clock, runtime, settings.threshold, detector)
+    counted = {"people": str(writer.people), "pictures or frames": str(writer.pictures)}
+    asked = replace(config, checkpoint=asked.checkpoint, name=asked.name)
+    report_prediction(asked, runtime, clock.report(), overrides(), writer.files, counted)
     problems = [*opened.problems, *boxes.problems]
     for problem in problems:
         logger.warning("left out   %s", problem)

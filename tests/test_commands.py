@@ -47,6 +47,7 @@ def test_derive_writes_an_architecture(finished, small_set, tmp_path, capsys):
     found, searched = (json.loads((f / "architecture.json").read_text()) for f in (tmp_path, finished["search"][0]))
     assert found["beta"] == searched["beta"] and found["cells"] == searched["cells"]
     assert "next       python -m autopose.train" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run.json").read_text())["task"] == "derive" and (tmp_path / "report.html").exists()
 
 
 def test_evaluating_a_checkpoint_gives_the_trainings_last_numbers(finished, trained, small_set, tmp_path, capsys):

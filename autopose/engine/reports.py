@@ -16,6 +16,8 @@ from autopose.runs.runtime import Runtime
 from autopose.space import Architecture
 
 logger = logging.getLogger("autopose")
+# Pictures of a prediction that its page shows.
+SHOWN = 6
 FIGURES = {
     "architecture.png": "The architecture: stages and branches above, the operation of every edge below.",
     "search_curves.png": "The search, as the paper's Fig. 6: entropies of both levels, rewards and losses by epoch.",
@@ -24,14 +26,16 @@ FIGURES = {
 }
 
 
-def report_search(run: SearchRun, architecture: Architecture, given: Sequence[str], next_command: str) -> None:
-    """Write the page of a finished search."""
+def report_search(
+    run: SearchRun, architecture: Architecture, given: Sequence[str], next_command: str, task: str = "search"
+) -> None:
+    """Write the page of a finished search, or of a derivation from one."""
     config, folder, joints = run.config, run.runtime.folder, run.bilevel.network.num_joints
     metric = metric_name(config.search.reward.metric)
     rows = [[row["beta"], f"{row['reward']:.4f}", row["source"]] for row in run.derived[:32]]
     size = size_line(architecture, config.search.width, config.data.image_size, joints)
     save_summary(
-        folder, "search", config.name, run_command("search", given), run.clock.report(),
+        folder, task, config.name, run_command(task, given), run.clock.report(),
         title="An architecture was found",
         headline={
             "β by stage": str(architecture.macro).strip("[]"),
@@ -66,6 +70,40 @@ def report_scores(
     save_summary(
         runtime.folder, task, config.name, run_command(task, given), clock, title=title, headline=headline, facts=facts,
         scores=scores, joints=schema.joints, figures=FIGURES, next_command=next_command,
+    )  # fmt: skip
+    _write_page(runtime)
+
+
+def report_correlation(run: SearchRun, found: dict, given: Sequence[str], figure: str) -> None:
+    """Write the page of a comparison of the supernet with networks trained alone.
+
+    Args:
+        found: of ``engine.correlation.correlate``; figure: the file's name.
+    """
+    rows = [[row["beta"], f"{row['supernet']:.4f}", f"{row['alone']:.4f}"] for row in found["rows"]]
+    save_summary(
+        run.runtime.folder, "correlate", run.config.name, run_command("correlate", given), run.clock.report(),
+        title="The supernet's scores beside networks trained alone",
+        headline={"Kendall τ": f"{found['kendall_tau']:.3f}", "architectures": str(len(rows))},
+        facts={"p": f"{found['p_value']:.3f}", "epochs of each": str(found["epochs"])},
+        tables=[{"title": "Architectures", "header": ["β", "supernet", f"alone: {found['metric']}"], "rows": rows}],
+        figures={figure: "Every point is an architecture."},
+    )  # fmt: skip
+    _write_page(run.runtime)
+
+
+def report_prediction(
+    config: Config, runtime: Runtime, clock: dict, given: Sequence[str], pictures: Sequence[str], facts: dict[str, str]
+) -> None:
+    """Write the page of predictions on a user's pictures.
+
+    Args:
+        pictures: names below ``pictures/``, of which the first are shown; facts: its headline, name to text.
+    """
+    save_summary(
+        runtime.folder, "predict", config.name, run_command("predict", given), clock,
+        title="Poses were predicted", headline=facts, facts={"checkpoint": str(config.checkpoint)},
+        figures={f"pictures/{name}": name for name in pictures[:SHOWN]},
     )  # fmt: skip
     _write_page(runtime)
 

@@ -71,6 +71,7 @@ class Writer:
         """
         self.folder, self.schema, self.threshold, self.draw, self.ids = folder, schema, threshold, draw, ids
         self.results: list[dict] = []
+        self.files: list[str] = []
         self.people = self.pictures = self.hidden = self.joints = 0
         self._numbers: dict[tuple[str, int | None], int] = {}
         self._video: cv2.VideoWriter | None = None
@@ -134,6 +135,7 @@ class Writer:
         if not done:
             raise UserError(f"the picture {path} cannot be written as {path.suffix}")
         save(path, data.tobytes())
+        self.files.append(path.relative_to(self.folder / "pictures").as_posix())
 
     def _frame(self, frame: Frame, picture: np.ndarray) -> None:
         if self._video is None or self._video_name != frame.name:

@@ -1,6 +1,7 @@
 """A self-contained HTML page: no file beside it, no network, light and dark, from a phone's width on."""
 
 import base64
+import mimetypes
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -93,13 +94,13 @@ def command(text: str) -> str:
 
 
 def picture(path: Path, caption: str) -> str:
-    """A PNG file, embedded; UserError where it cannot be read."""
+    """A file of a picture, embedded; UserError where it cannot be read."""
     try:
         data = base64.b64encode(path.read_bytes()).decode()
     except OSError as error:
         raise UserError(f"cannot read the picture {path}: {error.strerror or error}") from None
-    text = escape(caption)
-    return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
+    text, kind = escape(caption), mimetypes.guess_type(path.name)[0] or "image/png"
+    return f'<figure><img alt="{text}" src="data:{kind};base64,{data}"><figcaption>{text}</figcaption></figure>'
 
 
 def write_page(path: Path, title: str, parts: Sequence[str]) -> None:

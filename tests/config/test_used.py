@@ -159,7 +159,7 @@ def documented():
     """(file, command, arguments) of every whole command line in the README, the pages and the Makefile."""
     root = CONFIGS.parent
     for path in (root / "README.md", root / "Makefile", *sorted((root / "docs").glob("*.md"))):
-        text = path.read_text(encoding="utf-8").replace("\\\n", " ").replace("$(RUN)", "run")
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ").replace("$(RUN)", "run").replace("$(DEMO)", "demo")
         for task, rest in re.findall(r"python -m autopose\.(\w+) +([^`\n]*)", text):
             if task in USED and not re.search(r"\.\.\.|…|my_package", rest):
                 arguments = [word for word in shlex.split(rest, comments=True) if "=" in word and "hydra" not in word]
