@@ -78,6 +78,9 @@ def test_predict_keeps_names_and_goes_on_after_a_corrupt_file(trained, small_set
     shutil.copy(small_set / "val" / names[1], tmp_path / "in" / "deep" / "er" / names[1])
     (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
     assert run("predict", tmp_path / "out", f"checkpoint={trained}", f"source={tmp_path / 'in'}") == 1
+    summary = json.loads((tmp_path / "out" / "run.json").read_text())
+    shown = (tmp_path / "out" / "report.html").read_text().count('src="data:image/')
+    assert summary["task"] == "predict" and shown == len(summary["figures"]) > 1
     captured = capsys.readouterr()
     assert "broken.png' is corrupt or no image" in captured.out and "1 of the inputs were left out" in captured.err
     assert "none given: every picture is taken as one person's box" in captured.out and "pictures/s" in captured.out
