@@ -1,0 +1,33 @@
+# CPU:   docker build -t autopose .
+# CUDA:  docker build -t autopose:cuda --build-arg VARIANT=cuda .
+# Run:   docker run --rm --shm-size=2g -v "$PWD/outputs:/work/outputs" autopose search experiment=quick
+#        with a GPU add --gpus all and take the CUDA image. Files are written as user 1000.
+ARG VARIANT=cpu
+FROM python:3.11-slim-bookworm
+
+ARG VARIANT
+# The compiler is Triton's: it builds a kernel's launcher on first use.
+RUN if [ "$VARIANT" = cuda ]; then \
+      apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*; \
+    elif [ "$VARIANT" != cpu ]; then echo "VARIANT must be cpu or cuda, not $VARIANT" >&2; exit 2; fi
+
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
+WORKDIR /opt/autopose
+COPY requirements.txt ./
+# PyTorch's wheels of PyPI bring CUDA along; those for processors have an index of their own.
+RUN if [ "$VARIANT" = cpu ]; then \
+      pip install --index-url https://download.pytorch.org/whl/cpu "$(grep '^torch==' requirements.txt)"; \
+    fi && pip install -r requirements.txt
+
+COPY setup.py pyproject.toml README.md LICENSE ./
+COPY autopose autopose
+COPY kernels kernels
+COPY configs configs
+COPY examples examples
+RUN pip install --no-deps --no-build-isolation .
+
+RUN useradd --uid 1000 --create-home pose && install --directory --owner=pose /work /work/outputs
+USER pose
+WORKDIR /work
+ENTRYPOINT ["autopose"]
+CMD ["--help"]
