@@ -50,3 +50,16 @@ def test_the_walk_through_has_its_anchors():
 def test_every_page_stands_in_the_sites_navigation():
     named = set(re.findall(r"[\w/]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("nav:")[1]))
     assert named == {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+
+
+@pytest.mark.parametrize("task", ["search", "train"])
+def test_every_key_of_metrics_jsonl_is_documented(task, finished):
+    import json
+
+    page = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
+    section = page.split("## metrics.jsonl of a ")[1 if task == "search" else 2]
+    documented = set(re.findall(r"`(\w+)`", section))
+    rows = [json.loads(line) for line in (finished[task][0] / "metrics.jsonl").read_text().splitlines()]
+    assert rows and set().union(*rows) <= documented
+    board = list((finished[task][0] / "tb").iterdir())
+    assert any(b"alpha" in file.read_bytes() or b"predictions" in file.read_bytes() for file in board)

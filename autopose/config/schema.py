@@ -189,6 +189,7 @@ class Config:
         resume: "no", or "auto": continue the newest valid checkpoint of this run's folder, afresh where there is none.
         device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "mps" (Apple); threads: CPU threads (0:
             PyTorch's choice).
+        tracker: "none", "wandb" or "mlflow", which then gets the rows of metrics.jsonl as well.
         trace: write steps.log, a line a step with checksums of batch and loss.
 
     Attributes:
@@ -203,6 +204,7 @@ class Config:
     device: str = "auto"
     threads: int = 0
     deterministic: bool = False
+    tracker: str = "none"
     trace: bool = False
     resume: str = "no"
     architecture: str | None = None
@@ -231,6 +233,7 @@ class Config:
     def __post_init__(self):
         one_of("format", self.format, FORMATS)
         one_of("device", self.device, DEVICES)
+        one_of("tracker", self.tracker, ("none", "wandb", "mlflow"))
         one_of("resume", self.resume, ("no", "auto"))
         ranges = {"seed": NOT_NEGATIVE, "threads": NOT_NEGATIVE, "architecture_seed": NOT_NEGATIVE}
         check_ranges(self, {**ranges, "architecture_gmacs": Range(least=0, length=2)})

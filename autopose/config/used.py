@@ -33,7 +33,9 @@ _SCHEDULE = (
 )  # fmt: skip
 # train, evaluate: of what a search finds; they go into the command that it prints.
 USED = {
-    "search": Keys(("resume", "trace", "space", "data", "search", "train", "evaluate", "kernels"), _DETECTED),
+    "search": Keys(
+        ("resume", "tracker", "trace", "space", "data", "search", "train", "evaluate", "kernels"), _DETECTED
+    ),
     "derive": Keys(("checkpoint", "data", "search", "train", "evaluate", "kernels"), (*_DETECTED, *_SCHEDULE)),
     "correlate": Keys(
         ("checkpoint", "resume", "trace", "correlate", "data", "search", "train", "evaluate", "kernels"), _SCHEDULE
@@ -43,7 +45,7 @@ USED = {
         "train.gmacs", "train.checkpoint_every")
     ),
     "train": Keys(
-        ("resume", "trace", *_ARCHITECTURE, "checkpoint", "space", "data", "train", "evaluate", "kernels"),
+        ("resume", "tracker", "trace", *_ARCHITECTURE, "checkpoint", "space", "data", "train", "evaluate", "kernels"),
         ("space.alpha_sharing", "space.supernet_affine"),
     ),
     "evaluate": Keys(("checkpoint", "results", "data", "evaluate", "kernels")),

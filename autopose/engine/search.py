@@ -25,11 +25,12 @@ from autopose.nas.algorithms import ALGORITHMS, algorithm_class, checked, explor
 from autopose.nas.randomness import derive_seed, generator
 from autopose.report.architecture_figure import draw_architecture
 from autopose.report.curves import draw_search_curves
+from autopose.report.heatmaps import heatmap, side_by_side
 from autopose.runs.checkpoint import CheckpointStore, fitting
 from autopose.runs.clock import Clock
 from autopose.runs.datasets import load_annotations, pose_dataset
 from autopose.runs.memory import explain_out_of_memory, report_memory
-from autopose.runs.record import MetricsLog, StepTrace
+from autopose.runs.record import StepTrace, open_log
 from autopose.runs.runtime import Interrupted, Runtime, progress_bar
 from autopose.space import Architecture
 
@@ -55,7 +56,7 @@ class SearchRun:
         self._build(space, split)
         self.sums: dict[str, list[float]] = {}
         self.rewards: list[dict] = []
-        self.log = MetricsLog(runtime.folder)
+        self.log = open_log(config, runtime)
         self.clock, self.trace = Clock(), StepTrace(runtime.folder, config.trace and runtime.is_main)
         self.derived: list[dict] = []
         self.store = CheckpointStore(
@@ -200,10 +201,20 @@ class SearchRun:
         )  # fmt: skip
         if self.runtime.is_main:
             self.log.write(row)
+            self._draw_state(row["epoch"])
         self.sums, self.rewards = {}, []
         search.next_epoch()
         self._save()
         self._stop_if_asked()
+
+    def _draw_state(self, epoch: int) -> None:
+        """α's probabilities, edges by operations for each cell, and the policy's, stages by branches."""
+        alphas = self.bilevel.alphas
+        rows = {name: heatmap(alphas.logits([name]).detach().softmax(-1).cpu()) for name in alphas.columns}
+        self.log.picture("alpha", side_by_side(rows), epoch)
+        probabilities = self.bilevel.algorithm.probabilities()
+        if probabilities is not None:
+            self.log.picture("beta", heatmap(probabilities), epoch)
 
     def _stop_if_asked(self) -> None:
         signum = self.runtime.stop.agreed()

@@ -26,14 +26,14 @@ from autopose.models import PoseNetwork, joints_mse_loss
 from autopose.models.steps import BadSteps, Batch, backward, place
 from autopose.nas.randomness import derive_seed
 from autopose.report.architecture_figure import draw_architecture
-from autopose.report.contact_sheet import save_contact_sheet
+from autopose.report.contact_sheet import save_contact_sheet, sheet_of
 from autopose.report.curves import draw_training_curves
 from autopose.runs.checkpoint import CheckpointStore, fitting
 from autopose.runs.clock import Clock
 from autopose.runs.datasets import load_annotations, pose_dataset
 from autopose.runs.memory import GIB, explain_out_of_memory, predict_peak
 from autopose.runs.pretrained import load_pretrained
-from autopose.runs.record import MetricsLog, StepTrace
+from autopose.runs.record import StepTrace, open_log
 from autopose.runs.runtime import Interrupted, Runtime, progress_bar
 from autopose.space import Architecture
 
@@ -80,7 +80,7 @@ class TrainRun:
         self.kept_buffers = [torch.empty_like(buffer) for buffer in self.network.buffers()]
         self.best = float("-inf")
         self.losses: list[float] = []
-        self.log = MetricsLog(runtime.folder)
+        self.log = open_log(config, runtime)
         self.clock, self.trace = Clock(), StepTrace(runtime.folder, config.trace and runtime.is_main)
         self.poses: Poses | None = None
         self.store = CheckpointStore(
@@ -184,6 +184,8 @@ class TrainRun:
         logger.info("epoch %d  loss %.3e  lr %.1e  %.2f s/it  %s", self.epoch, mean_loss, lr, seconds, shown)
         if self.runtime.is_main:
             self.log.write(row)
+            if scores and self.poses is not None:
+                self.log.picture("predictions", sheet_of(self.validation, self.poses), self.epoch)
         improved = bool(scores) and main_metric(scores)[1] > self.best
         if improved:
             self.best = main_metric(scores)[1]

@@ -72,12 +72,15 @@ def contact_sheet(
     return np.concatenate(parts)
 
 
+def sheet_of(annotations: PoseAnnotations, poses: Poses) -> np.ndarray | None:
+    """``contact_sheet`` of predicted people of annotated pictures."""
+    persons = [annotations.persons[i] for i in poses.index]
+    return contact_sheet(persons, poses.joints, annotations.schema, read_image)
+
+
 def save_contact_sheet(annotations: PoseAnnotations, poses: Poses | None, folder: Path) -> None:
     """Write the sheet as ``FILE`` into a run's folder; nothing where no person has a labelled joint to compare with."""
-    if poses is None:
-        return
-    persons = [annotations.persons[i] for i in poses.index]
-    sheet = contact_sheet(persons, poses.joints, annotations.schema, read_image)
+    sheet = None if poses is None else sheet_of(annotations, poses)
     if sheet is not None:
         save(folder / FILE, cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
 

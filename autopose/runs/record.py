@@ -1,16 +1,20 @@
-"""What a run writes down: ``metrics.jsonl``, TensorBoard scalars, and on request a trace of its steps."""
+"""What a run writes down: ``metrics.jsonl``, TensorBoard's files, and on request a trace of its steps."""
 
 import json
 import logging
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from autopose.config import Config
 from autopose.files import replace_file
+from autopose.runs.runtime import Runtime
+from autopose.runs.trackers import Tracker, package
 
 logger = logging.getLogger("autopose")
 
@@ -23,10 +27,13 @@ class MetricsLog:
 
     Args:
         folder: of the run.
+        tracker: makes what else gets the rows, when the run begins.
     """
 
-    def __init__(self, folder: Path):
-        self.path, self.rows = folder / "metrics.jsonl", []
+    def __init__(self, folder: Path, tracker: Callable[[], Tracker] | None = None):
+        self.path, self._make_tracker = folder / "metrics.jsonl", tracker
+        self.tracker: Tracker | None = None
+        self.rows: list[dict] = []
         self.is_open = False
         self._board = None
 
@@ -41,6 +48,8 @@ class MetricsLog:
 
         self.rows, self.is_open = list(rows), True
         self._write()
+        if self._make_tracker is not None:
+            self.tracker = self._make_tracker()
         with self._tolerating("TensorBoard's file"):
             self._board = SummaryWriter(str(self.path.parent / "tb"), purge_step=len(self.rows) or None)
 
@@ -50,6 +59,14 @@ class MetricsLog:
         self._write()
         with self._tolerating("TensorBoard's file"):
             self.scalars(row, row["epoch"])
+        if self.tracker is not None:
+            self.tracker.log(row, row["epoch"])
+
+    def picture(self, name: str, picture: np.ndarray | None, step: int) -> None:
+        """A picture (H, W, 3) uint8 RGB for TensorBoard."""
+        if picture is not None and self._board is not None:
+            with self._tolerating("TensorBoard's file"):
+                self._board.add_image(name, picture, step, dataformats="HWC")
 
     def _write(self) -> None:
         text = "".join(json.dumps(row) + "\n" for row in self.rows)
@@ -73,7 +90,9 @@ class MetricsLog:
                 self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Flush TensorBoard's file."""
+        """Flush TensorBoard's file, and end the tracker's run."""
+        if self.tracker is not None:
+            self.tracker.close()
         if self._board is not None:
             with self._tolerating("TensorBoard's file"):
                 self._board.close()
@@ -103,3 +122,11 @@ class StepTrace:
         self._begun = True
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(line)
+
+
+def open_log(config: Config, runtime: Runtime) -> MetricsLog:
+    """The log of a run, with the tracker that ``tracker=`` asks for; UserError where its package is missing."""
+    if config.tracker == "none" or not runtime.is_main:
+        return MetricsLog(runtime.folder)
+    package(config.tracker)
+    return MetricsLog(runtime.folder, lambda: Tracker(config.tracker, config.name, runtime.folder, config.to_dict()))

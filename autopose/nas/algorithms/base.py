@@ -95,6 +95,10 @@ class Algorithm:
         """Of which the derivation takes the best, each with the word that the table shows; of "epochs" only."""
         return [(Candidate(self.favourite()), "favourite")]
 
+    def probabilities(self) -> list[list[float]] | None:
+        """(D, B) how likely each branch is active in its choice, for a picture; None where there is no such thing."""
+        return None
+
     def records(self) -> dict:
         """Numbers of its state for ``metrics.jsonl``, after each epoch."""
         return {}

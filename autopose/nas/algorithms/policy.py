@@ -48,6 +48,10 @@ class Policy(Algorithm):
         samples = [(Candidate(self.controller.sample(draws)[0]), "sample") for _ in range(count)]
         return [(Candidate(self.favourite()), "mode"), *samples]
 
+    def probabilities(self) -> list[list[float]]:
+        """Marginal probabilities along the policy's mode."""
+        return self.controller.probabilities()
+
     def records(self) -> dict:
         """The mode with its probability, the entropy along it (Fig. 6), the baseline."""
         beta, log_prob, entropy = self.controller.mode()
