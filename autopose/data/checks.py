@@ -17,6 +17,7 @@ import numpy as np
 
 from autopose.data.headers import is_whole_jpeg, is_whole_png, picture_header, turn_upright
 from autopose.errors import UserError
+from autopose.progress import progress
 
 # Coordinates and sizes beyond this are no pixels of any image; squares of them still fit a float64 and an int64.
 _LARGEST = 1e7
@@ -195,7 +196,7 @@ def check_images(paths: Iterable[str | Path], workers: int | None = None, shown:
     unique = list(dict.fromkeys(str(path) for path in paths))
     pool = ThreadPoolExecutor(max_workers=workers or os.cpu_count())
     try:
-        problems = list(pool.map(image_problem, unique))
+        problems = list(progress(pool.map(image_problem, unique), "checking pictures", len(unique)))
     finally:
         # A signal raises in here: what is still waiting to be checked must not be waited for.
         pool.shutdown(cancel_futures=True)

@@ -16,6 +16,7 @@ from autopose.data.checks import read_image
 from autopose.data.headers import picture_header
 from autopose.data.records import ImageFile
 from autopose.errors import UserError
+from autopose.progress import progress
 
 EXIF_CHOICES = ("auto", "turn", "ignore")
 _HEADER_BYTES = 1 << 16
@@ -62,7 +63,8 @@ def fit_pictures(
     """
     ids = sorted(set(used))
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        headers = dict(zip(ids, pool.map(lambda key: _header(images[key].path), ids), strict=True))
+        read = progress(pool.map(lambda key: _header(images[key].path), ids), "reading sizes", len(ids))
+        headers = dict(zip(ids, read, strict=True))
     labelled_upright = _labelled_upright(images, headers, exif)
     found, wrong, turned, rescaled = dict(images), [], 0, 0
     for key, header in headers.items():

@@ -17,6 +17,7 @@ from autopose.deploy.quantise import quantised_file
 from autopose.errors import UserError
 from autopose.kernels import KernelChoice
 from autopose.models import PoseNetwork
+from autopose.progress import progress
 from autopose.runs.timing import Interleaved, Timing
 
 FOLDED, REFERENCE = "PyTorch, folded (what predict runs)", "PyTorch, reference kernels"
@@ -72,7 +73,7 @@ def timed(functions: Mapping, rounds: int, device: torch.device) -> dict:
     timer = Interleaved(functions, device.type == "cuda")
     with torch.inference_mode(), fastest_convolutions(device):
         timer.warm_up(WARM_UP)
-        for _ in range(rounds):
+        for _ in progress(range(rounds), "timing"):
             timer.round()
     return timer.timings()
 

@@ -10,6 +10,7 @@ from autopose.config import Config
 from autopose.data.stream import Loader
 from autopose.deploy.graph import INPUT
 from autopose.deploy.onnx_file import required
+from autopose.progress import progress
 from autopose.runs.datasets import load_annotations, pose_dataset
 
 BATCH = 8
@@ -21,7 +22,7 @@ def calibration_batches(config: Config) -> Iterator[np.ndarray]:
     count = min(config.export.calibration_images, len(dataset))
     keys = [(int(i), None) for i in np.linspace(0, len(dataset) - 1, count)]
     batches = [keys[start : start + BATCH] for start in range(0, count, BATCH)]
-    for batch in Loader(dataset, batches, config.data.workers):
+    for batch in progress(Loader(dataset, batches, config.data.workers), "taking ranges", len(batches)):
         yield batch["image"].numpy()
 
 

@@ -13,6 +13,7 @@ from autopose.evaluation.inference import Forward, Poses, coco_results, predict_
 from autopose.evaluation.pixel_scores import score_pixels
 from autopose.evaluation.scoring import Score, score_poses, score_results
 from autopose.models import PoseNetwork
+from autopose.progress import progress
 from autopose.runs.datasets import pose_dataset
 from autopose.runs.runtime import Runtime
 
@@ -51,7 +52,9 @@ def predict(
     pinned = runtime.device.type == "cuda"
     loader = evaluation_loader(dataset, settings.batch_size, data.workers, pinned, runtime.rank, runtime.world_size)
     pairs = annotations.schema.flip_pairs if settings.flip_test else None
-    arguments = (loader, runtime.device, pairs, settings.decoding, data.udp)
+    share = -(-len(dataset) // (settings.batch_size * runtime.world_size))
+    batches = progress(loader, "scoring", share, shown=runtime.is_main)
+    arguments = (batches, runtime.device, pairs, settings.decoding, data.udp)
     if not isinstance(network, PoseNetwork):
         return predict_poses(network, *arguments)
     if network.foldable:

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 from autopose.errors import UserError
+from autopose.progress import progress
 from autopose.runs.lock import RunLock
 
 logger = logging.getLogger("autopose")
@@ -224,10 +225,8 @@ def _set_determinism(deterministic: bool, on_gpu: bool) -> None:
 
 
 def progress_bar(total: int, done: int, runtime: Runtime) -> tqdm:
-    """A bar on the first process; a line now and then where nobody watches a terminal or a notebook."""
-    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-    interval = 1.0 if watched else 30.0
-    return tqdm(total=total, initial=done, unit="it", disable=not runtime.is_main, mininterval=interval, miniters=1)
+    """A bar on the first process, see ``autopose.progress``."""
+    return progress(total=total, done=done, shown=runtime.is_main, at_once=True)
 
 
 def finish(runtime: Runtime | None) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from tqdm import tqdm
 
 from autopose.data.crop_cache.regions import Margin, clipped, region, shared
 from autopose.data.crop_cache.store import PEOPLE, REGIONS, CropCache, fingerprint, read_manifest, write_manifest
@@ -20,6 +19,7 @@ from autopose.data.pictures import read_picture
 from autopose.data.records import PoseAnnotations
 from autopose.errors import UserError
 from autopose.files import save
+from autopose.progress import progress
 
 try:
     import fcntl
@@ -111,7 +111,7 @@ def _write(folder: Path, plan: Plan, annotations: PoseAnnotations, workers: int)
     """Shards and tables; returns what the manifest says of them."""
     row_of, rows, shards = np.zeros(len(annotations.persons), np.int64), [], _Shards(folder)
     try:
-        for people, picture in tqdm(_pictures(plan, annotations, workers), "cutting crops", len(plan), disable=None):
+        for people, picture in progress(_pictures(plan, annotations, workers), "cutting crops", len(plan)):
             height, width = picture.shape[:2]
             regions, mine = shared(clipped(np.array([found for _, found in people]), width, height))
             row_of[[row for row, _ in people]] = len(rows) + mine

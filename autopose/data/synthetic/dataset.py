@@ -17,6 +17,7 @@ import numpy as np
 from autopose.data.schema import COCO
 from autopose.data.synthetic.scene import draw_scene
 from autopose.errors import UserError
+from autopose.progress import progress
 
 try:
     import fcntl
@@ -140,7 +141,7 @@ def _marker(root: Path) -> object:
 def _write_split(root: Path, split: str, seed: int, count: int, size_wh: tuple[int, int]) -> None:
     (root / split).mkdir()
     images, annotations = [], []
-    for index in range(count):
+    for index in progress(range(count), f"drawing {split}"):
         rng = np.random.default_rng((seed, SPLITS.index(split), index))
         picture, people = draw_scene(rng, size_wh)
         name = f"{index:06d}.jpg"
