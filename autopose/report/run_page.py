@@ -72,7 +72,8 @@ def _clock_parts(run: dict) -> list[str]:
     clock = run["clock"]
     phases = {name: value for name, value in clock["phases"].items() if value >= 0.01 * clock["seconds"]}
     shown = {name: f"{duration(value)} ({100 * value / clock['seconds']:.0f} %)" for name, value in phases.items()}
-    memory = f"{clock['peak_memory'] / 2**30:.2f} GiB"
+    peak = clock["peak_memory"]
+    memory = "not measured here" if peak is None else f"{peak / 2**30:.2f} GiB"
     if clock["peak_device_memory"] is not None:
         memory += f", on the device {clock['peak_device_memory'] / 2**30:.2f} GiB"
     facts = {"took": duration(clock["seconds"]), "peak memory": memory, **run["machine"]}

@@ -1,6 +1,5 @@
 """Where the time and the memory of a run went."""
 
-import resource
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -8,6 +7,11 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
+
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None  # type: ignore[assignment]
 
 T = TypeVar("T")
 
@@ -46,7 +50,7 @@ class Clock:
             yield item
 
     def report(self) -> dict:
-        """{"seconds": of all, "phases": {name: seconds}, "peak_memory": bytes, "peak_device_memory": bytes or None}."""
+        """{"seconds": of all, "phases": {name: seconds}, "peak_memory": bytes or None, "peak_device_memory": bytes or None}."""
         total = time.monotonic() - self.started
         phases = {**self.seconds, "rest": max(total - sum(self.seconds.values()), 0.0)}
         on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
@@ -58,7 +62,9 @@ class Clock:
         }
 
 
-def _peak_memory() -> int:
-    """Bytes that this process held at most."""
+def _peak_memory() -> int | None:
+    """Bytes that this process held at most; None where the system does not tell."""
+    if resource is None:
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

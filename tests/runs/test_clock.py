@@ -30,3 +30,8 @@ def test_waiting_counts_what_the_items_take_and_not_what_is_done_with_them():
     for _ in clock.waiting(slow()):
         time.sleep(0.05)
     assert 0.06 <= clock.seconds["data"] < 0.15
+
+
+def test_a_system_that_does_not_tell_its_memory_has_none(monkeypatch):
+    monkeypatch.setattr("autopose.runs.clock.resource", None)
+    assert Clock().report()["peak_memory"] is None
