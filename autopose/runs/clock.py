@@ -50,7 +50,7 @@ class Clock:
             yield item
 
     def report(self) -> dict:
-        """{"seconds", "phases" {name: seconds}, "peak_memory" and "peak_device_memory" in bytes, None where not known}."""
+        """{"seconds", "phases" {name: seconds}, "peak_memory", "peak_device_memory": bytes, None where not known}."""
         total = time.monotonic() - self.started
         phases = {**self.seconds, "rest": max(total - sum(self.seconds.values()), 0.0)}
         on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
