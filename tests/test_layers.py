@@ -46,7 +46,7 @@ MAY_IMPORT = {
 LIBRARIES = {
     "space": set(),
     "kernels": {"torch", "triton", "numpy"},
-    "metrics": {"numpy", "pycocotools"},
+    "metrics": {"numpy", "pycocotools", "scipy"},
     "models": {"torch"},
     "nas": {"torch"},
     "data": {"numpy", "scipy", "cv2", "torch", "tqdm", "yaml"},
