@@ -264,3 +264,19 @@ def test_a_failing_run_of_a_sweep_is_reported_and_the_others_go_on(small_set, tm
     assert (tmp_path / "sweep" / "1" / "metrics.json").exists() and not (
         tmp_path / "sweep" / "0" / "metrics.json"
     ).exists()
+
+
+def test_a_search_with_costs_keeps_its_budget(small_set, tmp_path):
+    """The same search without and with a cost in α's loss and a hard budget at derivation."""
+    from autopose.space import Architecture
+    from autopose.space.builtin import Size
+
+    size = Size((32, 32), 17, 2)
+    assert run("search", tmp_path / "free", *SEARCH, f"data.root={small_set}") == 0
+    free = size.gmacs(Architecture.load(tmp_path / "free" / "architecture.json"))
+    limit = 0.97 * free
+    options = ("search.cost=gmacs", "search.cost_weight=2", f"search.max_gmacs={limit}")
+    assert run("search", tmp_path / "kept", *SEARCH, f"data.root={small_set}", *options) == 0
+    assert size.gmacs(Architecture.load(tmp_path / "kept" / "architecture.json")) <= limit
+    assert run("search", tmp_path / "none", *SEARCH, f"data.root={small_set}", "search.max_gmacs=1e-6") == 2
+    assert run("search", tmp_path / "half", *SEARCH, f"data.root={small_set}", "search.cost=gmacs") == 2

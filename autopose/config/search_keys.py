@@ -9,6 +9,7 @@ from autopose.lookup import lookup
 from autopose.nas import BilevelSettings
 from autopose.nas.algorithms import ALGORITHMS, algorithm_class
 from autopose.nas.bilevel import BILEVEL_RANGES
+from autopose.nas.cost import KINDS
 from autopose.ranges import COUNT, NOT_NEGATIVE, SIZE, WIDTH, Range, check_ranges, one_of
 from autopose.space import OPS, MacroSpace, SearchSpace, operation
 from autopose.space.search_space import ALPHA_SHARINGS
@@ -110,6 +111,9 @@ SEARCH_RANGES = {
     "derive_samples": NOT_NEGATIVE,
     "max_skips": NOT_NEGATIVE,
     "width": WIDTH,
+    "cost_weight": NOT_NEGATIVE,
+    "cost_target": NOT_NEGATIVE,
+    "max_gmacs": NOT_NEGATIVE,
     "checkpoint_every": NOT_NEGATIVE,
     "keep_checkpoints": COUNT,
 }
@@ -120,6 +124,12 @@ class SearchConfig(BilevelSettings):
     """A search: ``BilevelSettings`` and what surrounds the loop.
 
     Args:
+        cost: of an architecture, "none", "gmacs" or "latency" (``latency_table``), in α's loss and in the reward.
+        cost_weight: share of the loss, and points of the reward, that a cost of twice ``cost_target`` takes; without a
+            target that the usual cost takes.
+        cost_target: GMACs or ms up to which a cost is free (0: none is).
+        latency_table: that ``autopose latency latency.operations=true`` wrote.
+        max_gmacs: 10^9 multiply-adds that the derived network never exceeds (0: any).
         algorithm: "bilevel" (Algorithm 1), or under the same budget "random" or "evolution" (single-path supernet,
             then architectures scored with shared weights), or the dotted path of an ``Algorithm`` (docs/extend.md).
         batch_size: people of a step, over all processes.
@@ -132,6 +142,11 @@ class SearchConfig(BilevelSettings):
         health: measure relaxed against argmax loss and the reward's noise each epoch.
     """
 
+    cost: str = "none"
+    cost_weight: float = 0.0
+    cost_target: float = 0.0
+    latency_table: str | None = None
+    max_gmacs: float = 0.0
     algorithm: str = "bilevel"
     batch_size: int = 64
     image_size: list[int] | None = None
@@ -148,6 +163,11 @@ class SearchConfig(BilevelSettings):
     def __post_init__(self):
         super().__post_init__()
         algorithm_class(self.algorithm, ALGORITHMS)
+        one_of("search.cost", self.cost, KINDS)
+        if (self.cost == "none") != (self.cost_weight == 0):
+            raise UserError("search.cost=gmacs or latency needs search.cost_weight above 0, and that needs search.cost")
+        if (self.cost == "latency") != bool(self.latency_table):
+            raise UserError("search.cost=latency needs search.latency_table=FILE.json, which only it reads")
         check_ranges(self, {**BILEVEL_RANGES, **SEARCH_RANGES}, "search.")
         if self.batch_size < self.accumulate:
             raise UserError(

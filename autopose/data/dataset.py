@@ -50,7 +50,8 @@ class PoseDataset(Dataset):
         cache: bool = False,
         cache_workers: int = 4,
     ):
-        """Args:
+        """
+        Args:
             annotations: persons to crop.
             size_wh: width and height of the network's input in px, multiples of 4.
             augmentation: for keys with a seed.

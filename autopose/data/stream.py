@@ -28,7 +28,8 @@ class BatchStream:
         rank: int = 0,
         world_size: int = 1,
     ):
-        """Args:
+        """
+        Args:
             num_samples: N, of the dataset.
             batch_size: B, of all ranks together.
             seed: not negative.
@@ -78,11 +79,12 @@ class Loader:
     def __init__(
         self, dataset: PoseDataset, batches: Iterable[list[SampleKey]], workers: int = 0, pin_memory: bool = False
     ):
-        """Args:
-        dataset: gives the samples.
-        batches: lists of keys, a `BatchStream` for instance.
-        workers: processes; 0 loads in this one.
-        pin_memory: for copies to a GPU.
+        """
+        Args:
+            dataset: gives the samples.
+            batches: lists of keys, a `BatchStream` for instance.
+            workers: processes; 0 loads in this one.
+            pin_memory: for copies to a GPU.
         """
         # The generator leaves torch's global random state alone.
         self._loader = DataLoader(

@@ -24,6 +24,7 @@ from autopose.models.several import heatmaps_of_each
 from autopose.models.steps import average
 from autopose.nas import ArchitectureParameters, cells_of, derive_ops, one_op_network
 from autopose.nas.algorithms import Candidate
+from autopose.nas.cost import Cost, Penalty, within
 from autopose.space import MacroArchitecture
 from autopose.space.macs import count_macs
 
@@ -54,17 +55,22 @@ class RewardScorer:
         before_score: Callable[[], None] = lambda: None,
         max_skips: int | None = None,
         derived_size: Sequence[int] | None = None,
+        penalty: Penalty | None = None,
+        max_gmacs: float = 0.0,
     ):
-        """Args:
-        network, alphas: the supernet; their present state is scored.
-        dataset: the reward subset.
-        width: channels of the derived network over the supernet's, for its multiply-adds.
-        rank, world_size: this process among those that share the batches.
-        workers: loader processes that decode the subset once.
-        calibration: batches that recalibrate running statistics; read once, and only if they are needed.
-        before_score: called before every score, which takes long on a large subset; may raise.
-        max_skips: cap on skip connections with which operations are derived.
-        derived_size: [width, height] that the derived network will be trained with; None: the subset's.
+        """
+        Args:
+            network, alphas: the supernet; their present state is scored.
+            dataset: the reward subset.
+            width: channels of the derived network over the supernet's, for its multiply-adds.
+            rank, world_size: this process among those that share the batches.
+            workers: loader processes that decode the subset once.
+            calibration: batches that recalibrate running statistics; read once, and only if they are needed.
+            before_score: called before every score, which takes long on a large subset; may raise.
+            max_skips: cap on skip connections with which operations are derived.
+            derived_size: [width, height] that the derived network will be trained with; None: the subset's.
+            penalty: of a cost, taken from every reward.
+            max_gmacs: that derived networks may have (0: any).
         """
         self.network, self.alphas, self.dataset, self.settings = network, alphas, dataset, settings
         self.device, self.width = device, width
@@ -78,6 +84,9 @@ class RewardScorer:
         self._calibration, self._calibrating = calibration, None
         self.before_score = before_score
         self.max_skips, self.derived_size = max_skips, derived_size or dataset.size_wh
+        self.penalty, self.max_gmacs = penalty, max_gmacs
+        self._multiply_adds = Cost(network.space, width, self.derived_size, network.num_joints)
+        self._multiply_adds.check_target(max_gmacs, "search.max_gmacs")
         self._check()
 
     def _check(self) -> None:
@@ -112,7 +121,27 @@ class RewardScorer:
     def candidates(self, candidates: Sequence[Candidate]) -> list[float]:
         """Rewards of candidates of an algorithm: from the cache where α gives the operations."""
         plain = iter(self.each([each.beta for each in candidates if each.ops is None]))
-        return [next(plain) if each.ops is None else self.score(each.beta, each.ops) for each in candidates]
+        return [next(plain) if each.ops is None else self._of_given(each.beta, each.ops) for each in candidates]
+
+    def _of_given(self, beta: MacroArchitecture, ops: dict[str, list[int]]) -> float:
+        over = self._over(beta, ops)
+        return self.score(beta, ops) if over <= 0 else -1.0 - over
+
+    def ops_of(self, beta: MacroArchitecture) -> dict[str, list[int]] | None:
+        """The operations that are derived under β: α's argmax, made cheaper where ``max_gmacs`` asks for it.
+
+        None where no operations are cheap enough.
+        """
+        ops = derive_ops(self.alphas, self.max_skips)
+        excess = self._over(beta, ops)
+        if excess <= 0:
+            return ops
+        prices = self._multiply_adds.prices(self.alphas, beta)
+        return within(self.alphas, ops, prices, excess * self.max_gmacs * (1 + 1e-9), self.max_skips is not None)
+
+    def _over(self, beta: MacroArchitecture, ops: dict[str, list[int]]) -> float:
+        """By what share of ``max_gmacs`` an architecture exceeds it; 0 where there is no such limit."""
+        return self.gmacs(beta, ops) / self.max_gmacs - 1 if self.max_gmacs else 0.0
 
     def each(self, betas: Sequence[MacroArchitecture]) -> list[float]:
         """Rewards of several β as of one at a time; what they have in common is computed once."""
@@ -120,10 +149,20 @@ class RewardScorer:
         fresh = [beta for beta in dict.fromkeys(betas) if beta not in known]
         for start in range(0, len(fresh), TOGETHER):
             together = fresh[start : start + TOGETHER]
-            known = known | dict(zip(together, self._scores(together), strict=True))
+            found = self._limited(together) if self.max_gmacs else self._scores(together)
+            known = known | dict(zip(together, found, strict=True))
         if self.settings.cache:
             self._cache.update(known)
         return [known[beta] for beta in betas]
+
+    def _limited(self, betas: Sequence[MacroArchitecture]) -> list[float]:
+        """Scores with operations cheap enough for each β; worse than any reward where there are none."""
+        found = []
+        for beta in betas:
+            ops = self.ops_of(beta)
+            over = self._over(beta, derive_ops(self.alphas, self.max_skips))
+            found.append(-1.0 - over if ops is None else self.score(beta, ops))
+        return found
 
     def score(
         self,
@@ -159,7 +198,7 @@ class RewardScorer:
                 raise Diverged(
                     f"the reward of beta {beta} is not finite ({value}): the supernet's weights have diverged"
                 )
-        return [found[beta] - (self._flops_penalty(beta, ops) if penalised else 0.0) for beta in betas]
+        return [found[beta] - (self._penalty(beta, ops) if penalised else 0.0) for beta in betas]
 
     def _forward(self, betas: Sequence[MacroArchitecture], ops: dict[str, list[int]] | None) -> Forward:
         """Images to (β, heatmaps) of every β: of the network of these operations, of the relaxed supernet for None."""
@@ -265,11 +304,13 @@ class RewardScorer:
         share = self._subset.world_size / len(self.dataset)
         return {beta: average(total) * share for beta, total in totals.items()}
 
-    def _flops_penalty(self, beta: MacroArchitecture, ops: dict[str, list[int]] | None) -> float:
+    def _penalty(self, beta: MacroArchitecture, ops: dict[str, list[int]]) -> float:
+        """What the cost and the multiply-adds of a derived network take from its reward."""
+        cost = 0.0 if self.penalty is None else self.penalty.of(self.alphas, beta, cells_of(self.alphas, ops))
         if not self.settings.flops_weight:
-            return 0.0
+            return cost
         over = self.gmacs(beta, ops) / self.settings.target_gmacs - 1
-        return self.settings.flops_weight * max(0.0, over)
+        return cost + self.settings.flops_weight * max(0.0, over)
 
     def gmacs(self, beta: MacroArchitecture, ops: dict[str, list[int]] | None = None) -> float:
         """Multiply-adds (10^9) of the network that would be derived, at its own width and size."""

@@ -37,7 +37,8 @@ class RewardSubset:
         world_size: int = 1,
         workers: int = 0,
     ):
-        """Args:
+        """
+        Args:
             dataset: without augmentation.
             batch_size: about how many people are scored at once; the batches are of near-equal sizes.
             device: of the network.

@@ -20,8 +20,9 @@ from autopose.engine.reward import RewardScorer
 from autopose.errors import UserError
 from autopose.models import PoseNetwork
 from autopose.models.steps import Batch, place
-from autopose.nas import BilevelSearch, cells_of, derive_ops
+from autopose.nas import BilevelSearch, cells_of
 from autopose.nas.algorithms import ALGORITHMS, algorithm_class, checked, explore
+from autopose.nas.cost import Cost, Penalty
 from autopose.nas.randomness import derive_seed, generator
 from autopose.report.architecture_figure import draw_architecture
 from autopose.report.curves import draw_search_curves
@@ -32,7 +33,8 @@ from autopose.runs.datasets import load_annotations, pose_dataset
 from autopose.runs.memory import explain_out_of_memory, report_memory
 from autopose.runs.record import StepTrace, open_log
 from autopose.runs.runtime import Interrupted, Runtime, progress_bar
-from autopose.space import Architecture
+from autopose.space import Architecture, SearchSpace
+from autopose.space.latency import LatencyTable
 
 logger = logging.getLogger("autopose")
 METRIC_NAMES = {"oks_ap": "AP", "pck": "PCK", "pckh": "PCKh", "negative_loss": "negative loss"}
@@ -87,7 +89,8 @@ class SearchRun:
         network.state.synchronised = settings.sync_bn
         network.set_norm("track" if settings.reward.batch_norm == "running" else "batch")
         algorithm = algorithm_class(settings.algorithm, ALGORITHMS)
-        self.bilevel = BilevelSearch(network, settings, config.seed, algorithm, self._budget())
+        penalty = self._penalty(space, split.weights.schema.num_joints)
+        self.bilevel = BilevelSearch(network, settings, config.seed, algorithm, self._budget(), penalty)
         self.weight_data = pose_dataset(split.weights, config.data, self.size, augment=True)
         self.alpha_data = pose_dataset(split.alpha, config.data, self.size, augment=True)
         stream = BatchStream(
@@ -98,9 +101,21 @@ class SearchRun:
             network, self.bilevel.alphas, pose_dataset(split.reward, config.data, self.size), settings.reward,
             runtime.device, settings.width, runtime.rank, runtime.world_size, config.data.workers,
             Loader(self.weight_data, stream, config.data.workers), self._stop_if_asked, settings.max_skips,
-            config.data.image_size,
+            config.data.image_size, penalty, settings.max_gmacs,
         )  # fmt: skip
         self._describe(space, network)
+
+    def _penalty(self, space: SearchSpace, num_joints: int) -> Penalty | None:
+        """Of the cost that ``search.cost`` names."""
+        settings = self.settings
+        if settings.cost == "none":
+            return None
+        table = LatencyTable.load(settings.latency_table) if settings.latency_table else None
+        cost = Cost(space, settings.width, self.config.data.image_size, num_joints, table)
+        cost.check_target(settings.cost_target, "search.cost_target")
+        if table is not None:
+            logger.info("cost       ms of %s", table.place())
+        return Penalty(cost, settings.cost_weight, settings.cost_target)
 
     def _describe(self, space, network: PoseNetwork) -> None:
         parameters = sum(p.numel() for p in network.parameters()) / 1e6
@@ -304,7 +319,12 @@ def derive_architecture(
             {"beta": str(candidate.beta), "reward": value, "source": source}
             for (candidate, source), value in zip(finalists, rewards, strict=True)
         ]
-    ops = derive_ops(search.alphas, settings.max_skips) if best.ops is None else best.ops
+    ops = reward.ops_of(best.beta) if best.ops is None else best.ops
+    if ops is None or (settings.max_gmacs and reward.gmacs(best.beta, ops) > settings.max_gmacs):
+        raise UserError(
+            f"no candidate of the derivation has at most search.max_gmacs={settings.max_gmacs:g}: sample more "
+            "(search.derive_samples), search with search.cost=gmacs, or allow more"
+        )
     found_by = {
         "algorithm": settings.algorithm, "seed": config.seed, "step": search.step,
         "reward": max(row["reward"] for row in rows), "reward_metric": settings.reward.metric,

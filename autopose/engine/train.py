@@ -44,10 +44,11 @@ class TrainRun:
     """One training on one process; ``run`` returns the final scores."""
 
     def __init__(self, config: Config, runtime: Runtime, architecture: Architecture, pretrained: dict | None = None):
-        """Args:
-        config, runtime: of the run.
-        architecture: of the network.
-        pretrained: content of a training checkpoint to start from, see ``load_pretrained``.
+        """
+        Args:
+            config, runtime: of the run.
+            architecture: of the network.
+            pretrained: content of a training checkpoint to start from, see ``load_pretrained``.
         """
         self.config, self.runtime, self.settings = config, runtime, config.train
         runtime.check_batch(self.settings.batch_size, self.settings.accumulate)

@@ -17,6 +17,7 @@ from autopose.space import MacroArchitecture
 from .algorithms import Algorithm, Policy, Reward, Task, checked, uniform_beta
 from .alpha import ArchitectureParameters, GumbelSettings
 from .controller import ControllerSettings
+from .cost import Penalty
 from .randomness import generator
 
 TRAINING_BETAS = ("sampled", "all_on", "uniform")
@@ -111,14 +112,18 @@ class BilevelSearch:
         seed: int,
         algorithm: type[Algorithm] = Policy,
         budget: int = 0,
+        cost: Penalty | None = None,
     ):
-        """Args:
-        network: the supernet, placed.
-        settings: schedule and optimizers.
-        seed: of all that is drawn.
-        algorithm: who proposes architectures.
-        budget: how many it may have scored.
         """
+        Args:
+            network: the supernet, placed.
+            settings: schedule and optimizers.
+            seed: of all that is drawn.
+            algorithm: who proposes architectures.
+            budget: how many it may have scored.
+            cost: added to α's loss, where given.
+        """
+        self.cost = cost
         self.network, self.settings, self.seed = network, settings, seed
         device = next(network.parameters()).device
         macro = network.space.macro
@@ -263,7 +268,7 @@ class BilevelSearch:
         self.network.set_norm("batch")
         try:
             # The relaxation is made anew for every micro-batch, since backward frees its graph.
-            loss = self._backward(batch, beta, lambda: self.mixtures("alpha"))
+            loss = backward(batch, self.settings.accumulate, lambda micro: self._alpha_loss(micro, beta))
         finally:
             self.network.requires_grad_(True)
             self.network.set_norm(mode)
@@ -279,6 +284,11 @@ class BilevelSearch:
 
     def _backward(self, batch: Batch, beta: MacroArchitecture, mixtures: Callable) -> float:
         return backward(batch, self.settings.accumulate, lambda micro: self.loss(micro, beta, mixtures()))
+
+    def _alpha_loss(self, batch: Batch, beta: MacroArchitecture) -> Tensor:
+        """L_val, and the share of it that the expected cost adds."""
+        loss = self.loss(batch, beta, self.mixtures("alpha"))
+        return loss if self.cost is None else loss + loss.detach() * self.cost.expected(self.alphas, beta)
 
     def _cosine_lr(self) -> None:
         high, low = self.settings.weight_lr, self.settings.weight_lr_end

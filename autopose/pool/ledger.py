@@ -30,7 +30,8 @@ class Ledger:
     """The trainings of one pool and their results; any number of workers on any machines."""
 
     def __init__(self, url: str, recipe: dict, heartbeat: int, name: str = "pool"):
-        """Args:
+        """
+        Args:
             url: of the database, "sqlite:///path" or "postgresql://…"; made where it is not there.
             recipe: what results depend on; a ledger takes trainings of one recipe only.
             heartbeat: seconds between signs of life.

@@ -33,7 +33,8 @@ class Plan:
     """The members of a pool; a larger pool begins with the members of the smaller one."""
 
     def __init__(self, config: Config, num_joints: int):
-        """Args:
+        """
+        Args:
             config: of the command.
             num_joints: K of the data.
 

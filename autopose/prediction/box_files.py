@@ -20,7 +20,8 @@ class Boxes:
     """
 
     def __init__(self, given: object = None):
-        """Args:
+        """
+        Args:
             given: None, four numbers, or the path of a JSON file.
 
         Raises:

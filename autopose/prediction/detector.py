@@ -38,7 +38,8 @@ class Detector:
     """Finds people's boxes in pictures."""
 
     def __init__(self, path: str, threshold: float = 0.3, overlap: float = 0.6, person: int = 0):
-        """Args:
+        """
+        Args:
             path: of the ONNX file.
             threshold: least score of a person.
             overlap: intersection over union above which the lesser of two boxes is dropped.

@@ -56,10 +56,11 @@ class Tracker:
     """Gives people of consecutive frames numbers: those of the assignment with the largest sum of OKS (Hungarian)."""
 
     def __init__(self, sigmas: Sequence[float], rate: float, smooth: bool = False):
-        """Args:
-        sigmas: (K,) of OKS.
-        rate: frames a second.
-        smooth: filter joints by One-Euro.
+        """
+        Args:
+            sigmas: (K,) of OKS.
+            rate: frames a second.
+            smooth: filter joints by One-Euro.
         """
         self.sigmas, self.rate, self.smooth = sigmas, rate, smooth
         self.tracks: list[_Track] = []

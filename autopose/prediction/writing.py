@@ -62,12 +62,13 @@ class Writer:
     """
 
     def __init__(self, folder: Path, schema: KeypointSchema, threshold: float, draw: bool, ids: dict[str, int]):
-        """Args:
-        folder: of the run.
-        schema: the network's joints.
-        threshold: of the joints that are drawn.
-        draw: write pictures and videos.
-        ids: COCO's image ids by name, where they are known.
+        """
+        Args:
+            folder: of the run.
+            schema: the network's joints.
+            threshold: of the joints that are drawn.
+            draw: write pictures and videos.
+            ids: COCO's image ids by name, where they are known.
         """
         self.folder, self.schema, self.threshold, self.draw, self.ids = folder, schema, threshold, draw, ids
         self.results: list[dict] = []

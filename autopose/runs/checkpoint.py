@@ -92,12 +92,13 @@ class CheckpointStore:
     def __init__(
         self, folder: Path, kind: str, config: dict, keep: int, world_size: int = 1, data: dict[str, str] | None = None
     ):
-        """Args:
-        folder: of the run.
-        kind: "search" or "train".
-        config: ``Config.to_dict()``.
-        keep: how many step files stay.
-        data: digests of the annotations and pictures by split; a resume with others is refused.
+        """
+        Args:
+            folder: of the run.
+            kind: "search" or "train".
+            config: ``Config.to_dict()``.
+            keep: how many step files stay.
+            data: digests of the annotations and pictures by split; a resume with others is refused.
         """
         self.folder, self.keep = folder / "checkpoints", keep
         self.header = {

@@ -26,7 +26,8 @@ class Tracker:
     """
 
     def __init__(self, kind: str, name: str, folder: Path, config: Mapping):
-        """Args:
+        """
+        Args:
             kind: "wandb" or "mlflow".
             name: of the run.
             folder: of the run, where the tracker may keep its files.

@@ -74,7 +74,8 @@ class CropCache:
     """
 
     def __init__(self, folder: Path, annotations: PoseAnnotations):
-        """Args:
+        """
+        Args:
             folder: of a cache that was made of the annotations.
             annotations: all of the split; subsets may be asked for.
 
