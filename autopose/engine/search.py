@@ -23,6 +23,7 @@ from autopose.models.steps import Batch, place
 from autopose.nas import BilevelSearch, cells_of
 from autopose.nas.algorithms import ALGORITHMS, algorithm_class, checked, explore
 from autopose.nas.cost import Cost, Penalty
+from autopose.nas.noise import noise_entropies
 from autopose.nas.randomness import derive_seed, generator
 from autopose.report.architecture_figure import draw_architecture
 from autopose.report.curves import draw_search_curves
@@ -61,6 +62,7 @@ class SearchRun:
         self.log = open_log(config, runtime)
         self.clock, self.trace = Clock(), StepTrace(runtime.folder, config.trace and runtime.is_main)
         self.derived: list[dict] = []
+        self.noise = self._noise()
         self.store = CheckpointStore(
             runtime.folder, "search", config.to_dict(), self.settings.keep_checkpoints, runtime.world_size,
             {name: getattr(split, name).digest() for name in ("weights", "alpha", "reward")},
@@ -104,6 +106,16 @@ class SearchRun:
             config.data.image_size, penalty, settings.max_gmacs,
         )  # fmt: skip
         self._describe(space, network)
+
+    def _noise(self) -> list[float]:
+        """By epoch, the entropy that α would have if its gradients were noise; none where α is not trained."""
+        settings, alphas = self.settings, self.bilevel.alphas
+        if self.bilevel.algorithm.operations != "alpha":
+            return []
+        epochs = range(1, settings.epochs + 1)
+        steps = [max(epoch - settings.alpha_start_epoch, 0) * settings.iterations for epoch in epochs]
+        betas = (settings.alpha_betas[0], settings.alpha_betas[1])
+        return noise_entropies(steps, len(alphas.operations), settings.alpha_lr, betas, settings.alpha_weight_decay)
 
     def _penalty(self, space: SearchSpace, num_joints: int) -> Penalty | None:
         """Of the cost that ``search.cost`` names."""
@@ -208,6 +220,8 @@ class SearchRun:
         row |= {name: sum(values) / len(values) for name, values in self.sums.items()}
         with self.clock.phase("health of the search"):
             row |= epoch_health(search, self.reward, self.rewards, self.settings.health)
+        if self.noise:
+            row["entropy_noise"] = self.noise[row["epoch"]]
         per_iteration = seconds / max(iterations, 1)
         logger.info(
             "epoch %d  loss %.3e  reward(mode) %.4f  entropy α %.3f policy %.3f  %.2f s/it",

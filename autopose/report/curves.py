@@ -92,6 +92,7 @@ def _entropies(axes: Axes, rows: Sequence[dict]) -> None:
         colour = BRANCH_COLOURS[i % len(BRANCH_COLOURS)]
         plot_curve(axes, rows, lambda row, key=key: (row.get("entropy_alpha") or {}).get(key), colour, name, thin=True)
     plot_curve(axes, rows, lambda row: (row.get("entropy_alpha") or {}).get("mean"), "black", "mean")
+    plot_curve(axes, rows, lambda row: row.get("entropy_noise"), GREY, "noise alone", dashed=True)
     finish(axes, "Entropy of α (operations)", "nats an edge")
 
 
@@ -135,7 +136,13 @@ def _usable(value: object) -> bool:
 
 
 def plot_curve(
-    axes: Axes, rows: Sequence[dict], value: Callable[[dict], object], colour: str, label: str, thin: bool = False
+    axes: Axes,
+    rows: Sequence[dict],
+    value: Callable[[dict], object],
+    colour: str,
+    label: str,
+    thin: bool = False,
+    dashed: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw what ``value`` finds in the rows, if anything; returns the epochs and the values drawn."""
     found = [(row["epoch"], value(row)) for row in rows if _usable(value(row))]
@@ -143,7 +150,8 @@ def plot_curve(
     if found:
         size = 3.5 if len(found) <= 30 else 0
         width = 1.1 if thin else 1.9
-        axes.plot(epochs, values, color=colour, lw=width, marker="o", ms=0.7 * size if thin else size, label=label)
+        style = {"ls": "--", "marker": ""} if dashed else {"marker": "o", "ms": 0.7 * size if thin else size}
+        axes.plot(epochs, values, color=colour, lw=width, label=label, **style)
     return epochs, values
 
 
