@@ -1,0 +1,91 @@
+"""What a pool's table says of the search: ``python -m bench.evidence`` writes ``bench/results/evidence.csv``.
+
+Members of the pool are grouped: random ones of the band, hand-made ones, and those that searches found (included by
+their files, ``pool.include=[found/NAME/architecture.json]``, NAME beginning with the kind of search). All were trained
+with the same recipe on the same pictures. A hand-made architecture's sample are its seeds, a search's the networks that
+it found, each by its mean over seeds. Differences are Welch's t-tests against the random ones and against the
+HRNet-like one, corrected by Holm. Sizes stand beside every row: numbers at other GMACs are no comparison.
+"""
+
+import argparse
+import csv
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from autopose.metrics.significance import difference, holm, summarise
+from autopose.pool import Entry, Table
+
+RESULTS = Path(__file__).parent / "results"
+RANDOM, HRNET = "random, of the band", "hrnet"
+
+
+def groups(table: Table) -> dict[str, list[Entry]]:
+    """Entries by what they stand for."""
+    found: dict[str, list[Entry]] = {RANDOM: [], "random, full range": []}
+    for entry in table:
+        if entry.name.startswith("random"):
+            found[RANDOM if entry.band else "random, full range"].append(entry)
+            continue
+        kind = re.fullmatch(r"(?:.*~)?([a-z_]+)[-\d]*~architecture\.json", entry.name)
+        found.setdefault(f"searched, {kind[1]}" if kind else entry.name, []).append(entry)
+    return {name: entries for name, entries in found.items() if entries}
+
+
+def sample(entries: Sequence[Entry], metric: str) -> list[float]:
+    """One value an architecture, or of a single architecture one a seed."""
+    if len(entries) == 1:
+        return [scores[metric] for scores in entries[0].scores.values()]
+    return [entry.mean(metric) for entry in entries]
+
+
+def rows_of(table: Table) -> list[dict]:
+    """A row a group, with corrected p values against the random ones and the HRNet-like one."""
+    found = groups(table)
+    values = {name: sample(entries, table.metric) for name, entries in found.items()}
+    tests = [(name, other) for other in (RANDOM, HRNET) for name in found if other in found and name != other]
+    raw = {pair: difference(values[pair[0]], values[pair[1]], paired=False) for pair in tests}
+    known = [pair for pair, p in raw.items() if np.isfinite(p)]
+    corrected = dict(zip(known, holm([raw[pair] for pair in known]), strict=True))
+    random = np.array(values.get(RANDOM, []))
+    rows = []
+    for name, entries in found.items():
+        got = summarise(values[name])
+        sizes = [entry.gmacs for entry in entries]
+        rows.append({
+            "what": name, "networks": len(entries), "score": str(got),
+            "GMACs": f"{min(sizes):.4f} to {max(sizes):.4f}",
+            "share of the band's random ones below": round(float((random < got.mean).mean()), 2) if len(random) else "",
+            "p against random": _p(corrected.get((name, RANDOM))), "p against hrnet": _p(corrected.get((name, HRNET))),
+        })  # fmt: skip
+    return rows
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def main() -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pool", type=Path, default=RESULTS / "pool.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "evidence.csv")
+    asked = parser.parse_args()
+    table = Table.load(asked.pool)
+    rows = rows_of(table)
+    print(f"constant pose: {table.constant[table.metric]:.2f}\n")
+    print("| " + " | ".join(rows[0]) + " |\n" + "| --- " * len(rows[0]) + "|")
+    for row in rows:
+        print("| " + " | ".join(map(str, row.values())) + " |")
+    with asked.output.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Groups and tests of a pool's members, on scores whose answer is known."""
+
+import numpy as np
+
+from autopose.pool import Entry, Table
+from autopose.space import MacroSpace
+from autopose.space.builtin import hrnet, random_architecture
+from bench.evidence import RANDOM, groups, main, rows_of
+from bench.rank import noise, ranking
+
+SPACE = MacroSpace((4, 8), 2, 1, 1, 1, 4)
+
+
+def entry(name, seed, scores, band=False, gmacs=0.01):
+    architecture = hrnet(SPACE) if name == "hrnet" else random_architecture(SPACE, seed)
+    return Entry(architecture, name, band, 1.0, gmacs, 10, {n: {"Mean": s} for n, s in enumerate(scores)}, {})
+
+
+def table():
+    draws = np.random.default_rng(0)
+    entries = [entry(f"random-{n:04d}", n, [40 + v, 40 + v + e], band=n % 2 == 1, gmacs=0.01 + 1e-4 * n)
+               for n, (v, e) in enumerate(draws.normal(0, [3, 0.5], (24, 2)))]  # fmt: skip
+    entries += [entry(f"found~bilevel-{n}~architecture.json", 50 + n, [46 + 0.3 * n]) for n in range(4)]
+    entries.append(entry("hrnet", 0, [41.0, 41.4, 40.7]))
+    return Table(SPACE, "Mean", {}, tuple(entries), {"Mean": 25.0}, {})
+
+
+def test_searched_networks_are_told_from_random_ones():
+    found = groups(table())
+    assert {name: len(entries) for name, entries in found.items()} == {
+        RANDOM: 12, "random, full range": 12, "searched, bilevel": 4, "hrnet": 1,
+    }  # fmt: skip
+    rows = {row["what"]: row for row in rows_of(table())}
+    assert float(rows["searched, bilevel"]["p against random"]) < 0.01
+    assert float(rows["searched, bilevel"]["p against hrnet"]) < 0.05
+    assert float(rows["hrnet"]["p against random"]) > 0.05 and rows["hrnet"]["score"].endswith("(n = 3)")
+    assert rows["searched, bilevel"]["share of the band's random ones below"] >= 0.9
+
+
+def test_a_ranking_and_its_noise():
+    pool = table()
+    drawn = Table(pool.space, pool.metric, {}, pool.entries[:24], pool.constant, {})
+    exact = ranking(drawn, [e.mean("Mean") for e in drawn])
+    assert exact["tau all"].startswith("1.00") and exact["percentile of the best tenth"] > 90
+    assert noise(drawn)["deviation between seeds"] < 1 < noise(drawn)["deviation between architectures"]
+    assert noise(drawn)["correlation's ceiling"] > 0.9
+
+
+def test_the_command_writes_its_table(tmp_path, monkeypatch, capsys):
+    table().save(tmp_path / "pool.json")
+    monkeypatch.setattr("sys.argv", ["x", "--pool", str(tmp_path / "pool.json"), "--output", str(tmp_path / "e.csv")])
+    assert main() == 0
+    assert "constant pose: 25.00" in capsys.readouterr().out and "searched, bilevel" in (tmp_path / "e.csv").read_text()
