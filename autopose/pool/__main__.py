@@ -32,7 +32,9 @@ def run(config: Config, runtime: Runtime) -> None:
     folder = Path(settings.folder or f"outputs/pool/{config.name}")
     folder.mkdir(parents=True, exist_ok=True)
     plan = Plan(config, load_annotations(config.data, "train").schema.num_joints)
-    ledger = Ledger(settings.ledger or sqlite_url(folder / "ledger.db"), recipe_of(config), settings.heartbeat)
+    ledger = Ledger(
+        settings.ledger or sqlite_url(folder / "ledger.db"), recipe_of(config), settings.heartbeat, recipe_of(Config())
+    )
     worker = Worker(config, runtime, plan, ledger, folder)
     others = [_start(number, runtime.folder, folder) for number in range(1, settings.workers)]
     try:

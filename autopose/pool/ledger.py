@@ -5,9 +5,10 @@ import logging
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
@@ -19,6 +20,7 @@ from autopose.errors import UserError
 
 logger = logging.getLogger("autopose")
 VERSION = 1
+NAME = "pool"
 # Heartbeats that a worker may miss before its training is given to another.
 MISSED = 3
 # Seconds for which a database may be away, and between two questions to it.
@@ -29,13 +31,13 @@ Training = tuple[str, int]
 class Ledger:
     """The trainings of one pool and their results; any number of workers on any machines."""
 
-    def __init__(self, url: str, recipe: dict, heartbeat: int, name: str = "pool"):
+    def __init__(self, url: str, recipe: dict, heartbeat: int, defaults: Mapping = MappingProxyType({})):
         """
         Args:
             url: of the database, "sqlite:///path" or "postgresql://…"; made where it is not there.
             recipe: what results depend on; a ledger takes trainings of one recipe only.
             heartbeat: seconds between signs of life.
-            name: of the pool in the database.
+            defaults: of keys that a ledger may lack because they are younger than it.
 
         Raises:
             UserError: no such database, something else than a ledger, one of another version or recipe.
@@ -50,15 +52,15 @@ class Ledger:
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
             )  # fmt: skip
             try:
-                self.study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+                self.study = optuna.create_study(storage=storage, study_name=NAME, direction="maximize")
                 self.study.set_user_attr("recipe", recipe)
                 self.study.set_user_attr("version", VERSION)
             except DuplicatedStudyError:
-                self.study, made = optuna.load_study(study_name=name, storage=storage), False
+                self.study, made = optuna.load_study(study_name=NAME, storage=storage), False
         if not made:
-            self._check(recipe)
+            self._check(recipe, json.loads(json.dumps(dict(defaults))))
 
-    def _check(self, recipe: dict) -> None:
+    def _check(self, recipe: dict, defaults: dict) -> None:
         deadline = time.monotonic() + PAUSE
         while "version" not in self.study.user_attrs and time.monotonic() < deadline:
             time.sleep(0.1)  # another worker is making it
@@ -70,9 +72,10 @@ class Ledger:
             )
         ours = json.loads(json.dumps(recipe))
         for key in sorted({*known["recipe"], *ours}):
-            if known["recipe"].get(key) != ours.get(key):
+            begun, now = (each.get(key, defaults.get(key)) for each in (known["recipe"], ours))
+            if begun != now:
                 raise UserError(
-                    f"this pool was begun with {key}={known['recipe'].get(key)}, now it is {ours.get(key)}: trainings "
+                    f"this pool was begun with {key}={begun}, now it is {now}: trainings "
                     "of one pool are alike; give that value, or another pool.folder"
                 )
 

@@ -113,6 +113,10 @@ def test_other_recipes_versions_and_torn_ledgers_are_refused(tmp_path):
     ledger(tmp_path)
     with pytest.raises(UserError, match="begun with train.epochs=1, now it is 2"):
         ledger(tmp_path, {"train.epochs": 2})
+    younger = {"train.epochs": 1, "train.ema": 0.0}
+    Ledger(sqlite_url(tmp_path / "ledger.db"), younger, 1, {"train.ema": 0.0})
+    with pytest.raises(UserError, match="begun with train.ema=0.0, now it is 0.9"):
+        Ledger(sqlite_url(tmp_path / "ledger.db"), younger | {"train.ema": 0.9}, 1, {"train.ema": 0.0})
     ledger(tmp_path).study.set_user_attr("version", 0)
     with pytest.raises(UserError, match="has version 0, this software writes version 1"):
         ledger(tmp_path)
