@@ -14,7 +14,12 @@ from autopose.report.saving import save_figure
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = (
     (("commands", "search, derive, train, evaluate,\npredict, …: thin entry points"),),
-    (("engine", "loops: search, training,\nreward, health"),),
+    (("pool", "many architectures trained\nalike, and their table"),),
+    (
+        ("prediction", "pictures, videos, boxes,\ntracking"),
+        ("engine", "loops: search, training,\nreward, health"),
+        ("deploy", "files that run without\nthis software, latency"),
+    ),
     (("report", "curves, poses, pages,\nwhat is printed"), ("evaluation", "heatmaps to poses,\nscores, result files")),
     (("runs", "processes, checkpoints,\nrecords, data by name"),),
     (("config", "typed, frozen,\nevery default"),),
@@ -59,7 +64,7 @@ def rooms_figure() -> Figure:
     places = {}
     for level, row in enumerate(ROWS):
         for n, (name, _) in enumerate(row):
-            x = 5.0 if len(row) == 1 else (2.4, 7.6)[n]
+            x = {1: (5.0,), 2: (2.4, 7.6), 3: (1.7, 5.0, 8.3)}[len(row)][n]
             places[name] = (x, -STEP * level)
     figure = Figure(figsize=(10, 10.6))
     axes = figure.add_axes((0, 0, 1, 1))
