@@ -2,6 +2,7 @@
 
 from autopose.command import main, overrides
 from autopose.config import Config
+from autopose.engine.bill import bill_of_search
 from autopose.engine.reports import report_search
 from autopose.engine.search import SearchRun
 from autopose.functions import callable_module
@@ -10,9 +11,12 @@ from autopose.runs.runtime import Runtime
 from autopose.space import Architecture
 
 
-def run(config: Config, runtime: Runtime) -> Architecture:
-    """Search, derive and print what was found and how to train it."""
+def run(config: Config, runtime: Runtime) -> Architecture | None:
+    """Search, derive and print what was found and how to train it; with ``dry_run`` only what it would cost."""
     search = SearchRun(config, runtime)
+    if config.dry_run:
+        bill_of_search(search).show()
+        return None
     architecture = search.run()
     if runtime.is_main:
         joints = search.bilevel.network.num_joints

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from autopose.command import main, overrides
 from autopose.config import Config, given_keys
+from autopose.engine.bill import bill_of_training
 from autopose.engine.reports import report_scores
 from autopose.engine.train import TrainRun
 from autopose.files import save_json
@@ -20,7 +21,7 @@ from autopose.space import Architecture
 logger = logging.getLogger("autopose")
 
 
-def run(config: Config, runtime: Runtime, architecture: Architecture | None = None) -> Outcome:
+def run(config: Config, runtime: Runtime, architecture: Architecture | None = None) -> Outcome | None:
     """Train, evaluate, and print the scores and where the files are; ``architecture`` in place of the one by name."""
     pretrained = read_checkpoint(config.checkpoint, "train") if config.checkpoint else None
     counts = config.architecture_gmacs or config.train.gmacs
@@ -33,6 +34,9 @@ def run(config: Config, runtime: Runtime, architecture: Architecture | None = No
         architecture = resolve_architecture(config, num_joints)
     config = sized(config, architecture, num_joints)
     training = TrainRun(config, runtime, architecture, pretrained)
+    if config.dry_run:
+        bill_of_training(training).show()
+        return None
     scores = training.run()
     outcome = Outcome.of(scores, runtime.folder, runtime.folder / "checkpoints" / "last.pt")
     if not runtime.is_main:

@@ -21,7 +21,7 @@ OWN = (
 OF_NETWORK = ("image_size", "udp", "sigma", "joints", "flip_pairs", "sigmas", "skeleton")
 # Keys that no result of a run depends on, or that only say how it is run here.
 EVERYWHERE = (
-    *OWN, "name", "resume", "tracker", "trace", "device", "threads", "kernels", "evaluate", "architecture",
+    *OWN, "name", "resume", "tracker", "dry_run", "trace", "device", "threads", "kernels", "evaluate", "architecture",
     "architecture_seed", "architecture_gmacs", "correlate", "pool", "data.workers", "data.cache", "data.cache_folder",
     "data.check_images", "data.root",
 )  # fmt: skip

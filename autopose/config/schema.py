@@ -190,6 +190,7 @@ class Config:
         device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "mps" (Apple); threads: CPU threads (0:
             PyTorch's choice).
         tracker: "none", "wandb" or "mlflow", which then gets the rows of metrics.jsonl as well.
+        dry_run: time a few steps of everything, print what the run would cost, and write nothing.
         trace: write steps.log, a line a step with checksums of batch and loss.
 
     Attributes:
@@ -205,6 +206,7 @@ class Config:
     threads: int = 0
     deterministic: bool = False
     tracker: str = "none"
+    dry_run: bool = False
     trace: bool = False
     resume: str = "no"
     architecture: str | None = None

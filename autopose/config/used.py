@@ -34,7 +34,7 @@ _SCHEDULE = (
 # train, evaluate: of what a search finds; they go into the command that it prints.
 USED = {
     "search": Keys(
-        ("resume", "tracker", "trace", "space", "data", "search", "train", "evaluate", "kernels"), _DETECTED
+        ("resume", "tracker", "dry_run", "trace", "space", "data", "search", "train", "evaluate", "kernels"), _DETECTED
     ),
     "derive": Keys(("checkpoint", "data", "search", "train", "evaluate", "kernels"), (*_DETECTED, *_SCHEDULE)),
     "correlate": Keys(
@@ -45,7 +45,8 @@ USED = {
         "train.gmacs", "train.checkpoint_every")
     ),
     "train": Keys(
-        ("resume", "tracker", "trace", *_ARCHITECTURE, "checkpoint", "space", "data", "train", "evaluate", "kernels"),
+        ("resume", "tracker", "dry_run", "trace", *_ARCHITECTURE, "checkpoint", "space", "data", "train", "evaluate",
+         "kernels"),
         ("space.alpha_sharing", "space.supernet_affine"),
     ),
     "evaluate": Keys(("checkpoint", "results", "data", "evaluate", "kernels")),

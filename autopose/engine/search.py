@@ -92,7 +92,7 @@ class SearchRun:
         network.set_norm("track" if settings.reward.batch_norm == "running" else "batch")
         algorithm = algorithm_class(settings.algorithm, ALGORITHMS)
         penalty = self._penalty(space, split.weights.schema.num_joints)
-        self.bilevel = BilevelSearch(network, settings, config.seed, algorithm, self._budget(), penalty)
+        self.bilevel = BilevelSearch(network, settings, config.seed, algorithm, self.budget(), penalty)
         self.weight_data = pose_dataset(split.weights, config.data, self.size, augment=True)
         self.alpha_data = pose_dataset(split.alpha, config.data, self.size, augment=True)
         stream = BatchStream(
@@ -157,7 +157,7 @@ class SearchRun:
             return self._finish()
 
     def _loop(self) -> None:
-        settings, batches = self.settings, self._batches()
+        settings, batches = self.settings, self.batches()
         with progress_bar(settings.epochs * settings.iterations, self.bilevel.step, self.runtime) as bar:
             while self.bilevel.position.epoch < settings.epochs:
                 self._epoch(batches, bar)
@@ -182,7 +182,7 @@ class SearchRun:
                 self._stop_if_asked()
         self._finish_epoch(time.monotonic() - started, settings.iterations - before)
 
-    def _batches(self) -> Iterator[tuple[Batch, Batch]]:
+    def batches(self) -> Iterator[tuple[Batch, Batch]]:
         """Pairs of a batch for ω and a batch for α from the current step to the end, on the device."""
         config, runtime, device = self.config, self.runtime, self.runtime.device
         loaders, remaining = [], self.settings.epochs * self.settings.iterations - self.bilevel.step
@@ -296,7 +296,7 @@ class SearchRun:
             self.log.close()
         return architecture
 
-    def _budget(self) -> int:
+    def budget(self) -> int:
         """Rewards that Algorithm 1 would have taken: what the baselines may spend."""
         controller = self.settings.controller
         epochs = max(self.settings.epochs - controller.start_epoch, 0)

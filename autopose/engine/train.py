@@ -152,7 +152,7 @@ class TrainRun:
     def _loop(self) -> list[Score]:
         """All epochs that are left; the scores of the last one, none where the training was over already."""
         scores: list[Score] = []
-        done, batches = self.epoch * self.iterations + self.iteration, self._batches()
+        done, batches = self.epoch * self.iterations + self.iteration, self.batches()
         with progress_bar(self.settings.epochs * self.iterations, done, self.runtime) as bar:
             while self.epoch < self.settings.epochs:
                 scores = self._epoch(batches, bar)
@@ -170,7 +170,7 @@ class TrainRun:
         for batch in islice(self.clock.waiting(batches), self.iterations - before):
             lr = self._set_lr(self.epoch * self.iterations + self.iteration)
             with self.clock.phase("steps"):
-                self.losses.append(self._step(batch))
+                self.losses.append(self.step(batch))
             self.trace.write(self.epoch * self.iterations + self.iteration, (batch,), {"loss": self.losses[-1]})
             self.iteration += 1
             self._after_iteration(bar)
@@ -200,7 +200,8 @@ class TrainRun:
         every, number = self.settings.evaluate_every, self.epoch + 1
         return number == self.settings.epochs or bool(every and number % every == 0)
 
-    def _batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch]:
+        """Batches from the current step to the end, on the device."""
         runtime, device = self.runtime, self.runtime.device
         first = self.epoch * self.iterations + self.iteration
         stream = BatchStream(
@@ -219,7 +220,7 @@ class TrainRun:
             group["lr"] = lr
         return lr
 
-    def _step(self, batch: Batch) -> float:
+    def step(self, batch: Batch) -> float:
         """One optimizer step over ``accumulate`` micro-batches; a step that is not finite is skipped and counted."""
         self.optimizer.zero_grad()
         buffers = list(self.network.buffers())
