@@ -1,6 +1,6 @@
 # CPU:   docker build -t autopose .
 # CUDA:  docker build -t autopose:cuda --build-arg VARIANT=cuda .
-# Run:   docker run --rm --shm-size=2g -v "$PWD/outputs:/work/outputs" autopose search experiment=quick
+# Run:   docker run --rm --shm-size=2g -v "$PWD/outputs:/runs/outputs" autopose search experiment=quick
 #        with a GPU add --gpus all and take the CUDA image. Files are written as user 1000.
 ARG VARIANT=cpu
 FROM python:3.11-slim-bookworm
@@ -26,8 +26,8 @@ COPY configs configs
 COPY examples examples
 RUN pip install --no-deps --no-build-isolation .
 
-RUN useradd --uid 1000 --create-home pose && install --directory --owner=pose /work /work/outputs
+RUN useradd --uid 1000 --create-home pose && install --directory --owner=pose /runs /runs/outputs
 USER pose
-WORKDIR /work
+WORKDIR /runs
 ENTRYPOINT ["autopose"]
 CMD ["--help"]
