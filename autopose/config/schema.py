@@ -9,7 +9,7 @@ from autopose.config.search_keys import SearchConfig, SpaceConfig
 from autopose.config.train_keys import EvaluateConfig, TrainConfig
 from autopose.errors import UserError
 from autopose.kernels import KernelChoice
-from autopose.ranges import ANY, COUNT, NOT_NEGATIVE, SHARE, WIDTH, Range, check_ranges, one_of
+from autopose.ranges import COUNT, NOT_NEGATIVE, SHARE, WIDTH, Range, check_ranges, one_of
 
 FORMATS = ("onnx", "torch_export")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -58,7 +58,7 @@ class CorrelateConfig:
 
 
 PREDICT_RANGES = {
-    "threshold": ANY, "detector_threshold": SHARE, "detector_overlap": SHARE, "detector_class": NOT_NEGATIVE,
+    "threshold": NOT_NEGATIVE, "detector_threshold": SHARE, "detector_overlap": SHARE, "detector_class": NOT_NEGATIVE,
     "most_frames": NOT_NEGATIVE,
 }  # fmt: skip
 

@@ -25,6 +25,8 @@ NAME = "pool"
 MISSED = 3
 # Seconds for which a database may be away, and between two questions to it.
 PATIENCE, PAUSE = 900.0, 5.0
+# Tries to make the tables of a new database.
+ATTEMPTS = 4
 Training = tuple[str, int]
 
 
@@ -47,10 +49,7 @@ class Ledger:
         warnings.filterwarnings("ignore", category=ExperimentalWarning)  # heartbeats, since 2021
         made = True
         with self._explained():
-            storage = RDBStorage(
-                url, heartbeat_interval=heartbeat, grace_period=MISSED * heartbeat,
-                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
-            )  # fmt: skip
+            storage = _storage(url, heartbeat)
             try:
                 self.study = optuna.create_study(storage=storage, study_name=NAME, direction="maximize")
                 self.study.set_user_attr("recipe", recipe)
@@ -176,6 +175,21 @@ class Ledger:
                 f"the pool's ledger {_hidden(self.url)} cannot be read ({_reason(error)}): it is not there, no ledger, "
                 "or was cut short; the trainings in the pool's folder are kept, and a new ledger takes them over"
             ) from None
+
+
+def _storage(url: str, heartbeat: int) -> RDBStorage:
+    """The storage, its tables made where there are none; of several workers that make them at once, one is first."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return RDBStorage(
+                url, heartbeat_interval=heartbeat, grace_period=MISSED * heartbeat,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+            )  # fmt: skip
+        except DatabaseError:
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(0.5)
+    raise AssertionError("unreachable")
 
 
 def sqlite_url(path: Path) -> str:
