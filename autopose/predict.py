@@ -60,6 +60,8 @@ def run(config: Config, runtime: Runtime) -> list[dict]:
                 people, tracks = tracker(people)
             with clock.phase("drawing and writing"):
                 writer.write(frame, people, tracks)
+        if boxes.problems and not writer.people:
+            raise UserError(f"{boxes.problems[0]} (and no other box can be used)")
     _report(writer, clock, runtime, settings.threshold, detector)
     counted = {"people": str(writer.people), "pictures or frames": str(writer.pictures)}
     asked = replace(config, checkpoint=asked.checkpoint, name=asked.name)

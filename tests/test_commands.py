@@ -116,6 +116,9 @@ def test_predict_on_boxes_of_every_kind(trained, small_set, tmp_path, capsys):
     assert run("predict", tmp_path / "some", *common, f"boxes={path}", "predict.draw=false") == 1
     out = capsys.readouterr().out
     assert "lies outside of the picture" in out and "is empty" in out and len(results_of(tmp_path / "some")) == 1
+    path.write_text(json.dumps([{"file_name": name, "bbox": [5, 5, 0, 9]}]))
+    assert run("predict", tmp_path / "nobody", *common, f"boxes={path}") == 2
+    assert "is empty" in capsys.readouterr().err and not (tmp_path / "nobody" / "results").exists()
 
 
 def test_predict_follows_people_through_a_video(trained, tmp_path, capsys):
