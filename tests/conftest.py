@@ -1,4 +1,4 @@
-"""Settings that must stand before any test imports Triton; the smallest runs and the set they see."""
+"""Settings that must stand before any test imports Triton; the smallest runs and the set they see; real data."""
 
 import os
 from pathlib import Path
@@ -22,6 +22,15 @@ def _skip_without_gpu(items):
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real data that AUTOPOSE_TEST_DATA names; without one (unset or empty) its tests are skipped."""
+    folder = os.environ.get("AUTOPOSE_TEST_DATA")
+    if not folder:
+        pytest.skip("AUTOPOSE_TEST_DATA is not set: no real data")
+    return Path(folder)
 
 
 @pytest.fixture(scope="session")

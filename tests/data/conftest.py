@@ -1,7 +1,6 @@
-"""Hand-made datasets in COCO's and MPII's layout, and the real ones where AUTOPOSE_TEST_DATA names their folder."""
+"""Hand-made datasets in COCO's and MPII's layout."""
 
 import json
-import os
 from pathlib import Path
 
 import cv2
@@ -98,11 +97,3 @@ def mpii_root(tmp_path):
     for name in ("a.png", "b.png"):
         cv2.imwrite(str(tmp_path / "images" / name), np.full((200, 200, 3), 90, np.uint8))
     return tmp_path
-
-
-@pytest.fixture
-def real_data():
-    folder = os.environ.get("AUTOPOSE_TEST_DATA")
-    if not folder:
-        pytest.skip("AUTOPOSE_TEST_DATA is not set")
-    return Path(folder)

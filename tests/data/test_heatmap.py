@@ -1,8 +1,6 @@
 """Targets and decoding: values worked out by hand, borders, and that decoding inverts encoding."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,10 +187,9 @@ def test_whole_chain_synthetic():
     assert check_whole_chain(boxes, joints, rng.integers(0, 3, (40, 17))) > 300
 
 
-@pytest.mark.skipif("AUTOPOSE_TEST_DATA" not in os.environ, reason="AUTOPOSE_TEST_DATA is not set")
 @pytest.mark.parametrize("split", ["train2017", "val2017"])
-def test_whole_chain_coco(split):
-    path = Path(os.environ["AUTOPOSE_TEST_DATA"], "coco-mini", "annotations", f"person_keypoints_{split}.json")
+def test_whole_chain_coco(split, real_data):
+    path = real_data / "coco-mini" / "annotations" / f"person_keypoints_{split}.json"
     people = [a for a in json.loads(path.read_text())["annotations"] if a["num_keypoints"]]
     keypoints = np.array([a["keypoints"] for a in people], dtype=float).reshape(-1, 17, 3)
     assert check_whole_chain(np.array([a["bbox"] for a in people]), keypoints[..., :2], keypoints[..., 2]) > 500

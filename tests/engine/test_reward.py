@@ -1,7 +1,5 @@
 """The reward: what it scores, what it refuses, what it leaves as it was."""
 
-import os
-
 import numpy as np
 import pytest
 import torch
@@ -131,12 +129,8 @@ def test_a_subset_that_cannot_be_scored_is_refused_at_the_start(annotations):
 
 
 @pytest.fixture(scope="module")
-def people():
-    """Real people where there are some, drawn ones elsewhere."""
-    root = os.environ.get("AUTOPOSE_TEST_DATA")
-    if not root:
-        pytest.skip("AUTOPOSE_TEST_DATA is not set: no real people to score")
-    return load_coco(DataSource(root=f"{root}/coco-mini", split="val2017"), 1.0)
+def people(real_data):
+    return load_coco(DataSource(root=f"{real_data}/coco-mini", split="val2017"), 1.0)
 
 
 def told_apart(annotations, **settings):

@@ -1,8 +1,6 @@
 """Scores of result files: numbers, counts, what is said about them, tables, and refusals in one sentence."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -208,10 +206,8 @@ def test_pck_refuses():
     assert by_box.metrics["Mean"] == 100 and "box" in by_box.protocol["metric"]
 
 
-@pytest.mark.skipif("AUTOPOSE_TEST_DATA" not in os.environ, reason="AUTOPOSE_TEST_DATA is not set")
-def test_annotations_as_results_are_perfect():
-    root = Path(os.environ["AUTOPOSE_TEST_DATA"])
-    path = root / "coco-mini/annotations/person_keypoints_val2017.json"
+def test_annotations_as_results_are_perfect(real_data):
+    path = real_data / "coco-mini/annotations/person_keypoints_val2017.json"
     people = [a for a in json.loads(path.read_text())["annotations"] if a["num_keypoints"]]
     keys = ("image_id", "category_id", "keypoints")
     score = score_keypoint_results(path, [{key: a[key] for key in keys} | {"score": 1.0} for a in people])

@@ -2,8 +2,6 @@
 
 import copy
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,11 +154,10 @@ def noisy_results(dataset, rng):
     return results
 
 
-@pytest.mark.skipif("AUTOPOSE_TEST_DATA" not in os.environ, reason="AUTOPOSE_TEST_DATA is not set")
 @pytest.mark.parametrize("part", ["coco-mini/train2017", "coco-mini/val2017", "lsp/val"])
-def test_real_annotations(part):
+def test_real_annotations(part, real_data):
     folder, split = part.split("/")
-    path = Path(os.environ["AUTOPOSE_TEST_DATA"], folder, "annotations", f"person_keypoints_{split}.json")
+    path = real_data / folder / "annotations" / f"person_keypoints_{split}.json"
     dataset = json.loads(path.read_text())
     joints = len(dataset["categories"][0]["keypoints"])
     sigmas = COCO_SIGMAS if joints == 17 else np.full(joints, 0.08)

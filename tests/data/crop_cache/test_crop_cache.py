@@ -1,7 +1,6 @@
 """The crop cache: the same samples as from the pictures, to the bit; and what becomes of a cache that is not whole."""
 
 import logging
-import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -61,11 +60,8 @@ def test_samples_are_those_of_the_pictures_to_the_bit(drawn, tmp_path, augmentat
 
 
 @pytest.mark.parametrize("preset", ["paper", "hrnet_coco"])
-def test_real_pictures(tmp_path, preset, monkeypatch):
-    root = os.environ.get("AUTOPOSE_TEST_DATA")
-    if not root:
-        pytest.skip("AUTOPOSE_TEST_DATA is not set: no real pictures to cut")
-    annotations = load_coco(DataSource(f"{root}/coco-mini", "val2017"), SIZE[0] / SIZE[1])
+def test_real_pictures(tmp_path, preset, monkeypatch, real_data):
+    annotations = load_coco(DataSource(f"{real_data}/coco-mini", "val2017"), SIZE[0] / SIZE[1])
     assert_same_samples(annotations, tmp_path / "val", PRESETS[preset], False, 4, monkeypatch)
 
 
