@@ -126,7 +126,7 @@ class SearchRun:
         cost = Cost(space, settings.width, self.config.data.image_size, num_joints, table)
         cost.check_target(settings.cost_target, "search.cost_target")
         if table is not None:
-            logger.info("cost       ms of %s", table.place())
+            logger.info("cost       ms of %s", table.measured_on())
         return Penalty(cost, settings.cost_weight, settings.cost_target)
 
     def _describe(self, space, network: PoseNetwork) -> None:

@@ -116,7 +116,7 @@ class LatencyTable:
         if unknown:
             raise UserError(f"the latency table has no time of the operation {unknown[0]}: measure again with it")
 
-    def place(self) -> str:
+    def measured_on(self) -> str:
         """The hardware in words."""
         return f"{self.hardware['gpu'] or self.hardware['cpu']}, {self.hardware['threads']} thread(s)"
 
