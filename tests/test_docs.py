@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "kernels").rglob("*.md"))]
+SITE = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [*sorted(ROOT.glob("*.md")), *SITE, *sorted((ROOT / "kernels").rglob("*.md"))]
 ANCHOR = re.compile(r"([\w./-]+\.py)::([\w.]+)")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -41,6 +42,14 @@ def test_links_lead_to_files_that_exist(page):
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         if "://" not in target and not target.startswith(("#", "mailto:")):
             assert (page.parent / target.split("#")[0]).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", SITE, ids=lambda page: page.name)
+def test_links_of_the_site_stay_in_it(page):
+    """The site is built from docs/ alone, and its strict build refuses a link to what it does not hold."""
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        if "://" not in target and not target.startswith(("#", "mailto:")):
+            assert (page.parent / target.split("#")[0]).resolve().is_relative_to(ROOT / "docs"), target
 
 
 def test_the_walk_through_has_its_anchors():
