@@ -67,7 +67,7 @@ def search_rank(config, runtime) -> None:
 def die_at(task: str, step: int) -> None:
     """Let this process kill itself before its step number ``step``."""
     owner = import_module("autopose.nas.bilevel").BilevelSearch if task == "search" else None
-    name = "cell_update" if task == "search" else "_step"
+    name = "cell_update" if task == "search" else "step"
     owner = owner or import_module("autopose.engine.train").TrainRun
     original, calls = getattr(owner, name), []
 
