@@ -25,6 +25,7 @@ from autopose.prediction.tracking import Tracker
 from autopose.runs.checkpoint import read_checkpoint
 from autopose.runs.clock import Clock
 from autopose.runs.resolve import load_network
+from autopose.runs.runtime import chosen_device
 
 Picture = np.ndarray | str | os.PathLike
 
@@ -135,9 +136,10 @@ def load(path: str | os.PathLike, device: str | None = None) -> Model:
         device: as in ``torch.device``; None: a CUDA device where there is one, else the CPU.
 
     Raises:
-        UserError: no checkpoint of a training.
+        UserError: no checkpoint of a training, or a device that PyTorch does not see.
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = torch.device(device or chosen_device("auto"))
+    chosen_device(place.type)
     content = read_checkpoint(path, "train")
     config = from_checkpoint(content["config"], Config(), [])
     network = load_network(content, config, place)

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import autopose
 from autopose.data.checks import read_image
@@ -74,6 +75,13 @@ def test_no_picture_and_no_checkpoint(model, tmp_path):
         model.predict(np.zeros((0, 4, 3), np.uint8))
     with pytest.raises(UserError, match="cannot read the checkpoint"):
         autopose.load(tmp_path / "none.pt")
+
+
+def test_a_device_that_is_not_there(tmp_path):
+    missing = [name for name in ("cuda", "mps") if not getattr(torch, name).is_available()]
+    for name in missing:
+        with pytest.raises(UserError, match=f"device={name} was asked for, but PyTorch sees no"):
+            autopose.load(tmp_path / "none.pt", device=name)
 
 
 def test_a_video_frame_by_frame(model, tmp_path):
