@@ -20,7 +20,7 @@ from autopose.metrics.significance import difference, holm, summarise
 from autopose.pool import Entry, Table
 
 RESULTS = Path(__file__).parent / "results"
-RANDOM, HRNET = "random, of the band", "hrnet"
+RANDOM, HRNET, PREDICTED = "random, of the band", "hrnet", "found by predictors"
 
 
 def groups(table: Table) -> dict[str, list[Entry]]:
@@ -29,6 +29,9 @@ def groups(table: Table) -> dict[str, list[Entry]]:
     for entry in table:
         if entry.name.startswith("random"):
             found[RANDOM if entry.band else "random, full range"].append(entry)
+            continue
+        if entry.name.startswith("predicted-"):
+            found.setdefault(PREDICTED, []).append(entry)
             continue
         kind = re.fullmatch(r"(?:.*~)?([a-z_]+)[-\d]*~architecture\.json", entry.name)
         found.setdefault(f"searched, {kind[1]}" if kind else entry.name, []).append(entry)

@@ -115,6 +115,7 @@ POOL_RANGES = {
     "seeds": COUNT,
     "repeated": NOT_NEGATIVE,
     "included_seeds": COUNT,
+    "proposed": NOT_NEGATIVE,
     "workers": COUNT,
     "worker": NOT_NEGATIVE,
     "heartbeat": COUNT,
@@ -131,6 +132,8 @@ class PoolConfig:
         seeds: trainings of each of the first ``repeated`` architectures; the others get one.
         include: further ones, each with ``included_seeds`` trainings: all_on_conv3, single_scale, hrnet, or a file's
             path; hrnet@0.02 is as wide as makes it 0.02 GMACs.
+        proposed: how many more are found in the band by predictors, each fitted to half of what was drawn and trained;
+            with ``included_seeds`` trainings each.
         folder: of the ledger and the trainings (null: outputs/pool/NAME); the same folder goes on with the same pool.
         ledger: a database's URL, as of PostgreSQL for workers on several machines (null: a SQLite file in the folder).
         workers: processes started here; worker: a number to tell workers apart that a sweep starts.
@@ -145,6 +148,7 @@ class PoolConfig:
     repeated: int = 16
     include: list[str] = field(default_factory=list)
     included_seeds: int = 1
+    proposed: int = 0
     folder: str | None = None
     ledger: str | None = None
     workers: int = 1

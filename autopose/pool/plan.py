@@ -1,7 +1,8 @@
 """What a pool trains: members by name, each with its architecture and seeds, from the settings alone."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from math import isfinite
 
 from autopose.config import Config
@@ -9,6 +10,8 @@ from autopose.errors import UserError
 from autopose.nas.randomness import derive_seed
 from autopose.space import Architecture, builtin_architecture
 from autopose.space.builtin import HAND_MADE, Size, random_architecture, width_for
+
+from .predictor import Predictor, climbed
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Plan:
         self.macro = config.space.macro()
         self.size = Size(config.data.image_size, num_joints, config.train.width)
         drawn = [self._drawn(number) for number in range(self.settings.architectures)]
+        self.drawn = tuple(drawn)
         self.members = {member.name: member for member in (*drawn, *map(self._included, self.settings.include))}
 
     def trainings(self) -> Iterator[tuple[str, int]]:
@@ -52,6 +56,43 @@ class Plan:
         longest = max(len(member.seeds) for member in self.members.values())
         for seed in range(longest):
             yield from ((name, seed) for name, member in self.members.items() if seed in member.seeds)
+
+    def propose(self, scores: Mapping[str, float]) -> bool:
+        """Add the members that predictors propose once the drawn ones are trained; False where they stand already.
+
+        Each proposal is a search of its own: a predictor is fitted to one half of the drawn members that have a score,
+        another half each time, and climbs within the band from every one of that half.
+
+        Args:
+            scores: of the drawn members' first seed, by name.
+        """
+        known = [member for member in self.drawn if member.name in scores]
+        names = [f"predicted-{len(known)}-{number}" for number in range(self.settings.proposed)]
+        added = [name for name in names if name not in self.members]
+        for name in added:
+            self.members[name] = self._proposed(name, known, scores)
+        return bool(added)
+
+    def _proposed(self, name: str, known: list[Member], scores: Mapping[str, float]) -> Member:
+        draws = random.Random(derive_seed(self.config.seed, "pool", name))
+        half = draws.sample(known, len(known) // 2)
+        predictor = Predictor.fit(
+            [member.architecture for member in half], [scores[member.name] for member in half],
+            self.config.space.operations,
+        )  # fmt: skip
+        starts = [member.architecture for member in half if self._within(member.architecture)]
+        if not starts:
+            raise UserError("pool.proposed needs members within pool.band to start from, but none was trained")
+        best, predicted = max((climbed(each, predictor, self._within) for each in starts), key=lambda found: found[1])
+        how = {
+            "predictor": {"fitted to": len(half), "predicted": round(predicted, 3), "error": round(predictor.error, 3)}
+        }
+        seeds = range(self.settings.included_seeds)
+        return Member(name, replace(best, found_by=how), False, self.config.train.width, seeds)
+
+    def _within(self, architecture: Architecture) -> bool:
+        low, high = self.settings.band or (0.0, float("inf"))
+        return low <= self.size.gmacs(architecture) <= high
 
     def gmacs(self, member: Member) -> float:
         """10^9 multiply-adds of a member's network."""

@@ -55,9 +55,16 @@ class Worker:
                 self._say()
             elif self.ledger.unfinished():
                 time.sleep(PAUSE)  # another worker may die and leave its training
+            elif self.plan.propose(self._scores()):
+                self.ledger.plan(self.plan.trainings())
             else:
                 self._say()
                 return
+
+    def _scores(self) -> dict[str, float]:
+        """Of every member's first seed, by name."""
+        results = self.ledger.results()
+        return {name: found["scores"][found["metric"]] for (name, seed), found in results.items() if seed == 0}
 
     def _train(self, name: str, seed: int) -> tuple[float, dict]:
         """One training; continues what a killed worker left, and takes over what is finished already."""
