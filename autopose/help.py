@@ -114,7 +114,10 @@ PAGES = {
         """Draws architectures, trains each with the same recipe and writes the table of their scores, pool.json. More
         workers join by the same command, on other machines too, and a pool that was stopped goes on.""",
         ("experiment=pool", "experiment=pool pool.architectures=128 pool.workers=2"),
-        ("experiment", "pool.architectures", "pool.seeds", "pool.band", "pool.include", "pool.proposed", "pool.workers", "pool.folder"),
+        (
+            "experiment", "pool.architectures", "pool.seeds", "pool.band", "pool.include", "pool.proposed",
+            "pool.workers", "pool.folder",
+        ),
     ),
     "data": Page("convert labels of other tools, check a data set, cache its crops"),
     "compare": Page("runs side by side: a page and a picture"),
