@@ -133,7 +133,7 @@ class PoolConfig:
         include: further ones, each with ``included_seeds`` trainings: all_on_conv3, single_scale, hrnet, or a file's
             path; hrnet@0.02 is as wide as makes it 0.02 GMACs.
         proposed: how many more are found in the band by predictors, each fitted to half of what was drawn and trained;
-            with ``included_seeds`` trainings each.
+            with ``seeds`` trainings each.
         folder: of the ledger and the trainings (null: outputs/pool/NAME); the same folder goes on with the same pool.
         ledger: a database's URL, as of PostgreSQL for workers on several machines (null: a SQLite file in the folder).
         workers: processes started here; worker: a number to tell workers apart that a sweep starts.

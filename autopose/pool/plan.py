@@ -87,7 +87,7 @@ class Plan:
         how = {
             "predictor": {"fitted to": len(half), "predicted": round(predicted, 3), "error": round(predictor.error, 3)}
         }
-        seeds = range(self.settings.included_seeds)
+        seeds = range(self.settings.seeds)
         return Member(name, replace(best, found_by=how), False, self.config.train.width, seeds)
 
     def _within(self, architecture: Architecture) -> bool:
