@@ -169,8 +169,8 @@ class SearchConfig(BilevelSettings):
         if (self.cost == "latency") != bool(self.latency_table):
             raise UserError("search.cost=latency needs search.latency_table=FILE.json, which only it reads")
         check_ranges(self, {**BILEVEL_RANGES, **SEARCH_RANGES}, "search.")
-        if self.batch_size < self.accumulate:
+        if self.batch_size < self.accumulate * self.paths:
             raise UserError(
                 f"search.batch_size must be at least 1 a micro-batch, but is {self.batch_size} for search.accumulate "
-                f"{self.accumulate}"
+                f"{self.accumulate} and search.paths {self.paths}"
             )

@@ -51,7 +51,7 @@ class SearchRun:
 
     def __init__(self, config: Config, runtime: Runtime):
         self.config, self.runtime, self.settings = config, runtime, config.search
-        runtime.check_batch(self.settings.batch_size, self.settings.accumulate)
+        runtime.check_batch(self.settings.batch_size, self.settings.accumulate * self.settings.paths)
         self.size = self.settings.image_size or config.data.image_size
         space = config.space.search_space()
         space.macro.check_image_size(self.size)

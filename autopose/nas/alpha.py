@@ -100,6 +100,22 @@ class ArchitectureParameters(nn.Module):
             return {n: torch.randint(width, (len(a),), generator=draws).tolist() for n, a in self.alphas.items()}
         return {name: [self.random_op(name, e, draws) for e in range(len(a))] for name, a in self.alphas.items()}
 
+    def fair_ops(self, seed: int, number: int) -> dict[str, list[int]]:
+        """Columns for path ``number`` of a training: any K paths from a multiple of K on use all K of an edge once."""
+        found: dict[str, list[int]] = {}
+        for name, rows in self.columns.items():
+            orders = {width: self._orders(seed, name, width, number, len(rows)) for width in set(map(len, rows))}
+            found[name] = [
+                columns[orders[len(columns)][edge][number % len(columns)]] for edge, columns in enumerate(rows)
+            ]
+        return found
+
+    @staticmethod
+    def _orders(seed: int, name: str, width: int, number: int, edges: int) -> list[list[int]]:
+        """For every edge, the order in which the round of path ``number`` takes an edge's ``width`` candidates."""
+        draws = generator(seed, "fair", name, width, number // width)
+        return torch.rand(edges, width, generator=draws).argsort(1).tolist()
+
     def random_op(self, name: str, edge: int, draws: torch.Generator) -> int:
         """A candidate's column for one edge, uniformly."""
         columns = self.columns[name][edge]

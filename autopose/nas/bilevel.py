@@ -21,6 +21,7 @@ from .cost import Penalty
 from .randomness import generator
 
 TRAINING_BETAS = ("sampled", "all_on", "uniform")
+SAMPLINGS = ("uniform", "fair")
 BILEVEL_RANGES = {
     "epochs": COUNT,
     "iterations": COUNT,
@@ -33,6 +34,7 @@ BILEVEL_RANGES = {
     "alpha_weight_decay": NOT_NEGATIVE,
     "alpha_start_epoch": NOT_NEGATIVE,
     "accumulate": COUNT,
+    "paths": COUNT,
     "max_bad_steps": COUNT,
 }
 
@@ -50,7 +52,11 @@ class BilevelSettings:
             epoch that updates α.
         training_beta: β of a training step: "sampled" from the controller (uniform before it starts), "uniform",
             "all_on", or the dotted path of a function (docs/extend.md).
-        accumulate: micro-batches that a batch is split into.
+        accumulate: micro-batches that a batch, or a path's share of it, is split into.
+        paths: sub-networks, each with β and operations of its own, that share the batch of a step of ω, which descends
+            their mean gradient.
+        sampling: of operations where one an edge is trained, "uniform" or "fair": any K paths in a row use each of an
+            edge's K operations once (FairNAS, Chu et al., ICCV 2021).
         autocast: bfloat16 autocast of the forward pass.
         max_bad_steps: consecutive steps that are not finite before the search stops.
     """
@@ -68,6 +74,8 @@ class BilevelSettings:
     alpha_start_epoch: int = 0
     training_beta: str = "sampled"
     accumulate: int = 1
+    paths: int = 1
+    sampling: str = "uniform"
     autocast: bool = False
     max_bad_steps: int = 5
     gumbel: GumbelSettings = field(default_factory=GumbelSettings)
@@ -78,6 +86,8 @@ class BilevelSettings:
             raise ValueError(f"weight_optimizer must be adam or sgd, but is {self.weight_optimizer!r}")
         if self.training_beta not in TRAINING_BETAS:
             beta_sampler(self.training_beta)
+        if self.sampling not in SAMPLINGS:
+            raise ValueError(f"sampling must be one of {', '.join(SAMPLINGS)}, but is {self.sampling!r}")
         check_ranges(self, BILEVEL_RANGES, "search.")
 
 
@@ -159,14 +169,14 @@ class BilevelSearch:
         """Whether the algorithm is told rewards and followed in the current epoch (§4.2: from the fifth)."""
         return self.position.epoch >= self.settings.controller.start_epoch
 
-    def training_beta(self) -> MacroArchitecture:
-        """β of the current step: the algorithm's, uniform before it starts."""
+    def training_beta(self, path: int = 0) -> MacroArchitecture:
+        """β of a path of the current step: the algorithm's, uniform before it starts."""
         macro, mode = self.network.space.macro, self.settings.training_beta
         if self.network.space.beta is not None:
             return self.network.space.beta
         if mode == "all_on":
             return macro.all_on()
-        draws = generator(self.seed, "beta", self.step)
+        draws = self._draws(path, "beta")
         if mode not in TRAINING_BETAS:
             return self._sampled_from_outside(mode, draws)
         if mode == "uniform" or not self.controller_active:
@@ -184,10 +194,16 @@ class BilevelSearch:
             raise UserError(f"search.training_beta={path} returned an impossible beta: {error}") from None
         return beta
 
-    def mixtures(self, purpose: str) -> list[dict[str, EdgeMixture]]:
-        """The relaxed operations of the current step; random one-hot operations where α is not searched."""
-        draws = generator(self.seed, "gumbel", purpose, self.step)
+    def _draws(self, path: int, *purpose: str) -> torch.Generator:
+        """Random numbers of a path of the current step."""
+        return generator(self.seed, *purpose, self.step, *[path] * (path > 0))
+
+    def mixtures(self, purpose: str, path: int = 0) -> list[dict[str, EdgeMixture]]:
+        """The relaxed operations of a path of the current step; one-hot ones at random where α is not searched."""
+        draws = self._draws(path, "gumbel", purpose)
         if self.algorithm.operations == "random":
+            if self.settings.sampling == "fair":
+                return self.alphas.fixed(self.alphas.fair_ops(self.seed, self.step * self.settings.paths + path))
             return self.alphas.fixed(self.alphas.random_ops(draws))
         return self.alphas.sample(self.settings.gumbel, self.progress, draws)
 
@@ -199,12 +215,13 @@ class BilevelSearch:
 
     def cell_update(self, weight_batch: Batch, alpha_batch: Batch) -> dict[str, float]:
         """Function cell_update(β) of Algorithm 1, first order: a step of ω, then one of α. Returns both losses."""
-        beta, bad_before = self.training_beta(), self.bad_steps.count
+        betas = [self.training_beta(path) for path in range(self.settings.paths)]
+        bad_before = self.bad_steps.count
         self._cosine_lr()
-        loss_weights = self._weight_step(weight_batch, beta)
+        loss_weights = self._weight_step(weight_batch, betas)
         found = {"loss_train": loss_weights}
         if self.algorithm.operations == "alpha" and self.position.epoch >= self.settings.alpha_start_epoch:
-            found["loss_val"] = self._alpha_step(alpha_batch, beta)
+            found["loss_val"] = self._alpha_step(alpha_batch, betas[0])
         if self.bad_steps.count == bad_before:
             self.bad_steps.good()
         self.position.iteration += 1
@@ -227,15 +244,16 @@ class BilevelSearch:
         """Move to the first iteration of the next epoch."""
         self.position = Position(self.position.epoch + 1)
 
-    def _weight_step(self, batch: Batch, beta: MacroArchitecture) -> float:
-        """Descend the gradient of L_train with respect to ω (step 1)."""
-        active = self.network.active_parameters(beta)
+    def _weight_step(self, batch: Batch, betas: list[MacroArchitecture]) -> float:
+        """Descend the gradient of L_train with respect to ω (step 1), the mean of all paths'."""
+        active = list(dict.fromkeys(p for beta in betas for p in self.network.active_parameters(beta)))
         self.weight_optimizer.zero_grad()
         buffers = list(self.network.buffers()) if self.network.state.updates else []
         kept = [buffer.clone() for buffer in buffers]
         with torch.no_grad():
-            mixtures = self.mixtures("weights")
-        loss = self._backward(batch, beta, lambda: mixtures)
+            paths = [(beta, self.mixtures("weights", path)) for path, beta in enumerate(betas)]
+        micro = iter([path for path in paths for _ in range(self.settings.accumulate)])
+        loss = backward(batch, len(paths) * self.settings.accumulate, lambda part: self.loss(part, *next(micro)))
         average_gradients(active)
         norm = torch.nn.utils.clip_grad_norm_(active, self.settings.grad_clip or inf)
         if self.bad_steps.usable(norm, self.step):
@@ -281,9 +299,6 @@ class BilevelSearch:
             if self.bad_steps.usable(norm, self.step):
                 self.alpha_optimizer.step()
         return loss
-
-    def _backward(self, batch: Batch, beta: MacroArchitecture, mixtures: Callable) -> float:
-        return backward(batch, self.settings.accumulate, lambda micro: self.loss(micro, beta, mixtures()))
 
     def _alpha_loss(self, batch: Batch, beta: MacroArchitecture) -> Tensor:
         """L_val, and the share of it that the expected cost adds."""

@@ -31,7 +31,7 @@ def bilevel(seed: int = 0, macro: MacroSpace = MACRO, algorithm: type = Policy, 
 
 def fix_beta(search: BilevelSearch, rows) -> MacroArchitecture:
     beta = MacroArchitecture.of(rows)
-    search.training_beta = lambda: beta
+    search.training_beta = lambda path=0: beta
     return beta
 
 
@@ -161,6 +161,37 @@ def test_weights_follow_the_cosine():
     assert rates == pytest.approx(expected)
 
 
+def test_paths_share_a_batch_and_their_gradients_are_averaged():
+    search = bilevel(algorithm=RandomSearch, paths=3, training_beta="uniform", grad_clip=0.0)
+    paths = [(search.training_beta(path), search.mixtures("weights", path)) for path in range(3)]
+    assert len({str(beta) for beta, _ in paths}) > 1
+    whole, losses = batch(0, 6), []
+    for number, (beta, mixtures) in enumerate(paths):
+        share = {name: value[2 * number : 2 * number + 2] for name, value in whole.items()}
+        losses.append(search.loss(share, beta, mixtures) / 3)
+        losses[-1].backward()
+    wanted = [None if p.grad is None else p.grad.clone() for p in search.network.parameters()]
+    search.weight_optimizer.step = lambda: None
+    assert search._weight_step(whole, [beta for beta, _ in paths]) == pytest.approx(sum(losses).item())
+    for parameter, grad in zip(search.network.parameters(), wanted, strict=True):
+        assert (parameter.grad is None) == (grad is None)
+        assert grad is None or torch.allclose(parameter.grad, grad, atol=1e-7)
+
+
+def test_fair_sampling_uses_every_operation_of_an_edge_once_in_as_many_paths():
+    search = bilevel(algorithm=RandomSearch, sampling="fair", paths=2)
+    drawn = [search.alphas.fair_ops(0, number) for number in range(12)]
+    for name, rows in search.alphas.columns.items():
+        for edge, columns in enumerate(rows):
+            used = [ops[name][edge] for ops in drawn]
+            assert sorted(used[:6]) == sorted(used[6:]) == columns
+    assert drawn[:6] != drawn[6:]
+    first = search.mixtures("weights", 1)
+    assert [m["individual_1"].chosen for m in first] == [
+        tuple(drawn[1][search.alphas.name(b, "individual_1")]) for b in range(2)
+    ]
+
+
 def test_training_beta():
     uniform = bilevel(iterations=30)
     drawn = []
@@ -210,7 +241,14 @@ def test_searches_of_one_seed_are_alike_and_learn():
 
 @pytest.mark.parametrize(
     "wrong",
-    [dict(weight_optimizer="lion"), dict(training_beta="none"), dict(epochs=0), dict(accumulate=0)],
+    [
+        dict(weight_optimizer="lion"),
+        dict(training_beta="none"),
+        dict(epochs=0),
+        dict(accumulate=0),
+        dict(paths=0),
+        dict(sampling="greedy"),
+    ],
     ids=str,
 )
 def test_wrong_settings(wrong):
