@@ -96,7 +96,7 @@ class Bench:
         for number in range(rounds):
             betas = list({uniform_beta(macro, draws) for _ in range(TOGETHER)})
             functions = {
-                "step": lambda beta=betas[0]: self.search._weight_step(self.batch, beta),
+                "step": lambda beta=betas[0]: self.search._weight_step(self.batch, [beta]),
                 "reward": lambda beta=betas[0]: self.reward.score(beta),
                 "one of a pass": lambda betas=betas: self.reward.each(betas),
                 "slow path": lambda beta=betas[0]: self.slow(self.slow_poses(beta)),

@@ -264,7 +264,7 @@ def test_the_alpha_step_moves_no_running_statistics():
     search._alpha_step(batch(1), beta)
     assert all(torch.equal(a, b) for a, b in zip(before, search.network.buffers(), strict=True))
     assert search.network.state.mode == "track"
-    search._weight_step(batch(1), beta)
+    search._weight_step(batch(1), [beta])
     assert not all(torch.equal(a, b) for a, b in zip(before, search.network.buffers(), strict=True))
 
 
@@ -274,7 +274,7 @@ def test_operations_that_were_not_sampled_stay_where_they_are():
     moved = set()
     for _ in range(3):
         before = {name: p.detach().clone() for name, p in search.network.named_parameters() if p.ndim == 5}
-        search._weight_step(batch(search.step), beta)
+        search._weight_step(batch(search.step), [beta])
         for name, parameter in search.network.named_parameters():
             if parameter.ndim == 5 and parameter.grad is not None:
                 took_part = parameter.grad.flatten(1).abs().amax(1) > 0
