@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from autopose.functions import export as export
     from autopose.functions import flops as flops
     from autopose.functions import latency as latency
+    from autopose.functions import pareto as pareto
     from autopose.functions import predict as predict
     from autopose.functions import search as search
     from autopose.functions import train as train
@@ -29,7 +30,7 @@ if (_ROOT / "setup.py").exists() and (_ROOT / "kernels").is_dir():
 
 
 # Commands that are functions too: autopose.search("experiment=quick").
-COMMANDS = ("search", "derive", "train", "evaluate", "predict", "export", "latency", "flops", "correlate")
+COMMANDS = ("search", "derive", "train", "evaluate", "predict", "export", "latency", "flops", "correlate", "pareto")
 
 
 def __getattr__(name: str):

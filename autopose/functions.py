@@ -101,6 +101,11 @@ def correlate(*words: str | Config, folder: Place = None) -> dict:
     return _call("correlate", words, folder)
 
 
+def pareto(*words: str | Config, folder: Place = None) -> list[dict]:
+    """The front of score and cost of a search: rows of ``pareto.csv``, whose ``architecture`` is a file's path."""
+    return _call("pareto", words, folder)
+
+
 class Command(ModuleType):
     """A command's module, which can be called: what is called is the function above of its name."""
 

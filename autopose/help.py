@@ -109,6 +109,16 @@ PAGES = {
         ("checkpoint=SEARCH/checkpoints/last.pt", "checkpoint=SEARCH/checkpoints/last.pt correlate.architectures=30"),
         ("checkpoint", "correlate.architectures", "correlate.epochs", "correlate.width", "resume"),
     ),
+    "pareto": Page(
+        "a front of architectures, score against cost, from one search",
+        """Evolves branches and operations with the supernet of a search (NSGA-II) for a high score and a low cost, and
+        writes the front: architectures that train takes, a table, a figure with random and hand-made ones too.""",
+        (
+            "checkpoint=SEARCH/checkpoints/last.pt",
+            "checkpoint=SEARCH/checkpoints/last.pt pareto.evaluations=1000 pareto.max_gmacs=0.02",
+        ),
+        ("checkpoint", "pareto.evaluations", "pareto.population", "pareto.latency_table", "pareto.max_gmacs", "resume"),
+    ),
     "pool": Page(
         "train many architectures alike, and keep the table",
         """Draws architectures, trains each with the same recipe and writes the table of their scores, pool.json. More

@@ -18,25 +18,13 @@ from autopose.config import from_checkpoint
 from autopose.config.schema import Config
 from autopose.engine.search import SearchRun
 from autopose.metrics.significance import ceiling, kendall
-from autopose.nas import ArchitectureParameters
+from autopose.nas.derive import columns_of
 from autopose.pool import Entry, Table
 from autopose.runs.checkpoint import read_checkpoint
 from autopose.runs.machine import machine
 from autopose.runs.runtime import finish, start
-from autopose.space import Architecture
 
 RESULTS = Path(__file__).parent / "results"
-
-
-def columns_of(alphas: ArchitectureParameters, architecture: Architecture) -> dict[str, list[int]]:
-    """An architecture's operations as columns of α; ValueError where the space lacks one or shares what differs."""
-    found: dict[str, list[int]] = {}
-    for branch, cells in enumerate(architecture.cells):
-        for name, cell in cells.items():
-            key, ops = alphas.name(branch, name), [alphas.operations.index(op) for op in cell.ops]
-            if found.setdefault(key, ops) != ops:
-                raise ValueError(f"cells that share {key} have different operations")
-    return found
 
 
 def supernet_scores(checkpoint: Path, entries: list[Entry]) -> tuple[list[float], dict]:

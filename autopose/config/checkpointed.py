@@ -22,8 +22,8 @@ OF_NETWORK = ("image_size", "udp", "sigma", "joints", "flip_pairs", "sigmas", "s
 # Keys that no result of a run depends on, or that only say how it is run here.
 EVERYWHERE = (
     *OWN, "name", "resume", "tracker", "dry_run", "trace", "device", "threads", "kernels", "evaluate", "architecture",
-    "architecture_seed", "architecture_gmacs", "correlate", "pool", "data.workers", "data.cache", "data.cache_folder",
-    "data.check_images", "data.root",
+    "architecture_seed", "architecture_gmacs", "correlate", "pareto", "pool", "data.workers", "data.cache",
+    "data.cache_folder", "data.check_images", "data.root",
 )  # fmt: skip
 # What a resumed run may change, with all keys below a name, by the kind of its checkpoint.
 MAY_CHANGE = {

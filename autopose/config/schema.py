@@ -57,6 +57,31 @@ class CorrelateConfig:
         check_ranges(self, {"architectures": Range(least=2), "epochs": COUNT, "width": WIDTH}, "correlate.")
 
 
+@dataclass(frozen=True)
+class ParetoConfig:
+    """A front of architectures from one search: the supernet's score against a cost.
+
+    Args:
+        evaluations: architectures that are scored; population: of a generation of NSGA-II, the first one at random.
+        latency_table: milliseconds are the cost, from this file (null: multiply-adds are).
+        max_gmacs: 10^9 multiply-adds that no architecture of the front exceeds (0: any).
+    """
+
+    evaluations: int = 400
+    population: int = 40
+    latency_table: str | None = None
+    max_gmacs: float = 0.0
+
+    def __post_init__(self):
+        known = {"evaluations": COUNT, "population": Range(least=2), "max_gmacs": NOT_NEGATIVE}
+        check_ranges(self, known, "pareto.")
+        if self.evaluations < self.population:
+            raise UserError(
+                f"pareto.evaluations={self.evaluations} is less than one generation: give at least pareto.population, "
+                f"which is {self.population}"
+            )
+
+
 PREDICT_RANGES = {
     "threshold": NOT_NEGATIVE, "detector_threshold": SHARE, "detector_overlap": SHARE, "detector_class": NOT_NEGATIVE,
     "most_frames": NOT_NEGATIVE,
@@ -224,6 +249,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     correlate: CorrelateConfig = field(default_factory=CorrelateConfig)
+    pareto: ParetoConfig = field(default_factory=ParetoConfig)
     pool: PoolConfig = field(default_factory=PoolConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     latency: LatencyConfig = field(default_factory=LatencyConfig)

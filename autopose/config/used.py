@@ -41,6 +41,9 @@ USED = {
     "correlate": Keys(
         ("checkpoint", "resume", "trace", "correlate", "data", "search", "train", "evaluate", "kernels"), _SCHEDULE
     ),
+    "pareto": Keys(
+        ("checkpoint", "resume", "pareto", "data", "search", "train", "evaluate", "kernels"), _SCHEDULE
+    ),
     "pool": Keys(
         ("pool", "space", "data", "train", "evaluate", "kernels"), ("space.alpha_sharing", "space.supernet_affine",
         "train.gmacs", "train.checkpoint_every")
@@ -121,7 +124,7 @@ def _why_unused(command: str, key: str, config: Config) -> str | None:
     if command == "evaluate" and config.results and of_making:
         return "results are scored as they stand"
     kind = _OF_KIND.get(key)
-    reads_data = command not in ("predict", "derive", "evaluate", "correlate") or bool(config.results)
+    reads_data = command not in ("predict", "derive", "evaluate", "correlate", "pareto") or bool(config.results)
     if reads_data and kind and not (kind == config.data.kind or (kind == "coco" and config.data.kind == "synthetic")):
         return f"it belongs to data sets of the kind {kind!r}, and data.kind is {config.data.kind!r}"
     return None

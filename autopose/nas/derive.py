@@ -36,6 +36,17 @@ def cells_of(alphas: ArchitectureParameters, ops: dict[str, list[int]]) -> tuple
     )
 
 
+def columns_of(alphas: ArchitectureParameters, architecture: Architecture) -> dict[str, list[int]]:
+    """The inverse of ``cells_of``; ValueError where the space lacks an operation, or shares α where cells differ."""
+    found: dict[str, list[int]] = {}
+    for branch, cells in enumerate(architecture.cells):
+        for name, cell in cells.items():
+            key, ops = alphas.name(branch, name), [alphas.operations.index(op) for op in cell.ops]
+            if found.setdefault(key, ops) != ops:
+                raise ValueError(f"cells that share {key} have different operations")
+    return found
+
+
 def derive_ops(alphas: ArchitectureParameters, max_skips: int | None = None) -> dict[str, list[int]]:
     """Columns of α that ``derive_cells`` takes, a list of E for every name of ``alphas.alphas``."""
     found, skip = {}, alphas.column(SKIP)
