@@ -159,6 +159,7 @@ class PoolConfig:
             path; hrnet@0.02 is as wide as makes it 0.02 GMACs.
         proposed: how many more are found in the band by predictors, each fitted to half of what was drawn and trained;
             with ``seeds`` trainings each.
+        known: a table whose trainings of the same recipe count as done, as on a machine that has not trained them.
         folder: of the ledger and the trainings (null: outputs/pool/NAME); the same folder goes on with the same pool.
         ledger: a database's URL, as of PostgreSQL for workers on several machines (null: a SQLite file in the folder).
         workers: processes started here; worker: a number to tell workers apart that a sweep starts.
@@ -174,6 +175,7 @@ class PoolConfig:
     include: list[str] = field(default_factory=list)
     included_seeds: int = 1
     proposed: int = 0
+    known: str | None = None
     folder: str | None = None
     ledger: str | None = None
     workers: int = 1

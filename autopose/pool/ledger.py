@@ -56,8 +56,9 @@ class Ledger:
                 self.study.set_user_attr("version", VERSION)
             except DuplicatedStudyError:
                 self.study, made = optuna.load_study(study_name=NAME, storage=storage), False
+        self.recipe, self.defaults = recipe, json.loads(json.dumps(dict(defaults)))
         if not made:
-            self._check(recipe, json.loads(json.dumps(dict(defaults))))
+            self._check(recipe, self.defaults)
 
     def _check(self, recipe: dict, defaults: dict) -> None:
         deadline = time.monotonic() + PAUSE
@@ -69,14 +70,7 @@ class Ledger:
                 f"the pool's ledger {self.url} has version {known.get('version')}, this software writes version "
                 f"{VERSION}: give another pool.folder"
             )
-        ours = json.loads(json.dumps(recipe))
-        for key in sorted({*known["recipe"], *ours}):
-            begun, now = (each.get(key, defaults.get(key)) for each in (known["recipe"], ours))
-            if begun != now:
-                raise UserError(
-                    f"this pool was begun with {key}={begun}, now it is {now}: trainings "
-                    "of one pool are alike; give that value, or another pool.folder"
-                )
+        check_alike(known["recipe"], recipe, defaults, "this pool was begun", "another pool.folder")
 
     def plan(self, trainings: Iterable[Training]) -> None:
         """Queue the trainings that are neither done, nor running, nor queued."""
@@ -86,6 +80,12 @@ class Ledger:
         for member, seed in self.planned:
             if (member, seed) not in known:
                 self.study.enqueue_trial({}, user_attrs={"member": member, "seed": seed})
+
+    def take(self, training: Training, score: float, result: dict) -> None:
+        """Keep a training that was done elsewhere."""
+        member, seed = training
+        attributes = {"member": member, "seed": seed, "result": result}
+        self.study.add_trial(optuna.trial.create_trial(value=score, user_attrs=attributes))
 
     def work(self, train: Callable[[str, int], tuple[float, dict]], failures: tuple[type[Exception], ...]) -> bool:
         """Take one queued training and keep its (score, result); False where none is queued.
@@ -175,6 +175,18 @@ class Ledger:
                 f"the pool's ledger {_hidden(self.url)} cannot be read ({_reason(error)}): it is not there, no ledger, "
                 "or was cut short; the trainings in the pool's folder are kept, and a new ledger takes them over"
             ) from None
+
+
+def check_alike(begun: Mapping, now: Mapping, defaults: Mapping, what: str, otherwise: str) -> None:
+    """UserError unless two recipes are the same, a key that one lacks counting as its default."""
+    begun, now = json.loads(json.dumps(dict(begun))), json.loads(json.dumps(dict(now)))
+    for key in sorted({*begun, *now}):
+        one, other = (each.get(key, defaults.get(key)) for each in (begun, now))
+        if one != other:
+            raise UserError(
+                f"{what} with {key}={one}, now it is {other}: trainings of one pool are alike; give that value, or "
+                f"{otherwise}"
+            )
 
 
 def _storage(url: str, heartbeat: int) -> RDBStorage:

@@ -16,7 +16,7 @@ from autopose.runs.lock import RunLock
 from autopose.runs.machine import machine
 from autopose.runs.runtime import Runtime
 
-from .ledger import PAUSE, Ledger
+from .ledger import PAUSE, Ledger, check_alike
 from .plan import Plan
 from .table import Entry, Table
 
@@ -44,11 +44,15 @@ class Worker:
 
     def __init__(self, config: Config, runtime: Runtime, plan: Plan, ledger: Ledger, folder: Path):
         self.config, self.runtime, self.plan, self.ledger, self.folder = config, runtime, plan, ledger, folder
+        self.known = Table.load(config.pool.known) if config.pool.known else None
+        if self.known is not None:
+            what = f"the table {config.pool.known} was made"
+            check_alike(self.known.recipe, ledger.recipe, ledger.defaults, what, "another pool.known")
         self._said = ""
 
     def run(self) -> None:
         """Work until every training of the plan is done or has failed."""
-        self.ledger.plan(self.plan.trainings())
+        self._plan()
         self._say()
         while True:
             if self.ledger.work(self._train, (UserError, Diverged)):
@@ -56,10 +60,31 @@ class Worker:
             elif self.ledger.unfinished():
                 time.sleep(PAUSE)  # another worker may die and leave its training
             elif self.plan.propose(self._scores()):
-                self.ledger.plan(self.plan.trainings())
+                self._plan()
             else:
                 self._say()
                 return
+
+    def _plan(self) -> None:
+        """Queue what is neither done here nor known from elsewhere."""
+        trainings = list(self.plan.trainings())
+        if self.known is not None:
+            self.ledger.planned = trainings
+            done = self.ledger.results()
+            for name, seed in trainings:
+                member = self.plan.members[name]
+                entry = self.known.query(member.architecture, member.width)
+                if entry is not None and seed in entry.scores and (name, seed) not in done:
+                    self._take(entry, name, seed)
+        self.ledger.plan(trainings)
+
+    def _take(self, entry: Entry, name: str, seed: int) -> None:
+        table = self.known
+        result = {
+            "metric": table.metric, "scores": dict(entry.scores[seed]), "constant": dict(table.constant),
+            "losses": list(entry.losses[seed]), "parameters": entry.parameters, "machine": dict(table.made_with),
+        }  # fmt: skip
+        self.ledger.take((name, seed), entry.scores[seed][table.metric], result)
 
     def _scores(self) -> dict[str, float]:
         """Of every member's first seed, by name."""

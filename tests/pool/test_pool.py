@@ -21,6 +21,7 @@ optuna = pytest.importorskip("optuna", reason="a pool needs Optuna")
 from autopose.pool.ledger import Ledger, sqlite_url  # noqa: E402
 from autopose.pool.plan import Plan  # noqa: E402
 from autopose.pool.table import Table  # noqa: E402
+from autopose.pool.worker import Worker, recipe_of  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = SpaceConfig(channels=(4, 8), num_stages=2, modules_per_stage=1, nodes_individual=1, nodes_aggregation=1,
@@ -129,6 +130,36 @@ def test_other_recipes_versions_and_torn_ledgers_are_refused(tmp_path):
         ledger(tmp_path)
     with pytest.raises(UserError, match=r"pool.ledger=nosuch://user@host/pool cannot be used"):
         Ledger("nosuch://user:secret@host/pool", {}, 1)
+
+
+def worked(folder: Path, pool: Plan, known: Path | None = None) -> tuple[Worker, list]:
+    """A worker that has run, on trainings that take no time, and what it trained."""
+    folder.mkdir()
+    config = replace(pool.config, pool=replace(pool.config.pool, known=str(known) if known else None))
+    own = Ledger(sqlite_url(folder / "ledger.db"), recipe_of(config), 1)
+    worker, trained = Worker(config, None, pool, own, folder), []
+
+    def train(name, seed):
+        trained.append((name, seed))
+        scores = {"m": float(len(trained))}
+        return scores["m"], {"metric": "m", "scores": scores, "constant": {"m": 0.5}, "losses": [1.0], "parameters": 7,
+                             "machine": {}}  # fmt: skip
+
+    worker._train = train
+    worker.run()
+    return worker, trained
+
+
+def test_trainings_of_a_table_count_as_done_on_another_machine(tmp_path):
+    first, trained = worked(tmp_path / "a", plan(architectures=3, band=BAND))
+    first.table().save(tmp_path / "pool.json")
+    assert len(trained) == 5
+    second, trained = worked(tmp_path / "b", plan(architectures=4, band=BAND), tmp_path / "pool.json")
+    assert trained == [("random-0003", 0)]
+    assert second.table().entries[:3] == first.table().entries
+    other = plan(architectures=3, band=[BAND[0], 2 * BAND[1]])
+    with pytest.raises(UserError, match=r"pool.json was made with pool.band=\[0.0003, 0.0004\], now it is"):
+        worked(tmp_path / "c", other, tmp_path / "pool.json")
 
 
 def test_a_database_that_goes_away_is_asked_again(tmp_path, monkeypatch):

@@ -64,7 +64,7 @@ def test_a_pool_proposes_when_all_are_trained_and_again_the_same():
         """Trains by the law, in memory."""
 
         def __init__(self):
-            self.planned, self.done = [], {}
+            self.planned, self.done, self.recipe, self.defaults = [], {}, {}, {}
 
         def plan(self, trainings):
             self.planned = list(trainings)
