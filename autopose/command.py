@@ -1,6 +1,7 @@
 """What every command line shares: composing the configuration, one-sentence errors, exit codes."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -74,6 +75,8 @@ def main(task: str, run: Callable[[Config, Runtime], Any]) -> None:
 def _answer(task: str, arguments: list[str]) -> None:
     """Print the help or the version and exit, where one of them is asked for; ``--hydra-help`` is Hydra's own."""
     if {"-h", "--help", "--help-all"} & set(arguments):
+        if hasattr(signal, "SIGPIPE"):
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough, as head, ends it quietly
         print(help_text(task, every_key="--help-all" in arguments))
         sys.exit(0)
     if "--version" in arguments:

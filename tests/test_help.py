@@ -99,3 +99,9 @@ def test_devices_that_are_not_there_are_one_sentence(tmp_path):
     with pytest.raises(UserError, match="device=mps was asked for, but PyTorch sees no Apple GPU"):
         start("mps", tmp_path / "run")
     assert not (tmp_path / "run").exists() and Config().device == "auto" and "quick" in choices("experiment")
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback():
+    command = f"{sys.executable} -m autopose.train --help-all | head -1"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("autopose train:") and done.stderr == ""
