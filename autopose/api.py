@@ -24,6 +24,7 @@ from autopose.prediction.stream import predicted
 from autopose.prediction.tracking import Tracker
 from autopose.runs.checkpoint import read_checkpoint
 from autopose.runs.clock import Clock
+from autopose.runs.precision import FP32, Precision, chosen_precision
 from autopose.runs.resolve import load_network
 from autopose.runs.runtime import chosen_device
 
@@ -41,12 +42,15 @@ class Model:
         network: the ``PoseNetwork``, in plain PyTorch; config: what it was trained under.
     """
 
-    def __init__(self, network: PoseNetwork, schema: KeypointSchema, config: Config, device: torch.device):
+    def __init__(
+        self, network: PoseNetwork, schema: KeypointSchema, config: Config, device: torch.device,
+        precision: Precision = FP32,
+    ):  # fmt: skip
         self.network, self.schema, self.config = network, schema, config
         self.joints, self.skeleton, self.flip_pairs = schema.joints, schema.skeleton, schema.flip_pairs
         self.image_size = tuple(config.data.image_size)
         forward = network.for_inference(device) if network.foldable else network
-        self._predictor = Predictor(forward, schema, config, device)
+        self._predictor = Predictor(precision.wrapped(forward, device), schema, config, device)
 
     def predict(self, image: Picture, boxes: Sequence | np.ndarray | None = None) -> People:
         """The joints of the people in a picture.
@@ -128,12 +132,13 @@ class Model:
         return export_to(path, self.network, self.schema, config)
 
 
-def load(path: str | os.PathLike, device: str | None = None) -> Model:
+def load(path: str | os.PathLike, device: str | None = None, precision: str = "auto") -> Model:
     """The model of a training checkpoint.
 
     Args:
         path: of ``checkpoints/best.pt`` or ``last.pt`` of a training.
         device: as in ``torch.device``; None: a CUDA device where there is one, else the CPU.
+        precision: of what it computes: "fp32", "bf16", or "auto": bf16 where the device has matrix instructions for it.
 
     Raises:
         UserError: no checkpoint of a training, or a device that PyTorch does not see.
@@ -143,7 +148,8 @@ def load(path: str | os.PathLike, device: str | None = None) -> Model:
     content = read_checkpoint(path, "train")
     config = from_checkpoint(content["config"], Config(), [])
     network = load_network(content, config, place)
-    return Model(network, schema_from_dict(content["state"]["schema"]), config, place)
+    chosen = chosen_precision(precision, place.type)
+    return Model(network, schema_from_dict(content["state"]["schema"]), config, place, chosen)
 
 
 def backbone(path: str | os.PathLike) -> Backbone:

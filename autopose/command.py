@@ -120,7 +120,7 @@ def performed(run: Callable[[Config, Runtime], Any], config: Config, folder: str
     token, runtime = given.set(list(words)), None
     with surroundings_kept():
         try:
-            runtime = start(config.device, folder, config.threads, config.deterministic)
+            runtime = start(config.device, folder, config.threads, config.deterministic, config.precision)
             return run(config, runtime)
         finally:
             finish(runtime)

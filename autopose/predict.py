@@ -49,6 +49,8 @@ def run(config: Config, runtime: Runtime) -> list[dict]:
     logger.info("joints     %s", ", ".join(schema.joints))
     logger.info("boxes      %s", boxes.description if detector is None else f"found by {config.detector}")
     forward = network.for_inference(runtime.device) if network.foldable else network
+    forward = runtime.precision.wrapped(forward, runtime.device)
+    logger.info("precision  %s", runtime.precision)
     predictor, clock = Predictor(forward, schema, config, runtime.device), Clock()
     settings, trackers = asked.predict, {}
     with Writer(runtime.folder, schema, settings.threshold, settings.draw, boxes.ids) as writer, torch.inference_mode():

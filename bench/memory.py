@@ -24,8 +24,8 @@ CASES = {
     "activation_checkpointing": {"activation_checkpointing": True},
     "accumulate=2": {"accumulate": 2},
     "gumbel one_op": {"relaxation": "one_op"},
-    "autocast (bf16)": {"autocast": True},
-    "all four": {"activation_checkpointing": True, "accumulate": 2, "relaxation": "one_op", "autocast": True},
+    "precision=bf16": {"precision": "bf16"},
+    "all four": {"activation_checkpointing": True, "accumulate": 2, "relaxation": "one_op", "precision": "bf16"},
 }
 SMALL = {"channels": (8, 16, 32), "modules_per_stage": 1, "nodes_individual": 2, "nodes_aggregation": 1,
          "stem_channels": 16, "batch": 16, "size": (96, 128)}  # fmt: skip
@@ -47,6 +47,7 @@ def measure(switches: dict, shape: dict, device: torch.device, steps: int) -> di
     from autopose.models import PoseNetwork
     from autopose.nas import BilevelSearch, BilevelSettings, GumbelSettings
     from autopose.runs.memory import predict_peak, saved_bytes
+    from autopose.runs.precision import Precision
     from autopose.space import MacroSpace, SearchSpace
 
     names = ("channels", "modules_per_stage", "nodes_individual", "nodes_aggregation", "stem_channels")
@@ -58,19 +59,20 @@ def measure(switches: dict, shape: dict, device: torch.device, steps: int) -> di
     )
     network.place(device).train()
     settings = BilevelSettings(
-        training_beta="all_on", accumulate=switches.get("accumulate", 1), autocast=switches.get("autocast", False),
+        training_beta="all_on", accumulate=switches.get("accumulate", 1),
         alpha_start_epoch=1, gumbel=GumbelSettings(relaxation=switches.get("relaxation", "soft")),
     )  # fmt: skip
-    search = BilevelSearch(network, settings, 0)
+    precision = Precision(switches.get("precision", "fp32"))
+    search = BilevelSearch(network, settings, 0, autocast=precision.half)
     micro = shape["batch"] // settings.accumulate
 
     def forward(images: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             mixtures = search.mixtures("weights")
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.autocast):
+        with precision.autocast(device):
             return network(images, macro.all_on(), mixtures)
 
-    predicted = predict_peak(network, (width, height), micro, settings.autocast, forward)
+    predicted = predict_peak(network, (width, height), micro, precision, forward)
     batch = {
         "image": torch.randn(shape["batch"], 3, height, width, device=device),
         "target": torch.rand(shape["batch"], NUM_JOINTS, height // 4, width // 4, device=device),

@@ -55,7 +55,7 @@ def configured(task: str, *overrides: str):
     import autopose.config  # noqa: F401
 
     with initialize_config_module("autopose.configs", version_base="1.3"):
-        return compose(task, list(overrides))
+        return compose(task, ["precision=fp32", *overrides])
 
 
 def start(task: str, config, folder: Path, prepare: Callable[[], None] | None = None) -> BaseProcess:

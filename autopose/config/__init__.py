@@ -1,6 +1,6 @@
 """The configuration: typed and frozen, every default in one place (``schema`` and the ``*_keys`` beside it)."""
 
-from .checkpointed import MAY_CHANGE, from_checkpoint
+from .checkpointed import MAY_CHANGE, from_checkpoint, without_retired
 from .composed import composed, composition_problem, differences, from_hydra
 from .data_keys import DataConfig
 from .documented import documented
@@ -15,5 +15,5 @@ __all__ = [
     "MAY_CHANGE", "USED", "Config", "CorrelateConfig", "DataConfig", "EvaluateConfig", "ExportConfig", "KernelsConfig",
     "LatencyConfig", "PoolConfig", "RewardConfig", "SearchConfig", "SpaceConfig", "TrainConfig", "check_used",
     "choices", "composed", "composition_problem", "differences", "documented", "from_checkpoint", "from_hydra",
-    "given_keys", "overrides_for", "prepared", "quoted", "shell_command",
+    "given_keys", "overrides_for", "prepared", "quoted", "shell_command", "without_retired",
 ]  # fmt: skip

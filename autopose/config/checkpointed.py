@@ -15,7 +15,7 @@ logger = logging.getLogger("autopose")
 # What a command says of itself alone: never taken from a checkpoint.
 OWN = (
     "task", "checkpoint", "results", "source", "images", "boxes", "detector", "predict", "format", "out", "export",
-    "latency",
+    "latency", "precision",
 )  # fmt: skip
 # Keys of the data that belong to a network: what its input and its outputs are.
 OF_NETWORK = ("image_size", "udp", "sigma", "joints", "flip_pairs", "sigmas", "skeleton")
@@ -40,6 +40,15 @@ MAY_CHANGE = {
 }  # fmt: skip
 
 
+def without_retired(embedded: dict) -> dict:
+    """A checkpoint's configuration without the keys that are no more: ``precision`` says what ``autocast`` said."""
+    found = dict(embedded)
+    for group in ("search", "train"):
+        if isinstance(found.get(group), dict):
+            found[group] = {key: value for key, value in found[group].items() if key != "autocast"}
+    return found
+
+
 def from_checkpoint(embedded: dict, composed: Config, overrides: list[str]) -> Config:
     """The configuration that a checkpoint embeds, changed by what the command line says.
 
@@ -52,6 +61,7 @@ def from_checkpoint(embedded: dict, composed: Config, overrides: list[str]) -> C
         overrides: its command-line overrides.
     """
     _refuse_interpolations(embedded)
+    embedded = without_retired(embedded)
     embedded = _without_foreign_root(embedded, composed)
     merged = OmegaConf.create({**embedded, **{k: v for k, v in composed.to_dict().items() if k in OWN}})
     keys = [item.split("=")[0].lstrip("+~") for item in overrides]

@@ -13,6 +13,7 @@ from autopose.ranges import COUNT, NOT_NEGATIVE, SHARE, WIDTH, Range, check_rang
 
 FORMATS = ("onnx", "torch_export")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16")
 
 EXPORT_RANGES = {"opset": COUNT, "calibration_images": COUNT, "tolerance": NOT_NEGATIVE}
 
@@ -220,6 +221,8 @@ class Config:
         resume: "no", or "auto": continue the newest valid checkpoint of this run's folder, afresh where there is none.
         device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "mps" (Apple); threads: CPU threads (0:
             PyTorch's choice).
+        precision: of what networks compute: "fp32", "bf16" (parameters, optimizers and statistics stay float32), or
+            "auto": bf16 where the device has matrix instructions for it.
         tracker: "none", "wandb" or "mlflow", which then gets the rows of metrics.jsonl as well.
         dry_run: time a few steps of everything, print what the run would cost, and write nothing.
         trace: write steps.log, a line a step with checksums of batch and loss.
@@ -235,6 +238,7 @@ class Config:
     seed: int = 0
     device: str = "auto"
     threads: int = 0
+    precision: str = "auto"
     deterministic: bool = False
     tracker: str = "none"
     dry_run: bool = False
@@ -267,6 +271,7 @@ class Config:
     def __post_init__(self):
         one_of("format", self.format, FORMATS)
         one_of("device", self.device, DEVICES)
+        one_of("precision", self.precision, PRECISIONS)
         one_of("tracker", self.tracker, ("none", "wandb", "mlflow"))
         one_of("resume", self.resume, ("no", "auto"))
         ranges = {"seed": NOT_NEGATIVE, "threads": NOT_NEGATIVE, "architecture_seed": NOT_NEGATIVE}

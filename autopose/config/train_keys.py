@@ -35,7 +35,7 @@ class TrainConfig:
         lr: learning rate, rising over ``warmup_steps`` steps and times ``lr_gamma`` after the epochs of ``milestones``.
         width: channels over the architecture's (the paper: 2); a fraction rounds them to multiples of 4.
         gmacs: 10^9 multiply-adds for which the width is chosen (0: ``width`` as it is).
-        autocast: bfloat16 autocast; ema: decay of an exponential moving average of the weights (0: none).
+        ema: decay of an exponential moving average of the weights (0: none).
         grad_clip: norm at which gradients are clipped (0: not); accumulate: micro-batches that a batch is split into.
         sync_bn: statistics of batch normalisation over all processes.
         activation_checkpointing: recompute each module in the backward pass: less memory, more time.
@@ -55,7 +55,6 @@ class TrainConfig:
     warmup_steps: int = 0
     width: float = 2
     gmacs: float = 0.0
-    autocast: bool = False
     ema: float = 0.0
     grad_clip: float = 0.0
     accumulate: int = 1

@@ -9,7 +9,7 @@ from autopose.space import MacroSpace
 from autopose.space.builtin import BUILTIN
 
 # Of every command.
-COMMON = ("task", "name", "seed", "device", "threads", "deterministic", "experiment", "hydra")
+COMMON = ("task", "name", "seed", "device", "threads", "precision", "deterministic", "experiment", "hydra")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ _SCHEDULE = (
     "search.epochs", "search.iterations", "search.weight_optimizer", "search.weight_lr", "search.weight_lr_end",
     "search.weight_decay", "search.grad_clip", "search.alpha_lr", "search.alpha_betas", "search.alpha_weight_decay",
     "search.alpha_start_epoch", "search.training_beta", "search.gumbel", "search.accumulate", "search.paths",
-    "search.sampling", "search.autocast", "search.max_bad_steps", "search.checkpoint_every",
+    "search.sampling", "search.max_bad_steps", "search.checkpoint_every",
     "search.keep_checkpoints", "search.health",
 )  # fmt: skip
 # train, evaluate: of what a search finds; they go into the command that it prints.
@@ -61,7 +61,7 @@ USED = {
     "latency": Keys(
         (*_ARCHITECTURE, "checkpoint", "latency", "space", "data", "train", "export.opset", "export.tolerance")
     ),
-    "flops": Keys((*_ARCHITECTURE, "space", "data", "train", "kernels")),
+    "flops": Keys((*_ARCHITECTURE, "space", "data", "train", "kernels"), ("precision",)),
 }  # fmt: skip
 _MACRO = tuple(f"space.{field.name}" for field in fields(MacroSpace))
 _OF_KIND = {
@@ -120,7 +120,7 @@ def _why_unused(command: str, key: str, config: Config) -> str | None:
         return "it belongs to architecture=random"
     if key == "train.width" and config.train.gmacs and command in ("train", "flops", "latency"):
         return "train.gmacs chooses the width"
-    of_making = key in _DETECTED or (key.startswith("evaluate.") and key not in _OF_RESULTS)
+    of_making = key in ("precision", *_DETECTED) or (key.startswith("evaluate.") and key not in _OF_RESULTS)
     if command == "evaluate" and config.results and of_making:
         return "results are scored as they stand"
     kind = _OF_KIND.get(key)

@@ -25,6 +25,7 @@ from autopose.models.steps import average
 from autopose.nas import ArchitectureParameters, cells_of, derive_ops, one_op_network
 from autopose.nas.algorithms import Candidate
 from autopose.nas.cost import Cost, Penalty, within
+from autopose.runs.precision import FP32, Precision
 from autopose.space import MacroArchitecture
 from autopose.space.macs import count_macs
 
@@ -57,6 +58,7 @@ class RewardScorer:
         derived_size: Sequence[int] | None = None,
         penalty: Penalty | None = None,
         max_gmacs: float = 0.0,
+        precision: Precision = FP32,
     ):
         """
         Args:
@@ -71,9 +73,10 @@ class RewardScorer:
             derived_size: [width, height] that the derived network will be trained with; None: the subset's.
             penalty: of a cost, taken from every reward.
             max_gmacs: that derived networks may have (0: any).
+            precision: of forward passes.
         """
         self.network, self.alphas, self.dataset, self.settings = network, alphas, dataset, settings
-        self.device, self.width = device, width
+        self.device, self.width, self.precision = device, width, precision
         annotations = dataset.annotations
         if annotations.coco_gt is not None:
             self._truth = index_truth(annotations.coco_gt, annotations.schema.sigmas)
@@ -204,11 +207,15 @@ class RewardScorer:
         """Images to (β, heatmaps) of every β: of the network of these operations, of the relaxed supernet for None."""
         if ops is None:
             mixtures = self.alphas.mean()
-            return lambda images: heatmaps_of_each(self.network, images, betas, mixtures)
+            return self._under(lambda images: heatmaps_of_each(self.network, images, betas, mixtures))
         network = one_op_network(self.network, self.alphas, ops, betas[0] if len(betas) == 1 else None)
         if not network.state.training and network.foldable:
             network = network.for_inference()
-        return lambda images: heatmaps_of_each(network, images, betas)
+        return self._under(lambda images: heatmaps_of_each(network, images, betas))
+
+    def _under(self, forward: Forward) -> Forward:
+        """A forward pass under the precision, whole: between its results nothing else runs under it."""
+        return self.precision.wrapped(lambda images: list(forward(images)), self.device)
 
     @torch.no_grad()
     def loss(self, beta: MacroArchitecture, relaxed: bool) -> float:
@@ -237,7 +244,8 @@ class RewardScorer:
                 self._calibrating = [batch["image"] for batch in self._calibration]
             for number, images in enumerate(self._calibrating):
                 self.network.state.momentum = 1 / (number + 1)
-                self.network(images.to(self.device), beta, mixtures)
+                with self.precision.autocast(self.device):
+                    self.network(images.to(self.device), beta, mixtures)
             self.network.state.momentum = 0.1
         self.network.set_norm("batch" if mode == "batch" else "running")
 

@@ -66,6 +66,7 @@ class SearchRun:
         self.store = CheckpointStore(
             runtime.folder, "search", config.to_dict(), self.settings.keep_checkpoints, runtime.world_size,
             {name: getattr(split, name).digest() for name in ("weights", "alpha", "reward")},
+            runtime.precision,
         )  # fmt: skip
 
     def _split(self) -> SearchSplit:
@@ -92,7 +93,9 @@ class SearchRun:
         network.set_norm("track" if settings.reward.batch_norm == "running" else "batch")
         algorithm = algorithm_class(settings.algorithm, ALGORITHMS)
         penalty = self._penalty(space, split.weights.schema.num_joints)
-        self.bilevel = BilevelSearch(network, settings, config.seed, algorithm, self.budget(), penalty)
+        self.bilevel = BilevelSearch(
+            network, settings, config.seed, algorithm, self.budget(), penalty, runtime.precision.half
+        )
         self.weight_data = pose_dataset(split.weights, config.data, self.size, augment=True)
         self.alpha_data = pose_dataset(split.alpha, config.data, self.size, augment=True)
         stream = BatchStream(
@@ -103,7 +106,7 @@ class SearchRun:
             network, self.bilevel.alphas, pose_dataset(split.reward, config.data, self.size), settings.reward,
             runtime.device, settings.width, runtime.rank, runtime.world_size, config.data.workers,
             Loader(self.weight_data, stream, config.data.workers), self._stop_if_asked, settings.max_skips,
-            config.data.image_size, penalty, settings.max_gmacs,
+            config.data.image_size, penalty, settings.max_gmacs, runtime.precision,
         )  # fmt: skip
         self._describe(space, network)
 
@@ -132,7 +135,8 @@ class SearchRun:
     def _describe(self, space, network: PoseNetwork) -> None:
         parameters = sum(p.numel() for p in network.parameters()) / 1e6
         logger.info("space      10^%.1f architectures, supernet of %.2f M parameters", space.log10_size(), parameters)
-        for line in kernels.describe(network.choice, self.runtime.device, torch.float32):
+        logger.info("precision  %s", self.runtime.precision)
+        for line in kernels.describe(network.choice, self.runtime.device, self.runtime.precision.dtype):
             logger.info("kernel     %s", line)
         for line in network.describe():
             logger.info("cells      %s", line)

@@ -91,6 +91,7 @@ class TrainRun:
             config.train.keep_checkpoints,
             runtime.world_size,
             {"train": train.digest(), "val": self.validation.digest()},
+            runtime.precision,
         )
         self._describe()
 
@@ -112,7 +113,8 @@ class TrainRun:
     def _describe(self) -> None:
         parameters = sum(p.numel() for p in self.network.parameters()) / 1e6
         logger.info("network    beta %s, %.2f M parameters", self.architecture.macro, parameters)
-        for line in kernels.describe(self.network.choice, self.runtime.device, torch.float32):
+        logger.info("precision  %s", self.runtime.precision)
+        for line in kernels.describe(self.network.choice, self.runtime.device, self.runtime.precision.dtype):
             logger.info("kernel     %s", line)
         for line in self.network.describe():
             logger.info("cells      %s", line)
@@ -120,7 +122,7 @@ class TrainRun:
         self.network.set_norm("batch")
         batch = self.settings.batch_size // self.runtime.world_size // self.settings.accumulate
         size = self.config.data.image_size
-        peak = predict_peak(self.network, size, max(batch, 1), self.settings.autocast, self.network)
+        peak = predict_peak(self.network, size, max(batch, 1), self.runtime.precision, self.network)
         self.network.set_norm(mode)
         logger.info("memory     about %.2f GiB at peak", peak / GIB)
 
@@ -238,7 +240,7 @@ class TrainRun:
         return total
 
     def _loss(self, batch: Batch) -> Tensor:
-        with torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=self.settings.autocast):
+        with self.runtime.precision.autocast(self.runtime.device):
             heatmaps = self.model(batch["image"])
         return joints_mse_loss(heatmaps, batch["target"], batch["target_weight"])
 

@@ -58,11 +58,13 @@ def predict(
     if not isinstance(network, PoseNetwork):
         return predict_poses(network, *arguments)
     if network.foldable:
-        return predict_poses(network.for_inference(runtime.device), *arguments)
+        return predict_poses(
+            runtime.precision.wrapped(network.for_inference(runtime.device), runtime.device), *arguments
+        )
     was_training = network.training
     network.eval()
     try:
-        return predict_poses(network, *arguments)
+        return predict_poses(runtime.precision.wrapped(network, runtime.device), *arguments)
     finally:
         network.train(was_training)
 
@@ -94,20 +96,24 @@ def evaluate(
     ``evaluate.pixel_error``); MPII gets PCKh.
     """
     poses = predict(network, annotations, data, settings, runtime)
-    found = _scored(poses, annotations, data, settings)
+    precision = {"precision": runtime.precision.name}
+    found = _scored(poses, annotations, data, settings, precision)
     if constant is None:
         return found
     scores = list(found.scores)
     for name in constant.poses:
         joints = constant.placed(name, [annotations.persons[i] for i in poses.index], annotations.schema)
         if joints is not None:
-            trivial = _scored(Poses(poses.index, joints, np.ones_like(poses.scores)), annotations, data, settings)
+            pose = Poses(poses.index, joints, np.ones_like(poses.scores))
+            trivial = _scored(pose, annotations, data, settings, precision)
             scores = [one.beside(other, name) for one, other in zip(scores, trivial.scores, strict=True)]
     return Evaluation(scores, found.results, poses)
 
 
-def _scored(poses: Poses, annotations: PoseAnnotations, data: DataConfig, settings: EvaluateConfig) -> Evaluation:
-    how = protocol_of(annotations, data, settings)
+def _scored(
+    poses: Poses, annotations: PoseAnnotations, data: DataConfig, settings: EvaluateConfig, precision: dict[str, str]
+) -> Evaluation:
+    how = protocol_of(annotations, data, settings) | precision
     results = coco_results(poses, annotations, settings.nms, settings.nms_threshold, settings.keypoint_threshold)
     scores = []
     if annotations.metric == "oks":

@@ -57,7 +57,6 @@ class BilevelSettings:
             their mean gradient.
         sampling: of operations where one an edge is trained, "uniform" or "fair": any K paths in a row use each of an
             edge's K operations once (FairNAS, Chu et al., ICCV 2021).
-        autocast: bfloat16 autocast of the forward pass.
         max_bad_steps: consecutive steps that are not finite before the search stops.
     """
 
@@ -76,7 +75,6 @@ class BilevelSettings:
     accumulate: int = 1
     paths: int = 1
     sampling: str = "uniform"
-    autocast: bool = False
     max_bad_steps: int = 5
     gumbel: GumbelSettings = field(default_factory=GumbelSettings)
     controller: ControllerSettings = field(default_factory=ControllerSettings)
@@ -123,6 +121,7 @@ class BilevelSearch:
         algorithm: type[Algorithm] = Policy,
         budget: int = 0,
         cost: Penalty | None = None,
+        autocast: bool = False,
     ):
         """
         Args:
@@ -132,8 +131,9 @@ class BilevelSearch:
             algorithm: who proposes architectures.
             budget: how many it may have scored.
             cost: added to α's loss, where given.
+            autocast: bfloat16 autocast of forward passes.
         """
-        self.cost = cost
+        self.cost, self.autocast = cost, autocast
         self.network, self.settings, self.seed = network, settings, seed
         device = next(network.parameters()).device
         macro = network.space.macro
@@ -209,7 +209,7 @@ class BilevelSearch:
 
     def loss(self, batch: Batch, beta: MacroArchitecture, mixtures: list[dict[str, EdgeMixture]]) -> Tensor:
         """Mean squared error of the heatmaps under (ω, α, β)."""
-        with torch.autocast(batch["image"].device.type, torch.bfloat16, enabled=self.settings.autocast):
+        with torch.autocast(batch["image"].device.type, torch.bfloat16, enabled=self.autocast):
             heatmaps = self.network(batch["image"], beta, mixtures)
         return joints_mse_loss(heatmaps, batch["target"], batch["target_weight"])
 

@@ -26,15 +26,13 @@ def run(config: Config, runtime: Runtime) -> None:
     except ImportError as error:
         raise UserError(f"a pool needs Optuna: pip install 'autopose[pool]' ({error})") from None
     from autopose.pool.plan import Plan
-    from autopose.pool.worker import Worker, recipe_of
+    from autopose.pool.worker import BEFORE, Worker, recipe_of
 
     settings = config.pool
     folder = Path(settings.folder or f"outputs/pool/{config.name}")
     folder.mkdir(parents=True, exist_ok=True)
     plan = Plan(config, load_annotations(config.data, "train").schema.num_joints)
-    ledger = Ledger(
-        settings.ledger or sqlite_url(folder / "ledger.db"), recipe_of(config), settings.heartbeat, recipe_of(Config())
-    )
+    ledger = Ledger(settings.ledger or sqlite_url(folder / "ledger.db"), recipe_of(config), settings.heartbeat, BEFORE)
     worker = Worker(config, runtime, plan, ledger, folder)
     others = [_start(number, runtime.folder, folder) for number in range(1, settings.workers)]
     try:

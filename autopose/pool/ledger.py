@@ -25,6 +25,8 @@ NAME = "pool"
 MISSED = 3
 # Seconds for which a database may be away, and between two questions to it.
 PATIENCE, PAUSE = 900.0, 5.0
+# A key that ledgers had before ``precision`` said it.
+RETIRED = {"train.autocast"}
 # Tries to make the tables of a new database.
 ATTEMPTS = 4
 Training = tuple[str, int]
@@ -180,7 +182,7 @@ class Ledger:
 def check_alike(begun: Mapping, now: Mapping, defaults: Mapping, what: str, otherwise: str) -> None:
     """UserError unless two recipes are the same, a key that one lacks counting as its default."""
     begun, now = json.loads(json.dumps(dict(begun))), json.loads(json.dumps(dict(now)))
-    for key in sorted({*begun, *now}):
+    for key in sorted({*begun, *now} - RETIRED):
         one, other = (each.get(key, defaults.get(key)) for each in (begun, now))
         if one != other:
             raise UserError(

@@ -14,7 +14,8 @@ from autopose.evaluation.scoring import Score
 from autopose.files import save_json
 from autopose.runs.lock import RunLock
 from autopose.runs.machine import machine
-from autopose.runs.runtime import Runtime
+from autopose.runs.precision import chosen_precision
+from autopose.runs.runtime import Runtime, chosen_device
 
 from .ledger import PAUSE, Ledger, check_alike
 from .plan import Plan
@@ -31,12 +32,19 @@ NOT_OF_RECIPE = {
 
 def recipe_of(config: Config) -> dict:
     """Every setting that a result of the pool depends on, by its key."""
-    found: dict = {"seed": config.seed, "pool.band": config.pool.band, "pool.band_share": config.pool.band_share}
+    found: dict = {
+        "seed": config.seed, "pool.band": config.pool.band, "pool.band_share": config.pool.band_share,
+        "precision": chosen_precision(config.precision, chosen_device(config.device)).name,
+    }  # fmt: skip
     for group in ("space", "data", "train", "evaluate"):
         for key, value in asdict(getattr(config, group)).items():
             if key not in NOT_OF_RECIPE.get(group, ()):
                 found[f"{group}.{key}"] = value
     return found
+
+
+# What keys that are younger than a ledger were when it was begun.
+BEFORE = {**recipe_of(Config()), "precision": "fp32"}
 
 
 class Worker:

@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from autopose.config import Config
+from autopose.config import Config, without_retired
 from autopose.errors import UserError
 from autopose.files import replace_file
+from autopose.runs.precision import FP32, Precision
 
 logger = logging.getLogger("autopose")
 FORMAT = "autopose-checkpoint"
@@ -90,8 +91,9 @@ class CheckpointStore:
     """``checkpoints/`` of a run: ``step_*.pt`` (the last ``keep``), ``last.pt`` and ``best.pt``."""
 
     def __init__(
-        self, folder: Path, kind: str, config: dict, keep: int, world_size: int = 1, data: dict[str, str] | None = None
-    ):
+        self, folder: Path, kind: str, config: dict, keep: int, world_size: int = 1, data: dict[str, str] | None = None,
+        precision: Precision = FP32,
+    ):  # fmt: skip
         """
         Args:
             folder: of the run.
@@ -99,12 +101,14 @@ class CheckpointStore:
             config: ``Config.to_dict()``.
             keep: how many step files stay.
             data: digests of the annotations and pictures by split; a resume with others is refused.
+            precision: of the run; a resume in another one is refused unless it is asked for by name.
         """
         self.folder, self.keep = folder / "checkpoints", keep
         self.header = {
             "format": FORMAT, "version": VERSION, "kind": kind, "config": config, "world_size": world_size,
-            "data": data or {}, "machine": _machine(),
+            "data": data or {}, "machine": _machine(), "precision": precision.name,
         }  # fmt: skip
+        self.precision = precision
         self.failures = 0
         self.saved = ""
         self.problem = ""
@@ -237,11 +241,23 @@ class CheckpointStore:
         if content is None:
             return None
         check_resumable(content, self.header, may_change)
+        self._check_precision(content)
         self.saved = str(content.get("where", "an earlier state"))
         if not dist.is_initialized() or dist.get_rank() == 0:
             for path in damaged:
                 os.replace(path, path.with_name(path.name + ".damaged"))
         return content
+
+    def _check_precision(self, content: dict) -> None:
+        before, now = content.get("precision", "fp32"), self.precision
+        if before == now.name:
+            return
+        if not now.explicit:
+            raise UserError(
+                f"this run was started in {before}, and precision=auto is {now} here: precision={before} goes on as it "
+                f"began, precision={now.name} in the other one"
+            )
+        logger.warning("caution    precision: %s now, %s when the run was started", now.name, before)
 
 
 def _machine() -> dict[str, str | int]:
@@ -305,7 +321,7 @@ def _completed(config: dict) -> dict:
     known = Config().to_dict()
     # Sets were drawn with the run's seed before they had one of their own.
     known["data"]["seed"] = config.get("seed", 0)
-    return _filled(config, known)
+    return _filled(without_retired(config), known)
 
 
 def _filled(config: dict, defaults: dict) -> dict:

@@ -8,15 +8,15 @@ import torch
 
 from autopose.errors import UserError
 from autopose.models import PoseNetwork
+from autopose.runs.precision import Precision
 from autopose.runs.runtime import Runtime
 
 logger = logging.getLogger("autopose")
 GIB = 2**30
 SWITCHES = {
-    "search": "search.accumulate=2, search.activation_checkpointing=true, search.autocast=true, "
+    "search": "search.accumulate=2, search.activation_checkpointing=true, precision=bf16, "
     "search.gumbel.relaxation=one_op or a smaller search.batch_size",
-    "train": "train.accumulate=2, train.activation_checkpointing=true, train.autocast=true "
-    "or a smaller train.batch_size",
+    "train": "train.accumulate=2, train.activation_checkpointing=true, precision=bf16 or a smaller train.batch_size",
 }
 
 
@@ -37,7 +37,9 @@ def saved_bytes(network: PoseNetwork, images: torch.Tensor, forward) -> int:
     return sum(kept.values())
 
 
-def predict_peak(network: PoseNetwork, image_size: Sequence[int], batch_size: int, autocast: bool, forward) -> int:
+def predict_peak(
+    network: PoseNetwork, image_size: Sequence[int], batch_size: int, precision: Precision, forward
+) -> int:
     """Predicted peak bytes of a training step: weights, gradients, Adam's moments and kept activations.
 
     Activations are measured on two images with every branch active and scaled to the batch. Under activation
@@ -47,7 +49,7 @@ def predict_peak(network: PoseNetwork, image_size: Sequence[int], batch_size: in
     parameters = sum(p.numel() * p.element_size() for p in network.parameters())
     device = next(network.parameters()).device
     images = torch.zeros(2, 3, image_size[1], image_size[0], device=device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+    with precision.autocast(device):
         kept = saved_bytes(network, images, forward)
         if network.activation_checkpointing:
             network.activation_checkpointing = False
@@ -70,7 +72,7 @@ def report_memory(network: PoseNetwork, settings, image_size: Sequence[int], run
         return network(images, network.space.macro.all_on(), mixtures)
 
     batch = settings.batch_size // runtime.world_size // settings.accumulate
-    peak = predict_peak(network, image_size, batch, settings.autocast, forward)
+    peak = predict_peak(network, image_size, batch, runtime.precision, forward)
     network.set_norm(mode)
     logger.info("memory     about %.2f GiB at peak with every branch active%s", peak / GIB, _room(runtime))
 

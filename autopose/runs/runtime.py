@@ -18,6 +18,7 @@ from tqdm import tqdm
 from autopose.errors import UserError
 from autopose.progress import progress
 from autopose.runs.lock import RunLock
+from autopose.runs.precision import FP32, Precision, chosen_precision
 
 logger = logging.getLogger("autopose")
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
@@ -92,6 +93,7 @@ class Runtime:
     folder: Path
     stop: StopRequest
     lock: RunLock | None = None
+    precision: Precision = FP32
 
     @property
     def is_main(self) -> bool:
@@ -107,11 +109,14 @@ class Runtime:
             )
 
 
-def start(device: str, folder: str | Path, threads: int = 0, deterministic: bool = False) -> Runtime:
+def start(
+    device: str, folder: str | Path, threads: int = 0, deterministic: bool = False, precision: str = "fp32"
+) -> Runtime:
     """Join the other processes (torchrun's variables), choose the device, open the log.
 
     Raises:
-        UserError: a ``device`` that PyTorch does not see; a folder that another run holds or that takes no files.
+        UserError: a ``device`` that PyTorch does not see or that lacks ``precision``; a folder that another run holds
+            or that takes no files.
     """
     kind = chosen_device(device)
     on_gpu = kind == "cuda"
@@ -122,6 +127,7 @@ def start(device: str, folder: str | Path, threads: int = 0, deterministic: bool
         _join("nccl" if on_gpu else "gloo")
     if threads:
         torch.set_num_threads(threads)
+    chosen = _agreed_precision(chosen_precision(precision, kind))
     folder = Path(_agree(str(folder)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +137,7 @@ def start(device: str, folder: str | Path, threads: int = 0, deterministic: bool
     _open_log(folder, rank)
     _set_determinism(deterministic, on_gpu)
     place = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device(kind)
-    return Runtime(place, rank, world_size, folder, StopRequest(), lock)
+    return Runtime(place, rank, world_size, folder, StopRequest(), lock, chosen)
 
 
 def chosen_device(device: str) -> str:
@@ -157,6 +163,15 @@ def _join(backend: str) -> None:
     if os.environ.get("LOCAL_WORLD_SIZE") == str(world_size):
         store = dist.PrefixStore(f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
+
+
+def _agreed_precision(mine: Precision) -> Precision:
+    """Of several processes bf16 only where every one computes in it."""
+    if not _several_processes():
+        return mine
+    found: list = [None] * dist.get_world_size()
+    dist.all_gather_object(found, mine)
+    return next((each for each in found if not each.half), mine)
 
 
 def _agree(value: str) -> str:

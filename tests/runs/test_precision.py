@@ -1,0 +1,74 @@
+"""What ``precision=`` comes to on a device, what it changes and leaves alone, and how a run goes on in it."""
+
+import pytest
+import torch
+from networks import images
+
+from autopose.config import MAY_CHANGE, Config
+from autopose.config.checkpointed import from_checkpoint
+from autopose.errors import UserError
+from autopose.pool.worker import recipe_of
+from autopose.runs import precision
+from autopose.runs.checkpoint import CheckpointStore
+from autopose.runs.precision import FP32, Precision, chosen_precision
+from autopose.space import MacroSpace
+from autopose.space.builtin import all_on_conv3
+
+BF16 = Precision("bf16")
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_auto_takes_bf16_where_the_processor_multiplies_it(monkeypatch, there):
+    monkeypatch.setattr(precision, "_has_amx", lambda: there)
+    found = chosen_precision("auto", "cpu")
+    assert found.name == ("bf16" if there else "fp32") and not found.explicit
+    assert "matrix instructions for bf16" in str(found)
+    assert chosen_precision("fp32", "cpu") == FP32
+    asked = chosen_precision("bf16", "cpu")
+    assert asked.half and asked.explicit and ("slower than fp32 here" in str(asked)) != there
+    assert recipe_of(Config())["precision"] == found.name
+
+
+def test_the_probe_asks_pytorch():
+    assert isinstance(precision._has_amx(), bool)
+
+
+def test_what_a_device_cannot_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(precision, "_computes_bf16", lambda kind: False)
+    monkeypatch.setattr(precision, "_matrix_instructions", lambda kind: (False, "it has none for bf16"))
+    with pytest.raises(UserError, match="precision=bf16 was asked for, but it has none for bf16: set precision=fp32"):
+        chosen_precision("bf16", "cuda")
+    with pytest.raises(UserError, match="precision must be one of auto, fp32, bf16, but is 'fp16'"):
+        chosen_precision("fp16", "cpu")
+
+
+def test_bf16_is_of_forward_passes_alone():
+    macro = MacroSpace((4, 8), 2, 1, 1, 1, 8)
+    network = all_on_conv3(macro).network(3, 1).train()
+    x = images(macro, 2, 0)
+    exact = network(x)
+    half = BF16.wrapped(network, CPU)(x)
+    assert half.dtype == torch.bfloat16 and FP32.wrapped(network, CPU) is network
+    assert (half.float() - exact).norm() < 0.1 * exact.norm()
+    half.float().square().mean().backward()
+    assert {p.grad.dtype for p in network.parameters() if p.grad is not None} == {torch.float32}
+
+
+def test_a_run_goes_on_in_the_precision_that_it_began_in(tmp_path, caplog):
+    config = Config().to_dict()
+    CheckpointStore(tmp_path, "search", config, 2, precision=FP32).save(1, {}, "epoch 1")
+    unasked = CheckpointStore(tmp_path, "search", config, 2, precision=Precision("bf16", "auto: AMX", False))
+    with pytest.raises(
+        UserError, match=r"started in fp32, and precision=auto is bf16 \(auto: AMX\) here: precision=fp32"
+    ):
+        unasked.resume(MAY_CHANGE["search"])
+    assert CheckpointStore(tmp_path, "search", config, 2, precision=BF16).resume(MAY_CHANGE["search"])["step"] == 1
+    assert "bf16 now, fp32 when the run was started" in caplog.text
+
+
+def test_configurations_from_before_the_key_are_read():
+    embedded = Config().to_dict()
+    embedded["train"]["autocast"] = embedded["search"]["autocast"] = False
+    del embedded["precision"]
+    assert from_checkpoint(embedded, Config(), []).precision == "auto"
