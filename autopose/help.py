@@ -33,6 +33,7 @@ PAGES = {
         (
             "experiment", "data.root", "data.image_size", "search.epochs", "search.iterations", "search.batch_size",
             "search.algorithm", "search.reward.metric", "space.channels", "space.operations", "kernels",
+            "precision",
         ),
     ),
     "derive": Page(
@@ -53,7 +54,7 @@ PAGES = {
         ),
         (
             "experiment", "architecture", "checkpoint", "data.root", "data.image_size", "train.epochs",
-            "train.batch_size", "train.lr", "train.width", "train.gmacs", "train.evaluate_every",
+            "train.batch_size", "train.lr", "train.width", "train.gmacs", "train.evaluate_every", "precision",
         ),
     ),
     "evaluate": Page(
@@ -133,7 +134,7 @@ PAGES = {
     "compare": Page("runs side by side: a page and a picture"),
     "report": Page("one page for runs that belong together"),
 }  # fmt: skip
-ALWAYS = ("name", "seed", "device", "threads", "precision", "hydra.run.dir")
+ALWAYS = ("name", "seed", "device", "threads", "hydra.run.dir")
 MEANINGS = {
     "experiment": "of configs/experiment: ",
     "data": "a data set's layout: ",
