@@ -1,45 +1,40 @@
 #!/usr/bin/env bash
-# Kernel tests, compiled, then the kernels' benchmark, on a machine with a GPU, torch, triton, numpy, pytest and
-# pytest-benchmark; from the repository root, less than 9 minutes. Files go to $OUT (default bench/results).
+# One run of less than nine minutes on a machine with a GPU, torch, triton, numpy and pytest, what matters most first:
+# correctness, then the whole iteration beside the model's prediction, then kernels and tiles. bench/gpu2.sh is the rest.
+# Files go to $OUT (default bench/results): gpu.log, gpu.csv, iteration_gpu.csv, the kernels' DEVICE.csv and .png, tune_*.csv.
 set -u
-cd "$(dirname "$0")/.."
-export OUT="${OUT:-$PWD/bench/results}" PYTHONUNBUFFERED=1 PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
-python="${PYTHON:-python3}"
-mkdir -p "$OUT"
-failed=0
-SECONDS=0
-total=520
+log=gpu total="${TOTAL_S:-520}"
+source "$(dirname "$0")/gpu_parts.sh"
 
-part() { # part NAME SECONDS ARGUMENTS...: one pytest run, its output in $OUT/NAME.log as well
-    local name=$1 seconds=$2 status
-    shift 2
-    echo "== $name (at most $seconds s)"
-    timeout "$seconds" "$python" -m pytest -q -p no:cacheprovider "$@" 2>&1 | tee "$OUT/$name.log"
-    status=${PIPESTATUS[0]}
-    [ "$status" -eq 0 ] || echo "== $name: exit code $status"
-    return "$status"
+"$python" -c 'import torch, triton; print("torch", torch.__version__, "triton", triton.__version__, torch.cuda.get_device_name())' 2>&1 |
+    tee -a "$OUT/$log.log"
+[ "${PIPESTATUS[0]}" -eq 0 ] || { echo "error: needs torch, triton and a GPU" >&2; exit 2; }
+part ceilings 30 "$python" -c 'from bench.ceilings import measure_ceilings; print(measure_ceilings())'
+
+# The tests mostly wait for the compiler: several processes at once. A wrong result ends the run, a missing one does not.
+many=()
+has xdist && many=(-n 12)
+part correct 150 "$python" -m pytest -q -x -p no:cacheprovider "${many[@]}" tests/kernels/test_mixed_edge_triton.py tests/kernels/test_resample_sum.py
+if [ $? -eq 1 ]; then
+    echo "error: the kernels are wrong here, so nothing was timed: see $OUT/$log.log" >&2
+    exit 1
+fi
+if command -v compute-sanitizer > /dev/null; then
+    part sanitizer 60 compute-sanitizer --error-exitcode 9 "$python" -m bench.iteration --only fused --space small --seconds 0 --output /dev/null
+fi
+
+iteration() { # iteration SECONDS PROVIDER...
+    local seconds=$1
+    shift
+    part "iteration" "$seconds" "$python" -m bench.iteration --model "${MODEL:-h100}" --seconds 2 --limit 75 --output "$OUT/iteration_gpu.csv" --providers "$@"
 }
+rm -f "$OUT/iteration_gpu.csv"
+iteration 170 fused reference "fused graph" "rewrite graph"
 
-bench() { # bench NAME PERCENT ARGUMENTS...: a group of cases, in a share of the time that is left
-    local name=$1 seconds=$(((total - SECONDS) * $2 / 100))
-    shift 2
-    # No case begins in the last 25 seconds; one process a group, so that a fault in one leaves the others alone.
-    AUTOPOSE_BENCH_SECONDS=$((seconds - 25)) part "bench_$name" "$seconds" bench/test_kernels.py --benchmark-only "$@"
-    [ $? -eq 0 ] || failed=1
-    export AUTOPOSE_BENCH_APPEND=1
-}
-
-"$python" -c 'import torch, triton; print("torch", torch.__version__, "triton", triton.__version__, torch.cuda.get_device_name())' ||
-    { echo "error: needs torch, triton and a GPU" >&2; exit 2; }
-
-# The tests mostly wait for the compiler: three processes at once.
-triton_tests=tests/kernels/test_mixed_edge_triton.py
-part tests_papers_shapes 190 $triton_tests -k paper & pids=($!)
-part tests_cells 190 $triton_tests -k "not paper" & pids+=($!)
-part tests_others 190 tests/kernels --ignore $triton_tests & pids+=($!)
-for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
-
-bench resample_sum 25 -k "resample_sum or mix-"
-bench cells 60 -k "mixed_edge or cell"
-bench modules 100 -k module
+if has pytest_benchmark; then
+    AUTOPOSE_BENCH_SECONDS=70 part kernels 95 "$python" -m pytest -q -p no:cacheprovider bench/test_kernels.py --benchmark-only -k "module or cell"
+else
+    echo "== kernels: pytest-benchmark is not here" | tee -a "$OUT/$log.log"
+fi
+part tune 120 "$python" -m bench.tune
 exit "$failed"

@@ -231,8 +231,8 @@ def host_calls(space: MacroSpace, beta: MacroArchitecture, batch: int, size: Seq
 
 
 def half_on(space: MacroSpace) -> MacroArchitecture:
-    """Every second branch."""
-    return MacroArchitecture(((True, False) * 2,) * space.num_decisions)
+    """Every second branch, the first among them."""
+    return MacroArchitecture((tuple(b % 2 == 0 for b in range(space.num_branches)),) * space.num_decisions)
 
 
 def launch_table(channels: int = 16, batch: int = 64) -> list[str]:

@@ -1,0 +1,105 @@
+"""The scripts for a machine with a GPU, rehearsed with a stand-in for Python: order, limits, faults, what lacks."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+STAND_IN = """#!/usr/bin/env bash
+echo "$*" >> "$CALLS"
+case "$*" in
+    *"-c import "*) for name in $LACKS; do [[ "$*" == *"import $name" ]] && exit 1; done ;;
+esac
+for part in $HANGS; do [[ "$*" == *"$part"* ]] && sleep 60; done
+for part in $CRASHES; do [[ "$*" == *"$part"* ]] && exit 139; done
+for part in $WRONG; do [[ "$*" == *"$part"* ]] && exit 1; done
+exit 0
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    stand_in = tmp_path / "python"
+    stand_in.write_text(STAND_IN)
+    stand_in.chmod(0o755)
+
+    def run(script, **said):
+        given = {"LACKS": "", "HANGS": "", "CRASHES": "", "WRONG": "", "AUTOPOSE_TEST_DATA": "", **said}
+        environment = {**os.environ, "PYTHON": str(stand_in), "OUT": str(tmp_path / "out"), **given,
+                       "CALLS": str(tmp_path / "calls")}  # fmt: skip
+        done = subprocess.run(["bash", f"bench/{script}.sh"], cwd=ROOT, env=environment, capture_output=True, text=True)
+        with (tmp_path / "out" / f"{script}.csv").open() as file:
+            parts = {row["part"]: row["exit_code"] for row in csv.DictReader(file)}
+        return done, parts, (tmp_path / "calls").read_text()
+
+    return run
+
+
+def test_what_matters_most_comes_first(run, tmp_path):
+    done, parts, calls = run("gpu")
+    assert done.returncode == 0, done.stderr
+    order = [part for part in parts if part != "sanitizer"]
+    assert order == ["ceilings", "correct", "iteration", "kernels", "tune"] and set(parts.values()) == {"0"}
+    assert "--providers fused reference fused graph rewrite graph" in calls and "-n 12" in calls
+    assert len(list((tmp_path / "out").iterdir())) <= 8
+
+
+def test_a_part_that_crashes_or_lacks_a_package_leaves_the_others(run):
+    done, parts, _ = run("gpu", CRASHES="bench.iteration", LACKS="pytest_benchmark xdist")
+    assert done.returncode == 1 and parts["iteration"] == "139" and parts["tune"] == "0" and "kernels" not in parts
+    assert "pytest-benchmark is not here" in done.stdout
+
+
+def test_a_part_that_hangs_ends_in_time_and_what_comes_after_is_said(run):
+    done, parts, _ = run("gpu", HANGS="bench.tune", TOTAL_S="3")
+    assert done.returncode == 1 and parts["tune"] == "124" and parts["iteration"] == "0"
+
+
+def test_wrong_kernels_are_not_timed_and_no_gpu_is_one_sentence(run):
+    done, parts, calls = run("gpu", WRONG="pytest")
+    assert done.returncode == 1 and "the kernels are wrong here" in done.stderr
+    assert "iteration" not in parts and "bench.iteration" not in calls
+    done, parts, _ = run("gpu", WRONG="torch,")
+    assert done.returncode == 2 and done.stderr == "error: needs torch, triton and a GPU\n" and not parts
+
+
+def test_the_second_run(run):
+    done, parts, calls = run("gpu2", AUTOPOSE_TEST_DATA="/data")
+    assert done.returncode == 0 and [p for p in parts if p != "races"] == ["compiled", "tests", "search"]
+    assert "--maxfail=3" in calls and "data.root=/data/lsp" in calls
+    done, parts, _ = run("gpu2", AUTOPOSE_TEST_DATA="/data", LACKS="hydra")
+    assert "search" not in parts and "hydra is not here" in done.stdout
+
+
+WITHOUT = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("hydra", "omegaconf", "pycocotools", "fvcore", "optuna", "scipy", "pytest_benchmark"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Missing())
+from bench.iteration import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_an_iteration_needs_few_packages_and_writes_what_it_knows(tmp_path):
+    path = tmp_path / "iteration.csv"
+    words = ["--space", "small", "--batch", "1", "--seconds", "0", "--model", "h200", "--output", str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", WITHOUT, *words, "--only", "fused"]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    late = [sys.executable, "-m", "bench.iteration", *words, "--providers", "fused graph", "--limit", "0.1"]
+    assert subprocess.run(late, cwd=ROOT, env=environment, check=False, capture_output=True).returncode == 1
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["beta"], row["what"]) for row in rows[:5]] == [
+        ("all on", "iteration"), ("all on", "passes"), ("half on", "iteration"), ("half on", "passes"),
+        ("random", "iteration"),
+    ]  # fmt: skip
+    assert all(float(row["p50_ms"]) > 0 for row in rows[:5]) and float(rows[0]["predicted_ms"]) > 0
+    assert rows[5]["status"] == "not done after 0.1 s"
