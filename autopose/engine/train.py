@@ -23,7 +23,7 @@ from autopose.evaluation.inference import Poses
 from autopose.evaluation.scoring import Score
 from autopose.files import save_json
 from autopose.models import PoseNetwork, joints_mse_loss
-from autopose.models.steps import BadSteps, Batch, backward, place
+from autopose.models.steps import BadSteps, Batch, backward, fused, place
 from autopose.nas.randomness import derive_seed
 from autopose.report.architecture_figure import draw_architecture
 from autopose.report.contact_sheet import save_contact_sheet, sheet_of
@@ -75,6 +75,7 @@ class TrainRun:
             config.train.lr,
             tuple(config.train.betas),
             weight_decay=config.train.weight_decay,
+            fused=fused(runtime.device),
         )
         self.epoch = self.iteration = 0
         self.bad_steps = BadSteps(config.train.max_bad_steps)

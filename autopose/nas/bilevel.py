@@ -10,7 +10,7 @@ from torch import Tensor
 from autopose.errors import UserError
 from autopose.lookup import lookup
 from autopose.models import EdgeMixture, PoseNetwork, joints_mse_loss
-from autopose.models.steps import BadSteps, Batch, average_gradients, backward
+from autopose.models.steps import BadSteps, Batch, average_gradients, backward, fused
 from autopose.ranges import BETAS, COUNT, NOT_NEGATIVE, POSITIVE, check_ranges
 from autopose.space import MacroArchitecture
 
@@ -141,7 +141,9 @@ class BilevelSearch:
         self.algorithm = algorithm(Task(macro, self.alphas, settings, seed, budget))
         weights = list(network.parameters())
         if settings.weight_optimizer == "adam":
-            self.weight_optimizer = torch.optim.Adam(weights, settings.weight_lr, weight_decay=settings.weight_decay)
+            self.weight_optimizer = torch.optim.Adam(
+                weights, settings.weight_lr, weight_decay=settings.weight_decay, fused=fused(device)
+            )
         else:
             self.weight_optimizer = torch.optim.SGD(
                 weights, settings.weight_lr, momentum=0.9, weight_decay=settings.weight_decay
@@ -149,8 +151,9 @@ class BilevelSearch:
         # Decoupled decay: alpha's gradient is near 1e-6 under a heatmap loss, and L2 inside Adam (1e-3 alpha) held it
         # at 3e-3 in a search of 200 steps.
         self.alpha_optimizer = torch.optim.AdamW(
-            self.alphas.parameters(), settings.alpha_lr, settings.alpha_betas, weight_decay=settings.alpha_weight_decay
-        )
+            self.alphas.parameters(), settings.alpha_lr, settings.alpha_betas, weight_decay=settings.alpha_weight_decay,
+            fused=fused(device),
+        )  # fmt: skip
         self.position = Position()
         self.bad_steps = BadSteps(settings.max_bad_steps)
 
