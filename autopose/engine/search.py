@@ -177,6 +177,9 @@ class SearchRun:
             for name, value in losses.items():
                 self.sums.setdefault(name, []).append(value)
             self._after_iteration(bar)
+        waits = self.clock.waits("steps of weights and α", self.config.data.workers)
+        if waits:
+            logger.warning("caution    %s", waits)
         self.reward.clear()
         told = search.algorithm.scoring == "epochs" and search.network.space.beta is None
         if search.controller_active and told:

@@ -177,6 +177,9 @@ class TrainRun:
             self.trace.write(self.epoch * self.iterations + self.iteration, (batch,), {"loss": self.losses[-1]})
             self.iteration += 1
             self._after_iteration(bar)
+        waits = self.clock.waits("steps", self.config.data.workers)
+        if waits:
+            logger.warning("caution    %s", waits)
         scores = self._evaluate() if self._evaluates() else []
         mean_loss, bad_steps = sum(self.losses) / len(self.losses), self.bad_steps.count
         row = {"epoch": self.epoch, "loss": mean_loss, "lr": lr, "bad_steps": bad_steps}

@@ -14,6 +14,8 @@ except ImportError:  # Windows has none
     resource = None  # type: ignore[assignment]
 
 T = TypeVar("T")
+# Share of the time of data and steps from which on a run says that it waits, and seconds before it judges.
+MUCH, SOON = 0.3, 20.0
 
 
 class Clock:
@@ -26,6 +28,7 @@ class Clock:
         self.started = time.monotonic()
         self.seconds: dict[str, float] = {}
         self._inner = 0.0
+        self._said = False
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -48,6 +51,23 @@ class Clock:
                 except StopIteration:
                     return
             yield item
+
+    def waits(self, steps: str, workers: int) -> str:
+        """One sentence, the first time that waiting for data is seen to take much of a run's steps; else nothing.
+
+        Args:
+            steps: the phase that data are waited for.
+            workers: processes that load them.
+        """
+        data = self.seconds.get("data", 0.0)
+        whole = data + self.seconds.get(steps, 0.0)
+        if self._said or whole < SOON or data < MUCH * whole:
+            return ""
+        self._said = True
+        return (
+            f"waiting for data takes {data / whole:.0%} of the steps' time: data.workers={max(2 * workers, 2)} loads more "
+            "beside them, data.cache=disk decodes every picture once (docs/troubleshooting.md)"
+        )
 
     def report(self) -> dict:
         """{"seconds", "phases" {name: seconds}, "peak_memory", "peak_device_memory": bytes, None where not known}."""

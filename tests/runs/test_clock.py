@@ -35,3 +35,14 @@ def test_waiting_counts_what_the_items_take_and_not_what_is_done_with_them():
 def test_a_system_that_does_not_tell_its_memory_has_none(monkeypatch):
     monkeypatch.setattr("autopose.runs.clock.resource", None)
     assert Clock().report()["peak_memory"] is None
+
+
+def test_a_run_that_waits_for_data_says_so_once():
+    clock = Clock()
+    clock.seconds = {"data": 9.0, "steps": 1.0}
+    assert clock.waits("steps", 0) == ""  # too soon to judge
+    clock.seconds = {"data": 5.0, "steps": 95.0}
+    assert clock.waits("steps", 0) == ""
+    clock.seconds = {"data": 40.0, "steps": 60.0}
+    assert clock.waits("steps", 3).startswith("waiting for data takes 40% of the steps' time: data.workers=6 loads")
+    assert clock.waits("steps", 3) == ""
