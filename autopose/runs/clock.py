@@ -65,8 +65,8 @@ class Clock:
             return ""
         self._said = True
         return (
-            f"waiting for data takes {data / whole:.0%} of the steps' time: data.workers={max(2 * workers, 2)} loads more "
-            "beside them, data.cache=disk decodes every picture once (docs/troubleshooting.md)"
+            f"waiting for data takes {data / whole:.0%} of the steps' time: data.workers={max(2 * workers, 2)} loads "
+            "more beside them, data.cache=disk decodes every picture once (docs/troubleshooting.md)"
         )
 
     def report(self) -> dict:
