@@ -66,18 +66,36 @@ def ranking(table: Table, scores: list[float]) -> dict:
     return found
 
 
+def predictors(table: Table) -> dict:
+    """Kendall τ of what needs no supernet: sizes, and the training loss after each epoch, of the same seed."""
+    first = [entry for entry in table if 0 in entry.scores]
+    score = np.array([entry.scores[0][table.metric] for entry in first])
+    active = np.array([sum(map(sum, entry.architecture.macro.rows)) for entry in first])
+    found = {
+        "tau of multiply-adds": str(kendall(np.array([entry.gmacs for entry in first]), score)),
+        "tau of active branches": str(kendall(active, score)),
+    }
+    for epoch in range(min((len(entry.losses.get(0, ())) for entry in first), default=0)):
+        loss = np.array([entry.losses[0][epoch] for entry in first])
+        found[f"tau of -loss after epoch {epoch + 1}"] = str(kendall(-loss, score))
+    return found
+
+
 def noise(table: Table) -> dict:
     """Deviation between architectures and between seeds, and the ceiling of a correlation with one training."""
     pairs = [list(entry.scores.values()) for entry in table if len(entry.scores) > 1]
     first, second = ([row[n][table.metric] for row in pairs] for n in (0, 1))
     scores = [entry.mean(table.metric) for entry in table]
+    of_seeds = {
+        "deviation between seeds": round(float(np.std(np.subtract(first, second), ddof=1) / 2**0.5), 2),
+        "correlation's ceiling": round(ceiling(first, second), 3),
+        "tau between seeds": str(kendall(first, second)),
+    } if len(pairs) > 2 else {}  # fmt: skip
     return {
         "architectures": len(table),
         "with two seeds": len(pairs),
         "deviation between architectures": round(float(np.std(scores, ddof=1)), 2),
-        "deviation between seeds": round(float(np.std(np.subtract(first, second), ddof=1) / 2**0.5), 2),
-        "correlation's ceiling": round(ceiling(first, second), 3),
-        "tau between seeds": str(kendall(first, second)),
+        **of_seeds,
         "constant pose": round(table.constant[table.metric], 2),
         "best": round(max(scores), 2),
         "worst": round(min(scores), 2),
@@ -94,7 +112,7 @@ def main() -> int:
     table = Table.load(asked.pool)
     entries = [entry for entry in table if entry.width == 1 and entry.name.startswith("random")]
     table = Table(table.space, table.metric, table.recipe, tuple(entries), table.constant, table.made_with)
-    for key, value in noise(table).items():
+    for key, value in {**noise(table), **predictors(table)}.items():
         print(f"{key:32} {value}")
     rows = []
     for checkpoint in asked.checkpoints:

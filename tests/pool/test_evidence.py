@@ -1,12 +1,14 @@
 """Groups and tests of a pool's members, on scores whose answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from autopose.pool import Entry, Table
 from autopose.space import MacroSpace
 from autopose.space.builtin import hrnet, random_architecture
 from bench.evidence import RANDOM, groups, main, rows_of
-from bench.rank import noise, ranking
+from bench.rank import noise, predictors, ranking
 
 SPACE = MacroSpace((4, 8), 2, 1, 1, 1, 4)
 
@@ -44,6 +46,14 @@ def test_a_ranking_and_its_noise():
     assert exact["tau all"].startswith("1.00") and exact["percentile of the best tenth"] > 90
     assert noise(drawn)["deviation between seeds"] < 1 < noise(drawn)["deviation between architectures"]
     assert noise(drawn)["correlation's ceiling"] > 0.9
+
+
+def test_what_needs_no_supernet_is_ranked_too():
+    pool = table()
+    entries = [replace(each, losses={0: [1.0, -each.scores[0]["Mean"]]}) for each in pool.entries[:24]]
+    found = predictors(Table(pool.space, pool.metric, {}, tuple(entries), pool.constant, {}))
+    assert found["tau of -loss after epoch 2"].startswith("1.00") and "tau of active branches" in found
+    assert "tau between seeds" not in noise(Table(pool.space, "Mean", {}, (entries[0],) * 2, pool.constant, {}))
 
 
 def test_the_command_writes_its_table(tmp_path, monkeypatch, capsys):
