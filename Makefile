@@ -24,7 +24,7 @@ search: $(STAMP) ## Search on drawn figures, derive, train from scratch, evaluat
 	@$(BIN)/python -m autopose.report $(RUN)/search $(RUN)/train $(RUN)/evaluate out=$(RUN)/report.html
 	@echo "open it in a browser: the architecture, the curves, the scores, and predictions beside the truth"
 
-demo: $(STAMP) ## No search: train a given architecture on drawn figures, predict, export, one page; about six minutes
+demo: $(STAMP) ## No search: train a given architecture on drawn figures, predict, export, one page, within minutes
 	rm -rf $(DEMO)/train $(DEMO)/predict $(DEMO)/export $(DEMO)/demo.html
 	$(BIN)/python -m autopose.train experiment=quick name=demo architecture=examples/demo_architecture.json data.root=$(DEMO)/figures hydra.run.dir=$(DEMO)/train
 	$(BIN)/python -m autopose.predict name=demo checkpoint=$(DEMO)/train/checkpoints/last.pt 'source="$(DEMO)/figures/val/00000*"' hydra.run.dir=$(DEMO)/predict
