@@ -5,6 +5,7 @@ import torch
 
 from autopose.errors import UserError
 from autopose.runs.memory import explain_out_of_memory, predict_peak
+from autopose.runs.precision import FP32
 from bench.memory import measure
 
 SHAPE = {"channels": (4, 8), "modules_per_stage": 1, "nodes_individual": 2, "nodes_aggregation": 1,
@@ -33,7 +34,7 @@ def test_prediction_grows_with_the_batch_and_leaves_the_network_alone():
     network = PoseNetwork(builtin_architecture("all_on_conv3", macro).space(), 3, activation_checkpointing=True)
     network.set_norm("batch")
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    one, two = (predict_peak(network, (32, 32), batch, False, network) for batch in (8, 16))
+    one, two = (predict_peak(network, (32, 32), batch, FP32, network) for batch in (8, 16))
     weights = 4 * sum(p.numel() * p.element_size() for p in network.parameters())
     assert two - weights == pytest.approx(2 * (one - weights), rel=1e-3)
     assert network.activation_checkpointing
