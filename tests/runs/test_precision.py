@@ -45,7 +45,8 @@ def test_what_a_device_cannot_is_one_sentence(monkeypatch):
 
 def test_bf16_is_of_forward_passes_alone():
     macro = MacroSpace((4, 8), 2, 1, 1, 1, 8)
-    network = all_on_conv3(macro).network(3, 1).train()
+    torch.manual_seed(0)
+    network = all_on_conv3(macro).network(3, 1).eval()  # statistics of a few pixels would magnify roundings
     x = images(macro, 2, 0)
     exact = network(x)
     half = BF16.wrapped(network, CPU)(x)
