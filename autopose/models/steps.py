@@ -96,7 +96,7 @@ def average_gradients(parameters: list[nn.Parameter]) -> None:
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
     for parameter, grad in zip(parameters, torch._utils._unflatten_dense_tensors(flat, grads), strict=True):
-        parameter.grad = grad.clone()
+        parameter.grad.copy_(grad)  # in its own memory format, which a fused optimizer takes for the parameter's
 
 
 def average(value: float) -> float:
