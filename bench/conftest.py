@@ -32,6 +32,25 @@ def device_name() -> str:
     return re.sub(r"\W+", "_", name.strip()).lower()
 
 
+class Pedantic:
+    """What the benchmark asks of pytest-benchmark, for a machine that has none; the timing is `Interleaved`'s own."""
+
+    def __init__(self):
+        self.extra_info: dict = {}
+
+    @staticmethod
+    def pedantic(function, rounds: int) -> None:
+        for _ in range(rounds):
+            function()
+
+
+if importlib.util.find_spec("pytest_benchmark") is None:
+
+    @pytest.fixture
+    def benchmark() -> Pedantic:
+        return Pedantic()
+
+
 @pytest.fixture(scope="session")
 def results(request) -> report.Results:
     folder = Path(os.environ.get("OUT") or Path(__file__).parent / "results")
@@ -73,7 +92,7 @@ def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.write_sep("-", f"kernels: median ms (times faster than the reference), {kind}")
     terminalreporter.write_line(report.table(found.rows))
     terminalreporter.write_line(f"rows: {found.path}")
-    if importlib.util.find_spec("matplotlib") is not None and any(r["status"] == "timed" for r in found.rows):
+    if importlib.util.find_spec("matplotlib") is not None and any(report.in_chart(r) for r in found.rows):
         picture = found.path.with_suffix(".png")
         report.chart(report.read(found.path), picture)
         terminalreporter.write_line(f"chart: {picture}")

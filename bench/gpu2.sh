@@ -5,7 +5,7 @@ set -u
 log=gpu2 total="${TOTAL_S:-520}"
 source "$(dirname "$0")/gpu_parts.sh"
 
-part compiled 200 "$python" -m bench.iteration --model "${MODEL:-h100}" --seconds 2 --limit 190 --output "$OUT/iteration_compiled.csv" --providers "rewrite compiled" "fused fp32" "reference fp32"
+part compiled 200 "$python" -m bench.iteration --model "${MODEL:-h100}" --seconds 2 --limit 190 --output "$OUT/iteration_compiled.csv" --providers "strong baseline" "fused fp32" "reference fp32"
 many=()
 has xdist && many=(-n 12)
 part tests 180 "$python" -m pytest -q -p no:cacheprovider "${many[@]}" --maxfail=3 tests/kernels tests/models tests/nas

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,8 @@ from autopose.nas.randomness import generator
 from autopose.runs.machine import machine
 from autopose.runs.timing import Interleaved, Timing
 from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
-from bench.providers import _graph
+from bench.baseline import cells
+from bench.providers import graphed, raise_recompile_limit
 from bench.roofline import GPUS, half_on, iteration
 
 RESULTS = Path(__file__).parent / "results"
@@ -49,9 +51,8 @@ class Provider:
     """Who computes an iteration.
 
     Attributes:
-        kernels: of the mixed edges and of the resampled sums.
-        launch: "eager", "graph" (passes in a CUDA graph) or "compile" (torch.compile of the network, in CUDA graphs
-            where there is a GPU): with the rewrite, the strong baseline.
+        kernels: of the mixed edges and of the resampled sums; "baseline" is `bench.baseline`, compiled on a GPU.
+        launch: "eager" or "graph" (passes in a CUDA graph). On a CPU the baseline is neither compiled nor captured.
     """
 
     kernels: str
@@ -64,7 +65,7 @@ PROVIDERS = {
     "reference": Provider("reference"),
     "fused graph": Provider("fused", "graph"),
     "rewrite graph": Provider("aten", "graph"),
-    "rewrite compiled": Provider("aten", "compile"),
+    "strong baseline": Provider("baseline", "graph"),
     "fused fp32": Provider("fused", half=False),
     "reference fp32": Provider("reference", half=False),
 }
@@ -79,7 +80,7 @@ class Problem:
             size: width and height of the pictures in px.
         """
         torch.manual_seed(0)
-        choice = KernelChoice(*[provider.kernels] * 3)
+        choice = KernelChoice.all("reference" if provider.kernels == "baseline" else provider.kernels)
         network = PoseNetwork(SearchSpace.full(space), NUM_JOINTS, choice=choice).place(device).train()
         network.set_norm("batch")
         self.search = BilevelSearch(network, BilevelSettings(epochs=100), 0, autocast=provider.half)
@@ -108,22 +109,24 @@ class Problem:
 
         return once
 
-    def passes(self, beta: MacroArchitecture, forward: Callable) -> Callable[[], object]:
+    def passes(self, beta: MacroArchitecture) -> Callable[[], object]:
         """Forward and backward of ω's step, then of α's; gradients stay, nothing is read by the host."""
         weights = self.network.active_parameters(beta)
         alphas = [*self.search.alphas.parameters()]
 
         def loss(batch: dict, mixtures: list) -> torch.Tensor:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.search.autocast):
-                heatmaps = forward(batch["image"], beta, mixtures)
+                heatmaps = self.network(batch["image"], beta, mixtures)
             return joints_mse_loss(heatmaps, batch["target"], batch["target_weight"])
 
         def once() -> object:
             with torch.no_grad():
                 fixed = self.search.alphas.mean()
             found = torch.autograd.grad(loss(self.batches[0], fixed), weights, allow_unused=True)
-            mixtures = self.search.alphas.mean()
-            return found, torch.autograd.grad(loss(self.batches[1], mixtures), alphas, allow_unused=True)
+            self.network.requires_grad_(False)  # as in a step of α
+            value = loss(self.batches[1], self.search.alphas.mean())
+            self.network.requires_grad_(True)
+            return found, torch.autograd.grad(value, alphas, allow_unused=True)
 
         return once
 
@@ -135,12 +138,10 @@ def functions(provider: Provider, problem: Problem) -> Iterator[tuple[str, str, 
     for name, beta in betas.items():
         if provider.launch == "eager":
             yield name, "iteration", problem.whole(beta)
-            yield name, "passes", problem.passes(beta, problem.network)
-        elif provider.launch == "graph":
-            yield name, "passes", _graph(problem.passes(beta, problem.network))
+            yield name, "passes", problem.passes(beta)
         else:
-            mode = "reduce-overhead" if problem.device.type == "cuda" else None
-            yield name, "passes", problem.passes(beta, torch.compile(problem.network, mode=mode))
+            passes = problem.passes(beta)
+            yield name, "passes", graphed(passes) if problem.device.type == "cuda" else passes
     if provider.launch == "eager":
         yield "random", "iteration", problem.whole(None)
 
@@ -160,23 +161,30 @@ def measure(name: str, asked: argparse.Namespace, path: Path) -> None:
     provider, gpu = PROVIDERS[name], torch.cuda.is_available()
     space, batch, size = SPACES[asked.space]
     batch = asked.batch or batch
-    if provider.launch == "graph" and not gpu:
+    if provider.launch == "graph" and not gpu and provider.kernels != "baseline":
         _write(path, {"provider": name, "space": asked.space, "batch": batch, "status": "needs a GPU"})
         return
-    device = torch.device("cuda" if gpu else "cpu")
-    problem = Problem(provider, space, batch, size, device)
-    triton = __import__("triton").__version__ if gpu else ""
-    about = machine()
-    for beta, what, function in functions(provider, problem):
-        found = timed(function, gpu, asked.seconds)
-        row = {"space": asked.space, "batch": batch, "provider": name, "beta": beta, "what": what, "status": "ok",
-               "p20_ms": round(found.p20_ms, 3), "p50_ms": round(found.p50_ms, 3), "p80_ms": round(found.p80_ms, 3),
-               "rounds": found.rounds, "gpu": about["gpu"], "cpu": about["cpu"], "threads": torch.get_num_threads(),
-               "torch": about["torch"], "triton": triton}  # fmt: skip
-        if asked.model and beta != "random" and provider.kernels == "fused" and provider.half:
-            row["predicted_ms"] = round(predicted(space, beta, batch, size, asked.model), 2)
-        _write(path, row)
-        print(f"{name:16} {beta:8} {what:9} {found.p50_ms:9.2f} ms   {found.rounds} rounds", flush=True)
+    about = machine() | {"threads": torch.get_num_threads(), "triton": __import__("triton").__version__ if gpu else ""}
+    problem = Problem(provider, space, batch, size, torch.device("cuda" if gpu else "cpu"))
+    with _installed(provider, gpu):
+        for beta, what, function in functions(provider, problem):
+            found = timed(function, gpu, asked.seconds)
+            row = {"space": asked.space, "batch": batch, "provider": name, "beta": beta, "what": what, "status": "ok",
+                   "p20_ms": round(found.p20_ms, 3), "p50_ms": round(found.p50_ms, 3),
+                   "p80_ms": round(found.p80_ms, 3), "rounds": found.rounds}  # fmt: skip
+            if asked.model and beta != "random" and provider.kernels == "fused" and provider.half:
+                row["predicted_ms"] = round(predicted(space, beta, batch, size, asked.model), 2)
+            _write(path, row | {column: about[column] for column in ("gpu", "cpu", "threads", "torch", "triton")})
+            print(f"{name:16} {beta:8} {what:9} {found.p50_ms:9.2f} ms   {found.rounds} rounds", flush=True)
+
+
+def _installed(provider: Provider, gpu: bool) -> AbstractContextManager:
+    """In which the cells are the provider's."""
+    if provider.kernels != "baseline":
+        return nullcontext()
+    if gpu:
+        raise_recompile_limit()
+    return cells(compiled=gpu)
 
 
 def predicted(space: MacroSpace, beta: str, batch: int, size: tuple[int, int], model: str) -> float:

@@ -1,11 +1,13 @@
 """Who computes a case: implementation, memory format, precision, and how it is launched."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from bench.baseline import cells
 from bench.cases import Case, Problem, build
 from tests.numerics import FACTOR, FLOOR, relative_error
 
@@ -21,10 +23,10 @@ class Provider:
     """One way to compute a case; the first of a list is what the others are compared with."""
 
     name: str
-    implementation: str  # "reference", "aten" (the exact rewrite) or "fused"
+    implementation: str  # "reference", "aten" (the exact rewrite), "baseline" (the same for a compiler) or "fused"
     channels_last: bool = True
     half: bool = False  # bfloat16 activations under autocast
-    launch: str = "eager"  # "eager", "graph" (CUDA graph), "default" or "reduce-overhead" (torch.compile)
+    launch: str = "eager"  # "eager", "graph" (CUDA graph), "default", "reduce-overhead" (torch.compile)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -55,6 +57,7 @@ GPU = (
 COMPILED = tuple(
     Provider(f"compile {mode} bf16", "reference", half=True, launch=mode) for mode in ("default", "reduce-overhead")
 )
+BASELINE = (Provider("baseline bf16 graph", "baseline", half=True, launch="graph"),)
 COMPILED_CPU = (Provider("compile default", "reference", launch="default"),)
 
 
@@ -67,7 +70,7 @@ def providers(case: Case, gpu: bool, full: bool) -> tuple[Provider, ...]:
     listed = tuple(p for p in GPU if p.launch != "graph" or not case.variant.endswith("hard"))
     if case.operator == "mix":
         return tuple(p for p in listed if p.implementation != "aten")
-    return listed + (COMPILED if full or (small and case.batch == 64) else ())
+    return listed + (COMPILED + BASELINE if full or (small and case.batch == 64) else ())
 
 
 def prepare(provider: Provider, case: Case, device: str) -> Callable[[], object]:
@@ -75,22 +78,25 @@ def prepare(provider: Provider, case: Case, device: str) -> Callable[[], object]
     memory_format = torch.channels_last if provider.channels_last else torch.contiguous_format
     problem = build(case, device, provider.dtype, memory_format)
     run = problem.run
+    if provider.implementation == "baseline" and device == "cuda":
+        raise_recompile_limit()
     if provider.compiles:
-        _raise_recompile_limit()
+        raise_recompile_limit()
         mode = None if provider.launch == "default" else provider.launch
         run = torch.compile(run, mode=mode)
 
     def once():
         return compute(problem, provider, case.step, device, run)
 
-    return _graph(once) if provider.launch == "graph" else once
+    return graphed(once) if provider.launch == "graph" else once
 
 
 def compute(problem: Problem, provider: Provider, step: str, device: str, run=None) -> list[Tensor | None]:
     """Outputs, and for a step the gradients of every leaf."""
-    with torch.set_grad_enabled(step == "step"):
+    baseline = provider.implementation == "baseline"
+    with torch.set_grad_enabled(step == "step"), cells(device == "cuda") if baseline else nullcontext():
         with torch.autocast(device, dtype=torch.bfloat16, enabled=provider.half):
-            outputs = list((run or problem.run)(provider.implementation))
+            outputs = list((run or problem.run)("reference" if baseline else provider.implementation))
         if step == "forward":
             return outputs
         pairs = [(y, g) for y, g in zip(outputs, problem.grads, strict=True) if y.requires_grad]
@@ -132,7 +138,7 @@ class Truth:
         return [relative_error(a, b) for a, b in pairs]
 
 
-def _graph(once: Callable[[], object]) -> Callable[[], object]:
+def graphed(once: Callable[[], object]) -> Callable[[], object]:
     """``once`` captured in a CUDA graph."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -146,7 +152,7 @@ def _graph(once: Callable[[], object]) -> Callable[[], object]:
     return lambda: (graph.replay(), kept)
 
 
-def _raise_recompile_limit() -> None:
+def raise_recompile_limit() -> None:
     """Dynamo falls back to eager in silence past its limit of 8."""
     config = torch._dynamo.config
     for name in ("recompile_limit", "cache_size_limit"):

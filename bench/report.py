@@ -55,6 +55,11 @@ def _cell(row: dict | None) -> str:
     return f"{float(row['p50_ms']):.3g}{speedup}"
 
 
+def in_chart(row: dict) -> bool:
+    """Whether the chart has a bar for a row: steps that were timed beside the reference."""
+    return row["status"] == "timed" and row["step"] == "step" and row["speedup"] not in ("", None)
+
+
 def chart(rows: Sequence[dict], path: Path) -> None:
     """Bars: speed-up over the reference of every provider, for the steps of every case."""
     import matplotlib
@@ -62,7 +67,7 @@ def chart(rows: Sequence[dict], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    timed = [r for r in rows if r["status"] == "timed" and r["step"] == "step" and r["speedup"] not in ("", None)]
+    timed = [row for row in rows if in_chart(row)]
     cases = list(dict.fromkeys(tuple(str(r[c]) for c in CASE) for r in timed))
     names = list(dict.fromkeys(r["provider"] for r in timed))
     values = {(tuple(str(r[c]) for c in CASE), r["provider"]): float(r["speedup"]) for r in timed}

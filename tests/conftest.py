@@ -13,8 +13,6 @@ if not torch.cuda.is_available():
 # Tensors of tests are tiny: one thread is the fastest, above all where something else runs beside the tests.
 torch.set_num_threads(1)
 
-from bench import small_runs  # noqa: E402
-
 
 def _skip_without_gpu(items):
     if torch.cuda.is_available():
@@ -35,12 +33,17 @@ def real_data():
 
 @pytest.fixture(scope="session")
 def small_set(tmp_path_factory):
+    # Here and not above: kernels are tested on machines without hydra and what else a run needs.
+    from bench import small_runs
+
     return small_runs.draw_set(tmp_path_factory.mktemp("small") / "set")
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, small_set):
     """A search and a training that nothing disturbed: task -> (folder, outcome)."""
+    from bench import small_runs
+
     found = {}
     for task in ("search", "train"):
         folder = tmp_path_factory.mktemp("undisturbed") / task

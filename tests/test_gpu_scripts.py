@@ -49,9 +49,9 @@ def test_what_matters_most_comes_first(run, tmp_path):
 
 
 def test_a_part_that_crashes_or_lacks_a_package_leaves_the_others(run):
-    done, parts, _ = run("gpu", CRASHES="bench.iteration", LACKS="pytest_benchmark xdist")
-    assert done.returncode == 1 and parts["iteration"] == "139" and parts["tune"] == "0" and "kernels" not in parts
-    assert "pytest-benchmark is not here" in done.stdout
+    done, parts, calls = run("gpu", CRASHES="bench.iteration", LACKS="pytest_benchmark xdist")
+    assert done.returncode == 1 and parts["iteration"] == "139" and parts["tune"] == parts["kernels"] == "0"
+    assert "-n 12" not in calls and "--benchmark-only" not in calls
 
 
 def test_a_part_that_hangs_ends_in_time_and_what_comes_after_is_said(run):
@@ -103,3 +103,37 @@ def test_an_iteration_needs_few_packages_and_writes_what_it_knows(tmp_path):
     ]  # fmt: skip
     assert all(float(row["p50_ms"]) > 0 for row in rows[:5]) and float(rows[0]["predicted_ms"]) > 0
     assert rows[5]["status"] == "not done after 0.1 s"
+
+
+BARE = """
+import sys
+for name in ("hydra", "omegaconf", "pycocotools", "fvcore", "optuna", "scipy", "pytest_benchmark", "pytest_timeout"):
+    sys.modules[name] = None
+import pytest
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
+def bare(*words, **said):
+    """pytest as on a machine that has none of its plugins, and little else."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", BARE, "-q", "-p", "no:cacheprovider", *words]
+    done = subprocess.run(command, cwd=ROOT, env=environment | said, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+def test_what_the_scripts_test_is_found_on_a_bare_machine():
+    bare("--collect-only", "tests/kernels", "tests/models", "tests/nas")
+
+
+def test_kernels_are_timed_without_pytest_benchmark(tmp_path):
+    bare("bench/test_kernels.py", "-k", "resample_sum-3-forward", OUT=str(tmp_path), CUDA_VISIBLE_DEVICES="")
+    with (tmp_path / "cpu.csv").open() as file:
+        rows = {row["provider"]: row for row in csv.DictReader(file)}
+    assert rows["fused"]["status"] == "timed" and float(rows["fused"]["p50_ms"]) > 0
+
+
+def test_kernels_that_could_not_be_checked_are_timed_with_a_caution(run):
+    done, parts, _ = run("gpu", CRASHES="test_mixed_edge_triton")
+    assert done.returncode == 1 and parts["correct"] == "139" and parts["iteration"] == "0"
+    assert "caution: the kernels were not checked to the end (exit code 139)" in done.stdout

@@ -11,7 +11,6 @@ from autopose.models import Cell, EdgeMixture, PoseNetwork
 from autopose.models.norm import BatchNorm2d, NormState
 from autopose.nas import ArchitectureParameters, GumbelSettings, cells_of, derive_cells, inherit_weights
 from autopose.nas.randomness import generator
-from autopose.report.flops import count
 from autopose.space import OPS, Architecture, CellSpace, MacroSpace, Operation, SearchSpace, operation
 from autopose.space.macs import count_macs
 from autopose.space.search_space import BranchSpace
@@ -144,6 +143,9 @@ def test_relaxations_reach_every_candidate_and_nothing_else(name, relaxation):
 
 @pytest.mark.parametrize("name", ["two of six", "six and two", "uneven"])
 def test_multiply_adds_by_hand_are_fvcores(name):
+    pytest.importorskip("fvcore")
+    from autopose.report.flops import count
+
     space = SPACES[name]
     network, cells = PoseNetwork(space, 3), [branch.cells() for branch in space.branches]
     assert count(network, (16, 16), MACRO.all_on()).macs[""] == count_macs(MACRO, MACRO.all_on(), cells, (16, 16), 3)
