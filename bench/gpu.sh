@@ -37,5 +37,5 @@ iteration 170 fused reference "fused graph" "rewrite graph"
 only=()
 has pytest_benchmark && only=(--benchmark-only)
 AUTOPOSE_BENCH_SECONDS=70 part kernels 95 "$python" -m pytest -q -p no:cacheprovider bench/test_kernels.py "${only[@]}" -k "module or cell"
-part tune 120 "$python" -m bench.tune
+part tune 120 "$python" -m bench.tune --seconds 110
 exit "$failed"

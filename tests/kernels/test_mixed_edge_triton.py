@@ -1,5 +1,6 @@
 """The mixed edge's Triton kernels against the float64 reference: compiled on a GPU, interpreted elsewhere."""
 
+import json
 import os
 from dataclasses import dataclass
 
@@ -284,17 +285,17 @@ def test_the_benchmark_checks_the_mix_kernel_by_itself():
 
 
 @pytest.mark.parametrize("product", ["forward", "input", "weight"])
-def test_tuning_keeps_the_right_candidates_and_the_table(product, capsys):
+def test_tuning_checks_and_times_a_product_and_keeps_the_table(product):
     from autopose.kernels._triton.launch import tile_table
     from bench import tune
+    from bench.products import committed
 
-    row = tile_table()[product]["16"]
-    before = dict(row)
-    make = tune.products(16, (2, 3), 1, DEVICE.type)[product]
-    tried = [s for s in tune.candidates(product) if (s["num_warps"], s["num_stages"]) == (4, 1)][:1]
-    found = tune.tune(product, make, row, tried, gpu=GPU)
-    assert row == before and len(found) == len(tried) + (before not in tried)
-    assert all(ms > 0 for ms in found.values()) and not capsys.readouterr().err
+    before, own = json.dumps(tile_table()), committed(product, 16)
+    items = [dict(product=product, channels=16, edges=4, setting=own | {"columns": columns}) for columns in (64, 32)]
+    checked = [json.loads(line)["status"] for line in tune.check(items, rehearse=True)]
+    timed = [json.loads(line) for line in tune.clock(items[:1], rehearse=True)]
+    assert checked == ["right", "right"] and timed[0]["status"] == "timed" and timed[0]["ms"] > 0
+    assert json.dumps(tile_table()) == before
 
 
 def test_more_elements_than_the_kernels_can_number_are_refused():
