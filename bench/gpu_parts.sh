@@ -10,12 +10,12 @@ mkdir -p "$OUT"
 : > "$OUT/$log.log"
 echo "part,exit_code,seconds" > "$OUT/$log.csv"
 
-# Packages that the machine lacks, from wheels that were fetched where there is a network:
-#   pip download -d .whl hydra-core pycocotools fvcore pytest-benchmark pytest-xdist
-if [ -d .whl ]; then
-    "$python" -m pip install -q --no-index --find-links .whl --target .whl/site --upgrade .whl/*.whl >> "$OUT/$log.log" 2>&1 ||
-        echo "caution: not all wheels of .whl could be installed: see $OUT/$log.log"
-    export PYTHONPATH="$PYTHONPATH:$PWD/.whl/site"
+# Packages that the machine lacks, from wheels that bench/wheels.sh fetched where there is a network.
+wheels="${WHEELS:-$PWD/.whl}"
+if [ -d "$wheels" ]; then
+    "$python" -m pip install -q --no-index --no-deps --upgrade --target "$wheels/site" "$wheels"/*.whl >> "$OUT/$log.log" 2>&1 ||
+        echo "caution: not all wheels of $wheels could be installed: see $OUT/$log.log" | tee -a "$OUT/$log.log"
+    export PYTHONPATH="$PYTHONPATH:$wheels/site"
 fi
 
 has() { "$python" -c "import $1" 2> /dev/null; }

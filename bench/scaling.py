@@ -3,8 +3,9 @@
 One quantity at a time grows from a small supernet (`BASE`): batch, input size, branches, stages, nodes, processes. A
 point is a bilevel iteration with every branch on (``BilevelSearch.cell_update``: a step of ω, one of α, optimizers
 included), fused kernels in float32. Seconds are the least of interleaved repetitions, which other work on the machine
-only raises (a constant load on all cores stays in them); bytes are those that autograd keeps for the backward pass of ω's step, and those of weights, gradients and
-Adam's moments: counted, not sampled, so the same on every run. Processes share one batch and, on a CPU, its cores.
+only raises (a constant load on all cores stays in them). Bytes are those that autograd keeps for the backward pass of
+ω's step, and those of weights, gradients and Adam's moments: counted, not sampled, so the same on every run. Processes
+share one batch and, on a CPU, its cores.
 """
 
 import argparse

@@ -28,7 +28,15 @@ def run(tmp_path):
     stand_in.chmod(0o755)
 
     def run(script, **said):
-        given = {"LACKS": "", "HANGS": "", "CRASHES": "", "WRONG": "", "AUTOPOSE_TEST_DATA": "", **said}
+        given = {
+            "LACKS": "",
+            "HANGS": "",
+            "CRASHES": "",
+            "WRONG": "",
+            "AUTOPOSE_TEST_DATA": "",
+            "WHEELS": str(tmp_path / "none"),
+            **said,
+        }
         environment = {**os.environ, "PYTHON": str(stand_in), "OUT": str(tmp_path / "out"), **given,
                        "CALLS": str(tmp_path / "calls")}  # fmt: skip
         done = subprocess.run(["bash", f"bench/{script}.sh"], cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -73,6 +81,16 @@ def test_the_second_run(run):
     assert "--maxfail=3" in calls and "data.root=/data/lsp" in calls
     done, parts, _ = run("gpu2", AUTOPOSE_TEST_DATA="/data", LACKS="hydra")
     assert "search" not in parts and "hydra is not here" in done.stdout
+
+
+def test_wheels_are_installed_first_and_none_that_fails_ends_the_run(run, tmp_path):
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "hydra_core-1-py3-none-any.whl").touch()
+    done, parts, calls = run("gpu", WHEELS=str(tmp_path / "wheels"))
+    assert done.returncode == 0 and calls.startswith("-m pip install -q --no-index --no-deps")
+    assert "hydra_core-1-py3-none-any.whl" in calls.splitlines()[0]
+    done, parts, _ = run("gpu", WHEELS=str(tmp_path / "wheels"), CRASHES="pip install")
+    assert "caution: not all wheels" in done.stdout and parts["iteration"] == "0"
 
 
 WITHOUT = """
