@@ -89,7 +89,7 @@ def test_wheels_are_installed_first_and_none_that_fails_ends_the_run(run, tmp_pa
     done, parts, calls = run("gpu", WHEELS=str(tmp_path / "wheels"))
     assert done.returncode == 0 and calls.startswith("-m pip install -q --no-index --no-deps")
     assert "hydra_core-1-py3-none-any.whl" in calls.splitlines()[0]
-    done, parts, _ = run("gpu", WHEELS=str(tmp_path / "wheels"), CRASHES="pip install")
+    done, parts, _ = run("gpu", WHEELS=str(tmp_path / "wheels"), CRASHES="pip")
     assert "caution: not all wheels" in done.stdout and parts["iteration"] == "0"
 
 
