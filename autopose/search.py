@@ -2,7 +2,7 @@
 
 from autopose.command import main, overrides
 from autopose.config import Config
-from autopose.engine.bill import bill_of_search
+from autopose.engine.bill import bill_of_search, show_cost
 from autopose.engine.reports import report_search
 from autopose.engine.search import SearchRun
 from autopose.functions import callable_module
@@ -21,6 +21,7 @@ def run(config: Config, runtime: Runtime) -> Architecture | None:
     if runtime.is_main:
         joints = search.bilevel.network.num_joints
         following = print_found(architecture, config, runtime.folder, joints)
+        show_cost(search.clock.report(), runtime.folder / "checkpoints")
         report_search(search, architecture, overrides(), following)
     return architecture
 

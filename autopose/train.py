@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from autopose.command import main, overrides
 from autopose.config import Config, given_keys
-from autopose.engine.bill import bill_of_training
+from autopose.engine.bill import bill_of_training, show_cost
 from autopose.engine.reports import report_scores
 from autopose.engine.train import TrainRun
 from autopose.files import save_json
@@ -51,6 +51,7 @@ def run(config: Config, runtime: Runtime, architecture: Architecture | None = No
     size = size_line(architecture, config.train.width, config.data.image_size, schema.num_joints)
     facts = {**found_facts(architecture), "network": size, "epochs": str(config.train.epochs)}
     clock = training.clock.report()
+    show_cost(clock, folder / "checkpoints")
     report_scores("train", config, runtime, clock, scores, schema, overrides(), facts, following)
     training.store.require_saved()
     return outcome

@@ -1,13 +1,14 @@
 """Memory switches measured: ``python bench/memory.py``; also on a GPU, where there is one.
 
 One step of the ω half of Algorithm 1 (forward and backward with every branch active, then Adam) for each switch, in a
-process of its own: bytes that autograd keeps, the process's peak above what it held before the first step (resident
-set on a CPU, the allocator's on a GPU), time of a step, and what ``engine.memory`` predicted beside the kept peak.
+process of its own: bytes that autograd keeps, the peak above what the process held before there was a network (resident
+set on a CPU, the allocator's on a GPU), the whole of it beside what ``autopose.runs.memory`` predicted, time of a step.
 """
 
 import argparse
 import csv
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -34,25 +35,43 @@ PAPER = {"channels": (16, 32, 64, 128), "modules_per_stage": 2, "nodes_individua
 NUM_JOINTS = 17
 
 
-def resident_peak() -> int:
-    """Peak resident set of this process in bytes."""
-    import resource
+def saved_bytes(network: torch.nn.Module, images: torch.Tensor, forward) -> int:
+    """Bytes that autograd keeps for one backward pass of ``forward(images)``, parameters not counted."""
+    parameters = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    kept: dict[int, int] = {}
 
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = forward(images)
+    del output
+    return sum(kept.values())
+
+
+def held(device: torch.device) -> int:
+    """Bytes that the device's allocator gave, or on a CPU the resident set of this process."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
 
 
 def measure(switches: dict, shape: dict, device: torch.device, steps: int) -> dict:
     """One case, in this process."""
     from autopose.models import PoseNetwork
     from autopose.nas import BilevelSearch, BilevelSettings, GumbelSettings
-    from autopose.runs.memory import predict_peak, saved_bytes
+    from autopose.runs.memory import peak_during, predict_peak
     from autopose.runs.precision import Precision
     from autopose.space import MacroSpace, SearchSpace
 
     names = ("channels", "modules_per_stage", "nodes_individual", "nodes_aggregation", "stem_channels")
     macro = MacroSpace(**{name: tuple(v) if isinstance(v := shape[name], list) else v for name in names})
     width, height = shape["size"]
+    before = held(device)
     torch.manual_seed(0)
     network = PoseNetwork(
         SearchSpace.full(macro), NUM_JOINTS, activation_checkpointing=switches.get("activation_checkpointing", False)
@@ -72,31 +91,31 @@ def measure(switches: dict, shape: dict, device: torch.device, steps: int) -> di
         with precision.autocast(device):
             return network(images, macro.all_on(), mixtures)
 
+    network.set_norm("batch")
     predicted = predict_peak(network, (width, height), micro, precision, forward)
     batch = {
         "image": torch.randn(shape["batch"], 3, height, width, device=device),
         "target": torch.rand(shape["batch"], NUM_JOINTS, height // 4, width // 4, device=device),
         "target_weight": torch.ones(shape["batch"], NUM_JOINTS, device=device),
     }
-    held = sum(p.numel() * p.element_size() for p in network.parameters())
-    on_gpu = device.type == "cuda"
-    if on_gpu:
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-    before, times = (torch.cuda.memory_allocated() if on_gpu else resident_peak()), []
-    for _ in range(steps):
-        started = time.perf_counter()
-        search.cell_update(batch, batch)
-        if on_gpu:
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    peak = (torch.cuda.max_memory_allocated() if on_gpu else resident_peak()) - before
+    times = []
+
+    def run() -> None:
+        for _ in range(steps):
+            started = time.perf_counter()
+            search.cell_update(batch, batch)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - started)
+
+    peak = peak_during(run, device)
     kept = saved_bytes(network, batch["image"][:micro], forward)
     return {
         "kept_for_backward_mib": round(kept / 2**20, 1),
-        "peak_mib": round((peak + held) / 2**20, 1),
+        "peak_mib": round((peak - before) / 2**20, 1),
+        "whole_peak_mib": round(peak / 2**20, 1),
         "predicted_mib": round(predicted / 2**20, 1),
-        "prediction_over_peak": round(predicted / (peak + held), 2),
+        "prediction_over_peak": round(predicted / peak, 2),
         "step_s": round(sorted(times[1:] or times)[len(times[1:] or times) // 2], 3),
     }
 

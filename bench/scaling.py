@@ -22,10 +22,10 @@ from matplotlib.figure import Figure
 
 from autopose.report.saving import save_figure
 from autopose.runs.machine import machine
-from autopose.runs.memory import saved_bytes
 from autopose.runs.timing import Interleaved
 from autopose.space import MacroSpace
 from bench.iteration import Problem, Provider
+from bench.memory import saved_bytes
 
 RESULTS, PICTURE = Path(__file__).parent / "results", Path(__file__).parents[1] / "docs" / "images" / "scaling.png"
 COLUMNS = ("axis", "value", "least_s", "p50_s", "rounds", "kept_mib", "state_mib", "cpu", "cores", "gpu", "torch")

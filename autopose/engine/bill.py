@@ -1,17 +1,21 @@
-"""What a run will cost, before it is paid: ``dry_run=true`` times a few steps of everything and writes nothing."""
+"""What a run will cost and what it did cost.
+
+``dry_run=true`` times a few steps of everything and writes nothing; a run that ends says the same of what it took.
+"""
 
 import io
 import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
 from autopose.engine.search import SearchRun
 from autopose.engine.train import TrainRun
 from autopose.evaluation.evaluation import evaluate
-from autopose.report.run_page import duration
+from autopose.report.run_page import duration, memory_text
 from autopose.runs.clock import Clock
 
 logger = logging.getLogger("autopose")
@@ -45,12 +49,9 @@ class Bill:
     def lines(self) -> list[str]:
         """What is printed."""
         total = sum(self.seconds.values())
-        memory = Clock().report()
         found = [f"about {duration(total)}, on this machine as busy as it is now"]
         found += [f"{part}: {duration(value)} ({self.each[part]})" for part, value in self.seconds.items()]
-        found.append(f"peak memory {memory['peak_memory'] / 2**30:.2f} GiB"
-                     + (f", on the device {memory['peak_device_memory'] / 2**30:.2f} GiB"
-                        if memory["peak_device_memory"] is not None else ""))  # fmt: skip
+        found.append(f"peak memory {memory_text(Clock().report())}")
         found.append(f"disk {self.kept * self.checkpoint / 2**20:.1f} MiB of checkpoints ({self.kept} are kept)")
         if self.watts is not None:
             found.append(f"energy of the card about {self.watts * total / KWH:.2f} kWh, at {self.watts:.0f} W")
@@ -60,6 +61,25 @@ class Bill:
         """Log the lines."""
         for line in self.lines():
             logger.info("bill       %s", line)
+
+
+def show_cost(clock: dict, checkpoints: Path) -> None:
+    """Log what a run cost since it was started or resumed.
+
+    Args:
+        clock: of ``Clock.report()``; checkpoints: the folder of those that it keeps.
+    """
+    logger.info("cost       %s", duration(clock["seconds"]))
+    for part, seconds in clock["phases"].items():
+        count = clock["counts"].get(part, 0)
+        each = f" ({count} of {seconds / count:.3g} s)" if count > 1 else ""
+        if seconds >= 0.01 * clock["seconds"]:
+            logger.info("cost       %s: %s%s", part, duration(seconds), each)
+    sizes = [path.stat().st_size for path in checkpoints.glob("*.pt")]
+    logger.info("cost       peak memory %s", memory_text(clock))
+    logger.info("cost       disk %.1f MiB of checkpoints (%d are kept)", sum(sizes) / 2**20, len(sizes))
+    if clock["energy"] is not None:
+        logger.info("cost       energy of the card %.2f kWh", clock["energy"] / KWH)
 
 
 def bill_of_search(run: SearchRun) -> Bill:

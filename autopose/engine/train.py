@@ -31,7 +31,7 @@ from autopose.report.curves import draw_training_curves
 from autopose.runs.checkpoint import CheckpointStore, fitting
 from autopose.runs.clock import Clock
 from autopose.runs.datasets import load_annotations, pose_dataset
-from autopose.runs.memory import GIB, explain_out_of_memory, predict_peak
+from autopose.runs.memory import explain_out_of_memory, log_prediction
 from autopose.runs.pretrained import load_pretrained
 from autopose.runs.record import StepTrace, open_log
 from autopose.runs.runtime import Interrupted, Runtime, progress_bar
@@ -119,13 +119,7 @@ class TrainRun:
             logger.info("kernel     %s", line)
         for line in self.network.describe():
             logger.info("cells      %s", line)
-        mode = self.network.state.mode
-        self.network.set_norm("batch")
-        batch = self.settings.batch_size // self.runtime.world_size // self.settings.accumulate
-        size = self.config.data.image_size
-        peak = predict_peak(self.network, size, max(batch, 1), self.runtime.precision, self.network)
-        self.network.set_norm(mode)
-        logger.info("memory     about %.2f GiB at peak", peak / GIB)
+        log_prediction(self.network, self.settings, self.config.data.image_size, self.runtime, self.network)
 
     def run(self, figures: bool = True) -> list[Score]:
         """Train all epochs and score the final (averaged, where ``ema``) network; resumes where asked."""

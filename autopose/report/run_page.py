@@ -1,6 +1,6 @@
 """``report.html``: one page for a run, or for several that belong together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 
@@ -72,12 +72,15 @@ def _clock_parts(run: dict) -> list[str]:
     clock = run["clock"]
     phases = {name: value for name, value in clock["phases"].items() if value >= 0.01 * clock["seconds"]}
     shown = {name: f"{duration(value)} ({100 * value / clock['seconds']:.0f} %)" for name, value in phases.items()}
-    peak = clock["peak_memory"]
-    memory = "not measured here" if peak is None else f"{peak / 2**30:.2f} GiB"
-    if clock["peak_device_memory"] is not None:
-        memory += f", on the device {clock['peak_device_memory'] / 2**30:.2f} GiB"
-    facts = {"took": duration(clock["seconds"]), "peak memory": memory, **run["machine"]}
+    facts = {"took": duration(clock["seconds"]), "peak memory": memory_text(clock), **run["machine"]}
     return [page.subheading("Where time and memory went"), page.bars(phases, shown), page.definitions(facts)]
+
+
+def memory_text(clock: Mapping) -> str:
+    """The peaks of a ``Clock.report()``."""
+    peak, device = clock["peak_memory"], clock["peak_device_memory"]
+    text = "not measured here" if peak is None else f"{peak / 2**30:.2f} GiB"
+    return text if device is None else f"{text}, on the device {device / 2**30:.2f} GiB"
 
 
 def decimal(value: float) -> str:

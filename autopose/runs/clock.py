@@ -27,6 +27,8 @@ class Clock:
     def __init__(self):
         self.started = time.monotonic()
         self.seconds: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+        self._energy = _card_energy()
         self._inner = 0.0
         self._said = False
 
@@ -39,6 +41,7 @@ class Clock:
         finally:
             spent = time.monotonic() - start
             self.seconds[name] = self.seconds.get(name, 0.0) + spent - self._inner
+            self.counts[name] = self.counts.get(name, 0) + 1
             self._inner = outer_inner + spent
 
     def waiting(self, items: Iterable[T], name: str = "data") -> Iterator[T]:
@@ -70,15 +73,22 @@ class Clock:
         )
 
     def report(self) -> dict:
-        """{"seconds", "phases" {name: seconds}, "peak_memory", "peak_device_memory": bytes, None where not known}."""
+        """What was counted.
+
+        Returns:
+            {"seconds", "phases" {name: seconds}, "counts" {name: how often}, "peak_memory" and "peak_device_memory" in
+            bytes, "energy" of the card in joules; None where not known}.
+        """
         total = time.monotonic() - self.started
         phases = {**self.seconds, "rest": max(total - sum(self.seconds.values()), 0.0)}
         on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
         return {
             "seconds": total,
             "phases": phases,
+            "counts": dict(self.counts),
             "peak_memory": _peak_memory(),
             "peak_device_memory": torch.cuda.max_memory_allocated() if on_gpu else None,
+            "energy": None if self._energy is None else _card_energy() - self._energy,
         }
 
 
@@ -88,3 +98,19 @@ def _peak_memory() -> int | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _card_energy() -> float | None:
+    """Joules that the card has drawn since its driver was loaded; None where there is none or it does not tell."""
+    if not torch.cuda.is_available():
+        return None
+    try:
+        import pynvml  # of the optional nvidia-ml-py
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        uuid = torch.cuda.get_device_properties(torch.cuda.current_device()).uuid
+        return pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")) / 1000
+    except (AttributeError, pynvml.NVMLError):
+        return None

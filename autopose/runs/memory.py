@@ -1,8 +1,10 @@
 """Peak memory: predicted before the first step, and the switches that lower it named when it runs out."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -20,42 +22,53 @@ SWITCHES = {
 }
 
 
-def saved_bytes(network: PoseNetwork, images: torch.Tensor, forward) -> int:
-    """Bytes that autograd keeps for one backward pass of ``forward(images)``, parameters not counted."""
-    parameters = {p.untyped_storage().data_ptr() for p in network.parameters()}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in parameters:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = forward(images)
-    del output
-    return sum(kept.values())
+def peak_during(call: Callable[[], object], device: torch.device) -> int | None:
+    """Most bytes held while ``call`` runs: of the device's allocator, on a CPU of this process; None where not told."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew: proc(5)
+        call()
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return None
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 def predict_peak(
-    network: PoseNetwork, image_size: Sequence[int], batch_size: int, precision: Precision, forward
-) -> int:
-    """Predicted peak bytes of a training step: weights, gradients, Adam's moments and kept activations.
+    network: PoseNetwork,
+    image_size: Sequence[int],
+    batch_size: int,
+    precision: Precision,
+    forward: Callable[[torch.Tensor], torch.Tensor],
+) -> int | None:
+    """Peak bytes of a training with Adam: of the device, on a CPU of this whole process; None where it cannot be told.
 
-    Activations are measured on two images with every branch active and scaled to the batch. Under activation
-    checkpointing, those of one module are there again while its backward pass runs. What the process or the library
-    needs for itself (tens of MiB) and the workspace of single operations are not in it.
+    A step is run with a quarter and with half of the batch, on black images, and a line drawn through its peaks; Adam's
+    moments are added. No weight or statistic moves where ``network`` normalises by the batch.
+
+    Args:
+        image_size: width and height in px.
+        forward: (N, 3, H, W) to heatmaps, as in a step.
     """
-    parameters = sum(p.numel() * p.element_size() for p in network.parameters())
-    device = next(network.parameters()).device
-    images = torch.zeros(2, 3, image_size[1], image_size[0], device=device)
-    with precision.autocast(device):
-        kept = saved_bytes(network, images, forward)
-        if network.activation_checkpointing:
-            network.activation_checkpointing = False
-            kept += (saved_bytes(network, images, forward) - kept) / len(network.modules_)
-            network.activation_checkpointing = True
-    return int(4 * parameters + kept / 2 * batch_size)
+    device, weights = next(network.parameters()).device, [p for p in network.parameters() if p.requires_grad]
+
+    def step(images: int) -> None:
+        black = torch.zeros(images, 3, image_size[1], image_size[0], device=device)
+        with precision.autocast(device):
+            loss = forward(black).float().square().mean()
+        torch.autograd.grad(loss, weights, allow_unused=True)
+
+    quarter = max(batch_size // 4, 1)
+    half = min(max(batch_size // 2, quarter + 1), batch_size)
+    step(quarter)  # what the libraries allocate once is no part of the line
+    low, high = (peak_during(partial(step, images), device) for images in (quarter, half))
+    if low is None or high is None:
+        return None
+    slope = max(high - low, 0) / max(half - quarter, 1)
+    return int(high + slope * (batch_size - half)) + 2 * sum(p.numel() * p.element_size() for p in weights)
 
 
 def report_memory(network: PoseNetwork, settings, image_size: Sequence[int], runtime: Runtime) -> None:
@@ -64,24 +77,39 @@ def report_memory(network: PoseNetwork, settings, image_size: Sequence[int], run
     from autopose.nas.randomness import generator
 
     alphas = ArchitectureParameters(network.space).to(runtime.device)
-    mode = network.state.mode
-    network.set_norm("batch")
 
     def forward(images: torch.Tensor) -> torch.Tensor:
-        mixtures = alphas.sample(settings.gumbel, 0.0, generator(0))
+        with torch.no_grad():
+            mixtures = alphas.sample(settings.gumbel, 0.0, generator(0))
         return network(images, network.space.macro.all_on(), mixtures)
 
-    batch = settings.batch_size // runtime.world_size // settings.accumulate
+    log_prediction(network, settings, image_size, runtime, forward, " with every branch active")
+
+
+def log_prediction(
+    network: PoseNetwork,
+    settings,
+    image_size: Sequence[int],
+    runtime: Runtime,
+    forward: Callable[[torch.Tensor], torch.Tensor],
+    when: str = "",
+) -> None:
+    """Log `predict_peak` for the batch of one process; the network's mode stays."""
+    mode = network.state.mode
+    network.set_norm("batch")
+    batch = max(settings.batch_size // runtime.world_size // settings.accumulate, 1)
     peak = predict_peak(network, image_size, batch, runtime.precision, forward)
     network.set_norm(mode)
-    logger.info("memory     about %.2f GiB at peak with every branch active%s", peak / GIB, _room(runtime))
+    if peak is not None:
+        where = "on the device" if runtime.device.type == "cuda" else "of this process"
+        logger.info("memory     about %.2f GiB %s at peak%s%s", peak / GIB, where, when, _room(runtime))
 
 
 def _room(runtime: Runtime) -> str:
     if runtime.device.type != "cuda":
         return ""
     free, total = torch.cuda.mem_get_info(runtime.device)
-    return f", {free / GIB:.1f} of {total / GIB:.1f} GiB are free on the device"
+    return f", {free / GIB:.1f} of {total / GIB:.1f} GiB are free"
 
 
 @contextmanager

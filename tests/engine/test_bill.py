@@ -25,6 +25,11 @@ def test_a_bill_is_near_what_a_run_takes_and_writes_nothing(small_set, tmp_path,
     took = time.monotonic() - started
     # Beside the bill's own parts a run this small builds, draws and saves for seconds.
     assert expected / 3 < took < 3 * expected + 30
+    cost = re.findall(r"cost +(.*)", capsys.readouterr().out)
+    steps = next(line for line in cost if line.startswith("steps of weights and α"))
+    count, each = re.search(r"\((\d+) of ([\d.e-]+) s\)", steps).groups()
+    assert count == "80" and 80 * float(each) < took and "checkpoints (3 are kept)" in cost[-1]
+    assert abs(float(re.match(r"[\d.]+", cost[0])[0]) - took) < 0.5 * took
 
 
 def test_a_training_is_billed_as_well(small_set, tmp_path, capsys):
