@@ -16,6 +16,7 @@ from autopose.data.checks import read_image
 from autopose.data.schema import KeypointSchema, schema_from_dict
 from autopose.errors import UserError
 from autopose.models import Backbone, PoseNetwork
+from autopose.models.frozen import quickest
 from autopose.prediction.box_files import Boxes
 from autopose.prediction.boxes import as_boxes
 from autopose.prediction.frames import open_source
@@ -49,8 +50,8 @@ class Model:
         self.network, self.schema, self.config = network, schema, config
         self.joints, self.skeleton, self.flip_pairs = schema.joints, schema.skeleton, schema.flip_pairs
         self.image_size = tuple(config.data.image_size)
-        forward = network.for_inference(device) if network.foldable else network
-        self._predictor = Predictor(precision.wrapped(forward, device), schema, config, device)
+        forward = precision.wrapped(quickest(network, device, precision.half), device)
+        self._predictor = Predictor(forward, schema, config, device)
 
     def predict(self, image: Picture, boxes: Sequence | np.ndarray | None = None) -> People:
         """The joints of the people in a picture.

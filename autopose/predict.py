@@ -16,6 +16,7 @@ from autopose.data.schema import schema_from_dict
 from autopose.engine.reports import report_prediction
 from autopose.errors import Incomplete, UserError
 from autopose.functions import callable_module
+from autopose.models.frozen import quickest
 from autopose.prediction.box_files import Boxes
 from autopose.prediction.detector import Detector
 from autopose.prediction.frames import Frame, Source, open_source
@@ -48,9 +49,9 @@ def run(config: Config, runtime: Runtime) -> list[dict]:
     schema = schema_from_dict(content["state"]["schema"])
     logger.info("joints     %s", ", ".join(schema.joints))
     logger.info("boxes      %s", boxes.description if detector is None else f"found by {config.detector}")
-    forward = network.for_inference(runtime.device) if network.foldable else network
-    forward = runtime.precision.wrapped(forward, runtime.device)
-    logger.info("precision  %s", runtime.precision)
+    precision = runtime.precision
+    logger.info("precision  %s", precision)
+    forward = precision.wrapped(quickest(network, runtime.device, precision.half), runtime.device)
     predictor, clock = Predictor(forward, schema, config, runtime.device), Clock()
     settings, trackers = asked.predict, {}
     with Writer(runtime.folder, schema, settings.threshold, settings.draw, boxes.ids) as writer, torch.inference_mode():

@@ -17,6 +17,7 @@ from autopose.deploy.quantise import quantised_file
 from autopose.errors import UserError
 from autopose.kernels import KernelChoice
 from autopose.models import PoseNetwork
+from autopose.models.frozen import quickest
 from autopose.progress import progress
 from autopose.runs.timing import Interleaved, Timing
 
@@ -45,7 +46,7 @@ def forms_of(network: PoseNetwork, config: Config, device: torch.device) -> Form
         why = "an operation of another package"
         found.missing = dict.fromkeys((FOLDED, ONNX, INT8), why)
         return found
-    found.run[FOLDED] = network.for_inference(device)
+    found.run[FOLDED] = quickest(network, device)
     for name, make in ((ONNX, _onnx), (INT8, _int8)):
         try:
             found.run[name] = make(network, config, device)

@@ -13,6 +13,7 @@ from autopose.evaluation.inference import Forward, Poses, coco_results, predict_
 from autopose.evaluation.pixel_scores import score_pixels
 from autopose.evaluation.scoring import Score, score_poses, score_results
 from autopose.models import PoseNetwork
+from autopose.models.frozen import quickest
 from autopose.progress import progress
 from autopose.runs.datasets import pose_dataset
 from autopose.runs.runtime import Runtime
@@ -58,9 +59,8 @@ def predict(
     if not isinstance(network, PoseNetwork):
         return predict_poses(network, *arguments)
     if network.foldable:
-        return predict_poses(
-            runtime.precision.wrapped(network.for_inference(runtime.device), runtime.device), *arguments
-        )
+        forward = quickest(network, runtime.device, runtime.precision.half)
+        return predict_poses(runtime.precision.wrapped(forward, runtime.device), *arguments)
     was_training = network.training
     network.eval()
     try:

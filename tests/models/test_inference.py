@@ -4,8 +4,10 @@ import pytest
 import torch
 from networks import TINY, images, supernet
 
+from autopose.errors import UserError
 from autopose.kernels import KernelChoice
 from autopose.models import PoseNetwork
+from autopose.models.frozen import FrozenNetwork
 from autopose.space import MacroSpace, builtin_architecture
 
 SPACES = {
@@ -84,3 +86,16 @@ def test_there_is_no_normalisation_left_and_it_can_be_traced():
 def test_a_supernet_is_refused():
     with pytest.raises(ValueError, match="derived network"):
         supernet().for_inference()
+
+
+def test_frozen_after_some_calls_it_is_the_same_function_at_any_batch_and_size():
+    folded = trained(builtin_architecture("random", TINY, 5)).for_inference()
+    frozen = FrozenNetwork(folded, after=2)
+    with torch.inference_mode():
+        for call, count in enumerate((1, 3, 2, 1, 5)):
+            x = images(count=count, seed=call)
+            assert agree(folded(x), frozen(x)) and (frozen.frozen is not None) == (call >= 2)
+        larger = torch.cat([x, x], -1)
+        assert agree(folded(larger), frozen(larger)) and frozen.frozen is None
+        with pytest.raises(UserError, match="multiple"):
+            frozen(x[..., 1:])
