@@ -11,12 +11,14 @@ import triton
 from torch import Tensor
 
 from ..dispatch import interpreting
-from ..topology import Topology
+from ..topology import NUM_CONVS, Topology
 
 ELEMENTS = 1024
 """Elements of a tile of the pointwise kernels: one 16-byte load of half precision a thread with four warps."""
 
 PARTS = 1024
+# Pixels of the smallest tile of a product.
+LEAST_ROWS = 32
 """Programs aimed at by the kernels that reduce over pixels."""
 
 TILES = Path(__file__).parent / "tiles.json"
@@ -112,6 +114,10 @@ def check_size(cell: Cell) -> None:
     widest = cell.pixels * cell.channels
     if widest >= 2**31:
         raise ValueError(f"mixed_edges takes inputs of fewer than 2^31 elements, got {widest}: use a smaller batch")
+    # Mean and squared deviations of every part, of the least rows that `bench.tune` tries.
+    moments = -(-cell.pixels // LEAST_ROWS) * 2 * NUM_CONVS * cell.edges * cell.channels
+    if moments >= 2**31:
+        raise ValueError(f"mixed_edges takes fewer than 2^31 moments of its edges, got {moments}: use a smaller batch")
 
 
 def _accept_any_numpy() -> None:

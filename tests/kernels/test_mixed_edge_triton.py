@@ -304,6 +304,9 @@ def test_more_elements_than_the_kernels_can_number_are_refused():
     vast = torch.zeros(1, device=DEVICE).expand(1, 2**20, 64, 48, 1)
     with pytest.raises(ValueError, match="fewer than 2\\^31 elements, got 3221225472: use a smaller batch"):
         plan.forward(vast, (vast,) * 3, vast, (None, None), (None, None), 1, 1e-5, None)
+    many = torch.zeros(1, device=DEVICE).expand(8, 2**17, 64, 48, 4)
+    with pytest.raises(ValueError, match="fewer than 2\\^31 moments of its edges, got .*: use a smaller batch"):
+        plan.forward(many, (many,) * 3, many, (None, None), (None, None), 2, 1e-5, None)
 
 
 def _small():
