@@ -20,6 +20,7 @@ from autopose.engine.search import SearchRun
 from autopose.metrics.significance import ceiling, kendall
 from autopose.nas.derive import columns_of
 from autopose.pool import Entry, Table
+from autopose.pool.predictor import LEAST, Predictor
 from autopose.runs.checkpoint import read_checkpoint
 from autopose.runs.machine import machine
 from autopose.runs.runtime import finish, start
@@ -78,6 +79,19 @@ def predictors(table: Table) -> dict:
     for epoch in range(min((len(entry.losses.get(0, ())) for entry in first), default=0)):
         loss = np.array([entry.losses[0][epoch] for entry in first])
         found[f"tau of -loss after epoch {epoch + 1}"] = str(kendall(-loss, score))
+    if len(first) > LEAST:
+        found["tau of a predictor of each, fitted to all others"] = str(kendall(_left_out(first, score), score))
+    return found
+
+
+def _left_out(entries: list[Entry], score: np.ndarray) -> list[float]:
+    """Every member's score as predicted from the others."""
+    architectures = [entry.architecture for entry in entries]
+    operations = {op for each in architectures for cells in each.cells for cell in cells.values() for op in cell.ops}
+    found = []
+    for out, architecture in enumerate(architectures):
+        others = [each for number, each in enumerate(architectures) if number != out]
+        found.append(Predictor.fit(others, np.delete(score, out), sorted(operations))(architecture))
     return found
 
 

@@ -18,13 +18,12 @@ import torch
 
 from autopose.config import Config
 from autopose.config.composed import from_hydra
-from autopose.data.stream import BatchStream, Loader
+from autopose.data.stream import BatchStream, Loader, place
 from autopose.engine.reward import TOGETHER, RewardScorer
 from autopose.evaluation.inference import Poses, coco_results, predict_poses
 from autopose.evaluation.scoring import score_results
 from autopose.files import save_json
 from autopose.models import PoseNetwork
-from autopose.models.steps import place
 from autopose.nas import BilevelSearch, derive_ops
 from autopose.nas.controller import uniform_beta
 from autopose.nas.randomness import generator

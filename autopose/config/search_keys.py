@@ -76,7 +76,7 @@ class RewardConfig:
             ``recalibration_batches``) or "running".
         flops_weight, target_gmacs: reward - weight * max(0, GMACs of the derived network / target - 1).
         cache: score a β only once an epoch.
-        resident_gib: the most, in GiB, that the subset's pictures may take of the device's memory (0.55 for 1,000
+        resident_gib: the most, in GiB, that the subset's pictures may take of the device's memory (0.14 for 1,000
             people of 192x256); more of them are copied to it at every reward.
     """
 

@@ -5,9 +5,11 @@ Letters: K joints, H and W the input's height and width, h and w the heatmap's.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from autopose.data.affine import crop_image, crop_matrix, transform_points
@@ -27,10 +29,24 @@ _MEAN, _STD = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.flo
 _GAIN, _OFFSET = 1 / (255 * _STD), -_MEAN / _STD
 
 
-def normalised(crop: np.ndarray) -> torch.Tensor:
-    """A crop (H, W, 3) uint8 RGB as the network's input (3, H, W) float32, by ImageNet's mean and deviation."""
-    image = crop.astype(np.float32) * _GAIN + _OFFSET
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+@cache
+def _constants(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Factor and summand of a row of pixels, (3 * width,): as long as that, processors take them by vectors."""
+    return torch.from_numpy(np.tile(_GAIN, width)).to(device), torch.from_numpy(np.tile(_OFFSET, width)).to(device)
+
+
+def as_input(crops: Tensor) -> Tensor:
+    """Crops as the network reads them, by ImageNet's mean and deviation, computed on their device.
+
+    Args:
+        crops: (N, H, W, 3) uint8 RGB.
+
+    Returns:
+        (N, 3, H, W) float32, channels_last.
+    """
+    gain, offset = _constants(crops.shape[2], crops.device)
+    rows = crops.flatten(2).to(torch.float32).mul_(gain).add_(offset)  # (N, H, 3 * W)
+    return rows.view(crops.shape).permute(0, 3, 1, 2)
 
 
 class PoseDataset(Dataset):
@@ -88,7 +104,7 @@ class PoseDataset(Dataset):
         """One sample.
 
         Returns:
-            image (3, H, W) float32, normalised by ImageNet's mean and deviation; target (K, h, w) and target_weight
+            image (H, W, 3) uint8, see `as_input`; target (K, h, w) and target_weight
             (K,) float32; center and scale (2,) float64 of the crop before mirroring and rotation are undone, i.e. as
             annotated for a key without seed; index.
 
@@ -102,7 +118,7 @@ class PoseDataset(Dataset):
         crop, joints, visible = self.crop(picture, person, view)
         target, weight = encode(joints, visible, self.size_wh, self.heatmap_wh, sigma=self.sigma, udp=self.udp)
         return {
-            "image": normalised(crop),
+            "image": torch.from_numpy(crop),
             "target": torch.from_numpy(target),
             "target_weight": torch.from_numpy(weight.reshape(-1)),
             "center": torch.from_numpy(np.asarray(view.center, np.float64)),

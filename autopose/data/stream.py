@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
-from autopose.data.dataset import PoseDataset, SampleKey
+from autopose.data.dataset import PoseDataset, SampleKey, as_input
 from autopose.errors import UserError
 
 
@@ -164,3 +165,9 @@ def evaluation_loader(
 def _start_worker(_: int) -> None:
     # OpenCV's own threads do not survive a fork, and one worker is one core.
     cv2.setNumThreads(0)
+
+
+def place(batch: dict, device: torch.device) -> dict[str, Tensor]:
+    """What a step reads of a batch of samples, on the device: images as the network reads them, targets, weights."""
+    found = {name: batch[name].to(device, non_blocking=True) for name in ("image", "target", "target_weight")}
+    return {**found, "image": as_input(found["image"])}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from autopose.config import Config
+from autopose.data.dataset import as_input
 from autopose.data.stream import Loader
 from autopose.deploy.graph import INPUT
 from autopose.deploy.onnx_file import required
@@ -23,7 +24,7 @@ def calibration_batches(config: Config) -> Iterator[np.ndarray]:
     keys = [(int(i), None) for i in np.linspace(0, len(dataset) - 1, count)]
     batches = [keys[start : start + BATCH] for start in range(0, count, BATCH)]
     for batch in progress(Loader(dataset, batches, config.data.workers), "taking ranges", len(batches)):
-        yield batch["image"].numpy()
+        yield as_input(batch["image"]).contiguous().numpy()
 
 
 def quantised_file(file: bytes, batches: Iterator[np.ndarray]) -> bytes:

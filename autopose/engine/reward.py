@@ -10,7 +10,7 @@ from torch import Tensor
 
 from autopose.config import RewardConfig
 from autopose.data.affine import transform_points
-from autopose.data.dataset import PoseDataset
+from autopose.data.dataset import PoseDataset, as_input
 from autopose.data.records import Person
 from autopose.engine.reward_subset import RewardSubset
 from autopose.errors import Diverged, UserError
@@ -245,7 +245,7 @@ class RewardScorer:
             for number, images in enumerate(self._calibrating):
                 self.network.state.momentum = 1 / (number + 1)
                 with self.precision.autocast(self.device):
-                    self.network(images.to(self.device), beta, mixtures)
+                    self.network(as_input(images.to(self.device)), beta, mixtures)
             self.network.state.momentum = 0.1
         self.network.set_norm("batch" if mode == "batch" else "running")
 

@@ -14,12 +14,12 @@ from autopose import kernels
 from autopose.config import MAY_CHANGE, Config
 from autopose.data.schema import KeypointSchema, joint_order, schema_from_dict, schema_to_dict
 from autopose.data.splits import SearchSplit, split_search
-from autopose.data.stream import BatchStream, Loader, LoaderFailed
+from autopose.data.stream import BatchStream, Loader, LoaderFailed, place
 from autopose.engine.health import epoch_health
 from autopose.engine.reward import RewardScorer
 from autopose.errors import UserError
 from autopose.models import PoseNetwork
-from autopose.models.steps import Batch, place
+from autopose.models.steps import Batch
 from autopose.nas import BilevelSearch, cells_of
 from autopose.nas.algorithms import ALGORITHMS, algorithm_class, checked, explore
 from autopose.nas.cost import Cost, Penalty

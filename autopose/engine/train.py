@@ -15,7 +15,7 @@ from tqdm import tqdm
 from autopose import kernels
 from autopose.config import MAY_CHANGE, Config
 from autopose.data.schema import schema_to_dict
-from autopose.data.stream import BatchStream, Loader, LoaderFailed
+from autopose.data.stream import BatchStream, Loader, LoaderFailed, place
 from autopose.errors import UserError
 from autopose.evaluation.constant_pose import ConstantPose
 from autopose.evaluation.evaluation import evaluate, main_metric
@@ -23,7 +23,7 @@ from autopose.evaluation.inference import Poses
 from autopose.evaluation.scoring import Score
 from autopose.files import save_json
 from autopose.models import PoseNetwork, joints_mse_loss
-from autopose.models.steps import BadSteps, Batch, backward, fused, place
+from autopose.models.steps import BadSteps, Batch, backward, fused
 from autopose.nas.randomness import derive_seed
 from autopose.report.architecture_figure import draw_architecture
 from autopose.report.contact_sheet import save_contact_sheet, sheet_of

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from autopose.data.dataset import as_input
 from autopose.data.heatmap import decode, to_image
 from autopose.data.heatmap_tensors import TENSOR_DECODERS, decode_tensors
 from autopose.data.records import PoseAnnotations
@@ -53,7 +54,7 @@ def predict_batches(
     parts = []
     method = "dark_udp" if decoding == "dark" and udp else decoding
     for batch in batches:
-        images = batch["image"].to(device, non_blocking=True, memory_format=torch.channels_last)
+        images = as_input(batch["image"].to(device, non_blocking=True))
         heatmaps = forward(images).float()
         if flip_pairs is not None:
             heatmaps = merge_flip(heatmaps, forward(images.flip(-1)).float(), flip_pairs, shift=not udp)

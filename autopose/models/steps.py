@@ -16,13 +16,6 @@ Batch = Mapping[str, Tensor]
 TENSORS = ("image", "target", "target_weight")
 
 
-def place(batch: Batch, device: torch.device) -> dict[str, Tensor]:
-    """What a step reads of a batch, on the device, images channels_last."""
-    found = {name: batch[name].to(device, non_blocking=True) for name in TENSORS}
-    found["image"] = found["image"].contiguous(memory_format=torch.channels_last)
-    return found
-
-
 def micro_batches(batch: Batch, parts: int) -> Iterator[tuple[dict[str, Tensor], float]]:
     """``parts`` near-equal parts of a batch, each with its share of the N images."""
     count = len(batch["image"])

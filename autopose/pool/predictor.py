@@ -20,10 +20,14 @@ LEAST = 8
 
 
 def encoded(architecture: Architecture, operations: Sequence[str]) -> np.ndarray:
-    """(F,) zeros and ones: β, then for every edge of every cell the place of its operation."""
+    """(F,) numbers: β, for every edge of every cell the place of its operation, and how often every operation occurs.
+
+    The last let a few dozen scores tell a good operation, of which each edge by itself has seen a handful.
+    """
     beta = [float(on) for row in architecture.macro.rows for on in row]
     ops = [op for cells in architecture.cells for name in sorted(cells) for op in cells[name].ops]
-    return np.array(beta + [float(op == each) for op in ops for each in operations])
+    places = [float(op == each) for op in ops for each in operations]
+    return np.array(beta + places + [float(ops.count(each)) for each in operations])
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from autopose.config import Config
 from autopose.data.affine import box_to_center_scale, crop_image, crop_matrix
-from autopose.data.dataset import normalised
 from autopose.data.schema import KeypointSchema
 from autopose.evaluation.inference import predict_batches
 from autopose.metrics.rescore import rescore
@@ -79,11 +78,11 @@ class Predictor:
         for start in range(0, len(rows), self.settings.batch_size):
             index = np.arange(start, min(start + self.settings.batch_size, len(rows)))
             crops = [
-                normalised(cut(images[owner[n]], crop_matrix(centers[n], scales[n], 0, size, udp=self.data.udp), size))
+                cut(images[owner[n]], crop_matrix(centers[n], scales[n], 0, size, udp=self.data.udp), size)
                 for n in index
             ]
             yield {
-                "image": torch.stack(crops),
+                "image": torch.from_numpy(np.stack(crops)),
                 "center": torch.from_numpy(centers[index]),
                 "scale": torch.from_numpy(scales[index]),
                 "index": index,

@@ -9,9 +9,9 @@ import torch
 
 from autopose.data.augment import PRESETS
 from autopose.data.coco import load_coco
-from autopose.data.dataset import PoseDataset
+from autopose.data.dataset import IMAGENET_MEAN, IMAGENET_STD, PoseDataset
 from autopose.data.records import DataSource
-from autopose.data.stream import BatchStream, Loader, LoaderFailed, evaluation_loader
+from autopose.data.stream import BatchStream, Loader, LoaderFailed, evaluation_loader, place
 from autopose.errors import UserError
 
 
@@ -138,3 +138,13 @@ def test_a_killed_worker_is_one_sentence_with_a_remedy():
     with pytest.raises(LoaderFailed, match="use fewer data.workers") as caught:
         list(Loader(Broken(), [[0], [2]], workers=1))
     assert "\n" not in str(caught.value)
+
+
+def test_placed_images_are_normalised_channels_last_and_other_keys_stay_behind(dataset):
+    batch = next(iter(Loader(dataset, BatchStream(7, 3, 0, 0, 1))))
+    placed = place(batch, torch.device("cpu"))
+    assert batch["image"].dtype == torch.uint8 and placed["image"].dtype == torch.float32
+    assert placed["image"].is_contiguous(memory_format=torch.channels_last)
+    expected = (batch["image"].numpy() / 255.0 - IMAGENET_MEAN) / IMAGENET_STD
+    np.testing.assert_allclose(placed["image"].permute(0, 2, 3, 1), expected, atol=1e-6)
+    assert set(placed) == {"image", "target", "target_weight"}

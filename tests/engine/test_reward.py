@@ -89,7 +89,9 @@ def test_recalibration_reads_its_batches_once_and_replaces_what_was_there(scorer
 
     def batches():
         reads.append(1)
-        yield {"image": torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))}
+        yield {
+            "image": torch.randint(256, (8, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+        }
 
     class Batches:
         def __iter__(self):

@@ -5,7 +5,7 @@ import torch
 
 from autopose.errors import Diverged
 from autopose.models import joints_mse_loss
-from autopose.models.steps import BadSteps, backward, micro_batches, place
+from autopose.models.steps import BadSteps, backward, micro_batches
 
 
 def batch(count: int) -> dict[str, torch.Tensor]:
@@ -34,12 +34,6 @@ def test_micro_batches_hold_every_image_once_and_their_shares_sum_to_one():
     assert sum(share for _, share in parts) == pytest.approx(1)
     for name, tensor in whole.items():
         assert torch.equal(torch.cat([part[name] for part, _ in parts]), tensor)
-
-
-def test_placed_images_are_channels_last_and_other_keys_stay_behind():
-    placed = place({**batch(2), "index": torch.arange(2)}, torch.device("cpu"))
-    assert placed["image"].is_contiguous(memory_format=torch.channels_last)
-    assert set(placed) == {"image", "target", "target_weight"}
 
 
 def test_a_run_of_bad_steps_ends_and_a_good_one_breaks_it():
