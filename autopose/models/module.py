@@ -1,6 +1,6 @@
 """The multi-scale module (Fig. 2): two individual cells and an aggregation cell on every active branch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from autopose.space import SearchSpace
 
 from .cell import Cell, EdgeMixture
 from .norm import BatchNorm2d, NormState
+from .pieces import Pieces
 
 BranchMixture = dict[str, EdgeMixture]
 
@@ -67,6 +68,7 @@ class Branch(nn.Module):
     def __init__(self, space: SearchSpace, index: int, affine: bool, state: NormState, choice: kernels.KernelChoice):
         super().__init__()
         channels, cells = space.macro.channels, space.branches[index]
+        self.index = index
         c = channels[index]
         self.individual_1 = Cell(cells.individual_1, c, affine, state, choice)
         self.individual_2 = Cell(cells.individual_2, c, affine, state, choice)
@@ -82,14 +84,15 @@ class Branch(nn.Module):
         else:
             self.aggregation = Cell(cells.aggregation, c, affine, state, choice)
 
-    def individual(self, x: Tensor, mixture: BranchMixture) -> Tensor:
-        """C_I2 after C_I1."""
-        return self.individual_2([self.individual_1([x], mixture.get("individual_1"))], mixture.get("individual_2"))
+    def individual(self, features: Sequence[Tensor], mixture: BranchMixture) -> Tensor:
+        """C_I2 after C_I1 of this branch's own tensor, the only one of ``features``."""
+        middle = self.individual_1(features, mixture.get("individual_1"))
+        return self.individual_2([middle], mixture.get("individual_2"))
 
-    def aggregate(self, features: Sequence[Tensor], index: int, mixture: BranchMixture) -> Tensor:
+    def aggregate(self, features: Sequence[Tensor], mixture: BranchMixture) -> Tensor:
         """C_M over all branches' features, resampled to this branch (Eq. 3)."""
-        size = tuple(features[index].shape[-2:])
-        inputs = [x if b == index else self.resample[str(b)](x, size) for b, x in enumerate(features)]
+        size = tuple(features[self.index].shape[-2:])
+        inputs = [x if b == self.index else self.resample[str(b)](x, size) for b, x in enumerate(features)]
         return self.aggregation(inputs, mixture.get("aggregation"))
 
 
@@ -108,15 +111,29 @@ class MultiScaleModule(nn.Module):
         )
 
     def forward(
-        self, features: Sequence[Tensor], active: Sequence[bool], mixtures: Sequence[BranchMixture] | None = None
+        self,
+        features: Sequence[Tensor],
+        active: Sequence[bool],
+        mixtures: Sequence[BranchMixture] | None = None,
+        pieces: Pieces | None = None,
     ) -> list[Tensor]:
-        """Map a tensor (N, C_b, H / s_b, W / s_b) a branch to the same shapes."""
+        """Map a tensor (N, C_b, H / s_b, W / s_b) a branch to the same shapes; by ``pieces``, where given."""
         mixtures = mixtures if mixtures is not None else [{}] * len(features)
+        run = pieces or _plain
         middle = [
-            self.branches[str(b)].individual(x, mixtures[b]) if on else x
+            run(self.branches[str(b)].individual, [x], _of(mixtures[b], "individual")) if on else x
             for b, (x, on) in enumerate(zip(features, active, strict=True))
         ]
         return [
-            self.branches[str(b)].aggregate(middle, b, mixtures[b]) if on else x
+            run(self.branches[str(b)].aggregate, middle, _of(mixtures[b], "aggregation")) if on else x
             for b, (x, on) in enumerate(zip(middle, active, strict=True))
         ]
+
+
+def _plain(part: Callable[..., Tensor], features: Sequence[Tensor], mixture: BranchMixture) -> Tensor:
+    return part(features, mixture)
+
+
+def _of(mixture: BranchMixture, part: str) -> BranchMixture:
+    """The mixtures of a part's cells."""
+    return {name: each for name, each in mixture.items() if name.startswith(part)}

@@ -14,6 +14,7 @@ from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
 from .cell import Cell
 from .module import BranchMixture, MultiScaleModule
 from .norm import NORM_STATES, BatchNorm2d, NormState
+from .pieces import Pieces
 
 if TYPE_CHECKING:
     from .backbone import Backbone
@@ -207,6 +208,7 @@ class PoseNetwork(nn.Module):
         images: Tensor,
         beta: MacroArchitecture | None = None,
         mixtures: Sequence[BranchMixture] | None = None,
+        pieces: Pieces | None = None,
     ) -> Tensor:
         """Heatmaps (N, K, H / 4, W / 4) of images (N, 3, H, W).
 
@@ -214,14 +216,16 @@ class PoseNetwork(nn.Module):
             images: height and width must be multiples of the coarsest scale.
             beta: branches that are active (Eq. 1); needed unless the space fixes it.
             mixtures: per branch, the mixture of every cell's edges; needed by a supernet.
+            pieces: what runs the parts of branches from static buffers; not with activation checkpointing.
         """
-        return self.head(self.features(images, beta, mixtures))
+        return self.head(self.features(images, beta, mixtures, pieces))
 
     def features(
         self,
         images: Tensor,
         beta: MacroArchitecture | None = None,
         mixtures: Sequence[BranchMixture] | None = None,
+        pieces: Pieces | None = None,
     ) -> list[Tensor]:
         """What the head sees, a tensor (N, C_b, H / s_b, W / s_b) a branch; arguments as ``forward``'s."""
         macro, beta = self.space.macro, self._beta(beta)
@@ -231,7 +235,7 @@ class PoseNetwork(nn.Module):
             if self.activation_checkpointing and torch.is_grad_enabled() and any(active):
                 features = self._checkpointed(module, features, active, mixtures)
             else:
-                features = module(features, active, mixtures)
+                features = module(features, active, mixtures, pieces)
         return features
 
     def stem_features(self, images: Tensor) -> list[Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from autopose.errors import UserError
 from autopose.lookup import lookup
 from autopose.models import EdgeMixture, PoseNetwork, joints_mse_loss
+from autopose.models.pieces import Pieces
 from autopose.models.steps import BadSteps, Batch, average_gradients, backward, fused
 from autopose.ranges import BETAS, COUNT, NOT_NEGATIVE, POSITIVE, check_ranges
 from autopose.space import MacroArchitecture
@@ -122,6 +123,7 @@ class BilevelSearch:
         budget: int = 0,
         cost: Penalty | None = None,
         autocast: bool = False,
+        pieces: Pieces | None = None,
     ):
         """
         Args:
@@ -132,8 +134,9 @@ class BilevelSearch:
             budget: how many it may have scored.
             cost: added to α's loss, where given.
             autocast: bfloat16 autocast of forward passes.
+            pieces: what runs the parts of branches in the steps of ω and α, where given.
         """
-        self.cost, self.autocast = cost, autocast
+        self.cost, self.autocast, self.pieces = cost, autocast, pieces
         self.network, self.settings, self.seed = network, settings, seed
         device = next(network.parameters()).device
         macro = network.space.macro
@@ -213,7 +216,7 @@ class BilevelSearch:
     def loss(self, batch: Batch, beta: MacroArchitecture, mixtures: list[dict[str, EdgeMixture]]) -> Tensor:
         """Mean squared error of the heatmaps under (ω, α, β)."""
         with torch.autocast(batch["image"].device.type, torch.bfloat16, enabled=self.autocast):
-            heatmaps = self.network(batch["image"], beta, mixtures)
+            heatmaps = self.network(batch["image"], beta, mixtures, self.pieces)
         return joints_mse_loss(heatmaps, batch["target"], batch["target_weight"])
 
     def cell_update(self, weight_batch: Batch, alpha_batch: Batch) -> dict[str, float]:

@@ -1,0 +1,169 @@
+"""Pieces of a step that run from static buffers, on a CUDA GPU as graphs: N images, E edges, K operations.
+
+A graph needs the same launches on the same memory each time, and a step has another β each time. So every part of a
+branch (its two individual cells; its resampling and aggregation cell) is a piece of its own, for a step of ω and for
+one of α. A step copies its features and sampled weights into the buffers of the active pieces and replays them; an
+inactive branch has nothing to replay, its tensor goes straight to the next piece's buffer.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .cell import EdgeMixture
+
+WARM_UPS = 3
+
+
+class Pieces:
+    """Runs the parts of branches from static buffers; made for batches of one shape, precision and mode of norms.
+
+    A piece keeps what its backward pass reads for as long as it lives: memory grows to that of all branches on, in a
+    step of ω and in one of α together. The backward pass of a step has to end before the next forward pass.
+
+    Args:
+        capture: replay CUDA graphs; else the same calls run on the same buffers, one after the other.
+    """
+
+    def __init__(self, capture: bool = True):
+        self.capture = capture
+        self.pool = torch.cuda.graph_pool_handle() if capture else None
+        self.pieces: dict[tuple, Piece] = {}
+
+    def __call__(self, part: Callable[..., Tensor], features: Sequence[Tensor], mixture: dict[str, EdgeMixture]):
+        """``part(features, mixture)``, a bound method of a branch, by its piece; gradients for all that needs any.
+
+        Raises:
+            ValueError: a mixture that chooses one operation an edge, or features that are not those of the first call.
+        """
+        if any(each.chosen is not None for each in mixture.values()):
+            raise ValueError("a piece cannot choose operations: its launches are the same in every step")
+        weights = {name: each.weights for name, each in mixture.items()}
+        parameters = [p for p in part.__self__.parameters() if p.requires_grad]
+        # A step of ω has parameters to learn, a step of α the mixing weights.
+        key = part, bool(parameters), any(w.requires_grad for w in weights.values())
+        if key not in self.pieces:
+            self.pieces[key] = Piece(part, features, mixture, parameters, self)
+        return _Replay.apply(self.pieces[key], *features, *weights.values(), *self.pieces[key].parameters)
+
+
+class Piece:
+    """One part of a branch with its buffers: ``inputs`` (features and weights), ``output``, ``grads``."""
+
+    def __init__(self, part, features, mixture: dict[str, EdgeMixture], parameters: list[nn.Parameter], owner: Pieces):
+        self.part, self.names, self.count = part, tuple(mixture), len(features)
+        self.operations = {name: each.operations for name, each in mixture.items()}
+        # Whether the stem or an earlier α is behind a feature depends on β, so its gradient is always taken.
+        self.inputs = [_buffer(x).requires_grad_() for x in features]
+        self.inputs += [_buffer(each.weights).requires_grad_(each.weights.requires_grad) for each in mixture.values()]
+        self.parameters, self.graphs = parameters, None
+        self.calls = 0
+        buffers = list(part.__self__.buffers())
+        kept = [buffer.clone() for buffer in buffers]
+        stream = torch.cuda.Stream() if owner.capture else None
+        self._warm_up(WARM_UPS if owner.capture else 1, stream)
+        if owner.capture:
+            self._capture(owner.pool)
+        if buffers:
+            # Running statistics have not seen a batch yet; .data, since the branch's other part may have saved them.
+            torch._foreach_copy_([buffer.data for buffer in buffers], kept)
+
+    def forward(self) -> None:
+        """From ``inputs`` to ``output``."""
+        if self.graphs:
+            self.graphs[0].replay()
+            return
+        self.result = self._run()
+        self.output.copy_(self.result.detach())
+
+    def backward(self) -> None:
+        """From ``grad_output`` to ``grads``."""
+        if self.graphs:
+            self.graphs[1].replay()
+            return
+        for grad, found in zip(self.grads, self._differentiate(self.result), strict=True):
+            if grad is not None:
+                grad.copy_(found)
+
+    def _run(self) -> Tensor:
+        features, weights = self.inputs[: self.count], self.inputs[self.count :]
+        mixture = {
+            name: EdgeMixture(weight, None, self.operations[name])
+            for name, weight in zip(self.names, weights, strict=True)
+        }
+        device = self.inputs[0].device.type
+        # Autocast's cache would keep a cast of the weights that no replay repeats.
+        with torch.enable_grad(), torch.autocast(
+            device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device), cache_enabled=False
+        ):  # fmt: skip
+            return self.part(features, mixture)
+
+    def _differentiate(self, result: Tensor, keep: bool = False) -> tuple[Tensor | None, ...]:
+        wanted = [x for x in (*self.inputs, *self.parameters) if x.requires_grad]
+        found = torch.autograd.grad(result, wanted, self.grad_output, retain_graph=keep, allow_unused=True)
+        grads = iter(found)
+        return tuple(next(grads) if x.requires_grad else None for x in (*self.inputs, *self.parameters))
+
+    def _warm_up(self, times: int, stream) -> None:
+        """Run on another stream, so that what is compiled, tuned or allocated once is before a capture."""
+        if stream is not None:
+            stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(times):
+                result = self._run()
+                self.output, self.grad_output = torch.empty_like(result.detach()), torch.zeros_like(result.detach())
+                found = self._differentiate(result)
+        if stream is not None:
+            torch.cuda.current_stream().wait_stream(stream)
+        used = found[len(self.inputs) :]
+        self.parameters = [p for p, grad in zip(self.parameters, used, strict=True) if grad is not None]
+        self.grads = [None if grad is None else torch.empty_like(grad) for grad in found[: len(self.inputs)]]
+        self.grads += [torch.empty_like(grad) for grad in used if grad is not None]
+
+    def _capture(self, pool) -> None:
+        forward, backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        # Other threads may pin memory meanwhile.
+        with torch.cuda.graph(forward, pool=pool, capture_error_mode="thread_local"):
+            self.result = self._run()
+            self.output = self.result.detach()
+        with torch.cuda.graph(backward, pool=pool, capture_error_mode="thread_local"):
+            # Kept, or the next piece's capture would take the memory that this one's backward pass reads.
+            self.grads = self._differentiate(self.result, keep=True)
+        self.graphs = forward, backward
+
+
+class _Replay(torch.autograd.Function):
+    """A piece as a node of the step's own graph."""
+
+    @staticmethod
+    def forward(ctx, piece: Piece, *tensors: Tensor) -> Tensor:
+        count = len(piece.inputs)
+        for buffer, tensor in zip(piece.inputs, tensors[:count], strict=True):
+            if (buffer.shape, buffer.dtype) != (tensor.shape, tensor.dtype):
+                raise ValueError(
+                    f"a piece of a step takes tensors {tuple(buffer.shape)} of {buffer.dtype}, not "
+                    f"{tuple(tensor.shape)} of {tensor.dtype}: every batch must be like the first"
+                )
+        with torch.no_grad():
+            for buffer, tensor in zip(piece.inputs, tensors[:count], strict=True):
+                buffer.detach().copy_(tensor)
+        piece.forward()
+        piece.calls += 1
+        ctx.piece, ctx.call = piece, piece.calls
+        return piece.output.detach()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        piece = ctx.piece
+        if ctx.call != piece.calls:
+            raise RuntimeError("a piece ran forward again before the backward pass of its last step")
+        piece.grad_output.copy_(grad)
+        piece.backward()
+        # The buffers themselves: autograd copies what others hold before it keeps or adds to it.
+        return None, *piece.grads
+
+
+def _buffer(tensor: Tensor) -> Tensor:
+    """Memory of its own for tensors like this one, in its memory format."""
+    return tensor.detach().clone()

@@ -1,0 +1,100 @@
+"""Pieces of a step: the plain step's numbers from static buffers, whatever β comes."""
+
+import pytest
+import torch
+
+from autopose.kernels import KernelChoice
+from autopose.models import PoseNetwork
+from autopose.models.pieces import Pieces
+from autopose.nas import BilevelSearch, BilevelSettings, ControllerSettings, GumbelSettings
+from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
+
+MACRO = MacroSpace((4, 6), 2, 1, 1, 1, 4)
+
+
+def batch(seed: int) -> dict[str, torch.Tensor]:
+    draws = torch.Generator().manual_seed(seed)
+    return {
+        "image": torch.randn(4, 3, 32, 32, generator=draws, dtype=torch.float64),
+        "target": torch.rand(4, 3, 8, 8, generator=draws, dtype=torch.float64),
+        "target_weight": torch.ones(4, 3, dtype=torch.float64),
+    }
+
+
+def bilevel(pieces: Pieces | None, norm: str = "batch", kernels: str = "fused", **settings) -> BilevelSearch:
+    torch.manual_seed(0)
+    network = PoseNetwork(SearchSpace.full(MACRO), 3, choice=KernelChoice.all(kernels)).double()
+    network.set_norm(norm)
+    controller = ControllerSettings(start_epoch=9, hidden=8)
+    search = BilevelSearch(
+        network, BilevelSettings(epochs=1, iterations=100, controller=controller, **settings), 0, pieces=pieces
+    )
+    search.alphas.double()
+    return search
+
+
+@pytest.mark.parametrize(
+    "steps, options",
+    [(100, {}), (8, {"norm": "track"}), (6, {"accumulate": 2, "paths": 2}), (6, {"kernels": "reference"})],
+    ids=["random betas", "running statistics", "micro-batches and paths", "reference"],
+)
+def test_steps_from_static_buffers_are_the_plain_ones(steps, options):
+    pieces = Pieces(capture=False)
+    plain, ours = bilevel(None, **options), bilevel(pieces, **options)
+    betas = set()
+    for step in range(steps):
+        betas.add(str(ours.training_beta()))
+        batches = batch(2 * step), batch(2 * step + 1)
+        expected, found = plain.cell_update(*batches), ours.cell_update(*batches)
+        assert found == pytest.approx(expected, rel=1e-9)
+    assert len(betas) > min(steps, 9) / 2
+    states = [{**search.network.state_dict(), **search.alphas.state_dict()} for search in (plain, ours)]
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=0, atol=1e-9, msg=name)
+    modules, branches, parts, kinds = MACRO.num_modules, 2, 2, 2
+    assert len(pieces.pieces) <= modules * branches * parts * kinds
+    assert steps < 100 or len(pieces.pieces) == modules * branches * parts * kinds
+
+
+def test_gradients_leave_the_buffers():
+    pieces = Pieces(capture=False)
+    search = bilevel(pieces)
+    search._weight_step(batch(0), [MACRO.all_on()])
+    held = {grad.data_ptr() for piece in pieces.pieces.values() for grad in piece.grads if grad is not None}
+    kept = [p.grad.data_ptr() for p in search.network.parameters() if p.grad is not None]
+    assert held and kept and not held & set(kept)
+
+
+def test_a_batch_unlike_the_first_is_refused():
+    search = bilevel(Pieces(capture=False))
+    search._weight_step(batch(0), [MACRO.all_on()])
+    other = {name: tensor[:3] for name, tensor in batch(1).items()}
+    with pytest.raises(ValueError, match=r"takes tensors \(4, .*not \(3, .*like the first"):
+        search._weight_step(other, [MACRO.all_on()])
+
+
+def test_a_choice_of_operations_is_refused():
+    search = bilevel(Pieces(capture=False), gumbel=GumbelSettings("one_op"))
+    with pytest.raises(ValueError, match="cannot choose operations"):
+        search._weight_step(batch(0), [MACRO.all_on()])
+
+
+def test_a_second_forward_pass_spoils_the_first():
+    search = bilevel(Pieces(capture=False))
+    beta = MacroArchitecture.of([[1, 0], [0, 1]])
+    first = search.loss(batch(0), beta, search.mixtures("alpha"))
+    search.loss(batch(1), beta, search.mixtures("alpha"))
+    with pytest.raises(RuntimeError, match="before the backward pass"):
+        first.backward()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_graphs_are_the_plain_step_on_a_gpu():
+    searches = [bilevel(pieces, kernels="aten") for pieces in (None, Pieces())]
+    for search in searches:
+        search.network.to("cuda")
+        search.alphas.to("cuda")
+    for step in range(20):
+        batches = [{name: t.cuda() for name, t in batch(2 * step + i).items()} for i in (0, 1)]
+        expected, found = (search.cell_update(*batches) for search in searches)
+        assert found == pytest.approx(expected, rel=1e-6)
