@@ -11,15 +11,16 @@ import triton
 from torch import Tensor
 
 from ..dispatch import interpreting
-from ..topology import NUM_CONVS, Topology
+from ..topology import NUM_CONVS, NUM_TAPS, Topology
 
 ELEMENTS = 1024
 """Elements of a tile of the pointwise kernels: one 16-byte load of half precision a thread with four warps."""
 
 PARTS = 1024
-# Pixels of the smallest tile of a product.
-LEAST_ROWS = 32
 """Programs aimed at by the kernels that reduce over pixels."""
+
+LEAST_ROWS = 32
+"""Pixels of the smallest tile of a product that `bench.tune` tries."""
 
 TILES = Path(__file__).parent / "tiles.json"
 VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
@@ -110,14 +111,18 @@ def on_device(x: Tensor):
 
 
 def check_size(cell: Cell) -> None:
-    """Raise ValueError for planes too large for the kernels' 32-bit offsets."""
-    widest = cell.pixels * cell.channels
-    if widest >= 2**31:
-        raise ValueError(f"mixed_edges takes inputs of fewer than 2^31 elements, got {widest}: use a smaller batch")
-    # Mean and squared deviations of every part, of the least rows that `bench.tune` tries.
+    """Raise ValueError for a cell too large for the kernels' 32-bit offsets."""
+    # Mean and squared deviations of every part; a program's last tile may end as far beyond the pixels as they reach.
     moments = -(-cell.pixels // LEAST_ROWS) * 2 * NUM_CONVS * cell.edges * cell.channels
-    if moments >= 2**31:
-        raise ValueError(f"mixed_edges takes fewer than 2^31 moments of its edges, got {moments}: use a smaller batch")
+    weights = cell.slots(0) * NUM_TAPS * cell.channels**2
+    for what, count, limit, instead in (
+        ("inputs of fewer than 2^31 elements", cell.pixels * cell.channels, 2**31, "use a smaller batch"),
+        ("inputs of at most 2^30 pixels", cell.pixels, 2**30 + 1, "use a smaller batch"),
+        ("fewer than 2^31 moments of its edges", moments, 2**31, "use a smaller batch"),
+        ("fewer than 2^31 weights of a source's edges", weights, 2**31, "use fewer channels"),
+    ):
+        if count >= limit:
+            raise ValueError(f"mixed_edges takes {what}, got {count}: {instead}")
 
 
 def _accept_any_numpy() -> None:

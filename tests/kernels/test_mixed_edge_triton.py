@@ -298,15 +298,21 @@ def test_tuning_checks_and_times_a_product_and_keeps_the_table(product):
     assert json.dumps(tile_table()) == before
 
 
-def test_more_elements_than_the_kernels_can_number_are_refused():
+@pytest.mark.parametrize(
+    ("shape", "nodes", "message"),
+    [
+        ((1, 2**20, 64, 48, 1), 1, "fewer than 2\\^31 elements, got 3221225472: use a smaller batch"),
+        ((1, 2**20, 64, 24, 1), 1, "at most 2\\^30 pixels, got 1610612736: use a smaller batch"),
+        ((8, 2**17, 64, 48, 4), 2, "fewer than 2\\^31 moments of its edges, got .*: use a smaller batch"),
+        ((1, 1, 2, 2, 4096), 4, "fewer than 2\\^31 weights of a source's edges, got 2348810240: use fewer channels"),
+    ],
+)
+def test_more_than_the_kernels_can_number_is_refused(shape, nodes, message):
     from autopose.kernels._triton.mixed_edge import plan
 
-    vast = torch.zeros(1, device=DEVICE).expand(1, 2**20, 64, 48, 1)
-    with pytest.raises(ValueError, match="fewer than 2\\^31 elements, got 3221225472: use a smaller batch"):
-        plan.forward(vast, (vast,) * 3, vast, (None, None), (None, None), 1, 1e-5, None)
-    many = torch.zeros(1, device=DEVICE).expand(8, 2**17, 64, 48, 4)
-    with pytest.raises(ValueError, match="fewer than 2\\^31 moments of its edges, got .*: use a smaller batch"):
-        plan.forward(many, (many,) * 3, many, (None, None), (None, None), 2, 1e-5, None)
+    vast = torch.zeros(1, device=DEVICE).expand(shape)
+    with pytest.raises(ValueError, match=message):
+        plan.forward(vast, (vast,) * 3, vast, (None, None), (None, None), nodes, 1e-5, None)
 
 
 def _small():

@@ -33,7 +33,7 @@ def mixed_edges(
 
     ``statistics``: None for the batch's, or a fixed mean and variance (E, 5, C). Returns num_nodes tensors
     (N, C, H, W) in channels_last, mean and biased variance (E, 5, C) float32, which carry no gradient.
-    Raises ValueError for inputs of 2^31 elements or more.
+    Raises ValueError for a cell too large for the kernels' 32-bit offsets (`launch.check_size`).
     """
     planes = [x.permute(0, 2, 3, 1) for x in inputs]
     stacked = torch.stack(planes) if len(planes) > 1 else planes[0].contiguous().unsqueeze(0)
