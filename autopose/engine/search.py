@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -38,6 +39,8 @@ from autopose.space import Architecture, SearchSpace
 from autopose.space.latency import LatencyTable
 
 logger = logging.getLogger("autopose")
+# Distinct candidates of a derivation that are told.
+CANDIDATES = 32
 METRIC_NAMES = {"oks_ap": "AP", "pck": "PCK", "pckh": "PCKh", "negative_loss": "negative loss"}
 
 
@@ -288,9 +291,14 @@ class SearchRun:
         """Derivation (§3.3) from the current state."""
         architecture, rows = derive_architecture(self.bilevel, self.reward, self.config, self.settings.derive_samples)
         self.derived = rows
-        for row in rows if len(rows) <= 32 else []:
-            logger.info("derive     %s  reward %.4f  (%s)", row["beta"], row["reward"], row["source"])
+        for beta, reward, source, count in self.candidates():
+            logger.info("derive     %s  reward %.4f  (%s%s)", beta, reward, source, f", {count} times" * (count > 1))
         return architecture
+
+    def candidates(self) -> list[tuple[str, float, str, int]]:
+        """The first distinct ones of the derivation: β, reward, where it came from, how often."""
+        counts = Counter((row["beta"], row["reward"], row["source"]) for row in self.derived)
+        return [(*candidate, count) for candidate, count in counts.items()][:CANDIDATES]
 
     def _finish(self) -> Architecture:
         with self.clock.phase("derivation"):
