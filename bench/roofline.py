@@ -253,8 +253,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gpu", default="h200", help=f"one of {', '.join(GPUS)}")
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--iterations", type=int, default=55_000, help="of a whole search, half on (the paper's)")
     parser.add_argument("--launches", action="store_true", help="the launch table of docs/kernels.md")
-    asked = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    asked = parser.parse_args([f"--{word}" if word[:1].isalpha() and "=" in word else word for word in words])
     if asked.launches:
         print("\n".join(launch_table()))
         return 0
@@ -277,6 +279,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         rest = sum(count for op, count in calls.items() if not op.startswith("mixed_cell"))
         print(f"\nthe host's other calls in one of the two steps: {rest}, most of {dict(calls.most_common(6))}")
+    hours = found["all"].seconds * asked.iterations / 3600
+    print(f"{asked.iterations} iterations half on: {hours:.2g} hours of the card for these cells, an estimate")
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from autopose.kernels.topology import Topology
 from autopose.space import MacroSpace
 from bench.roofline import GPUS, cell_work, half_on, host_calls, iteration, launch_table, main
@@ -41,3 +43,13 @@ def test_the_page_shows_the_table_that_the_plan_prints():
 def test_an_unknown_gpu_is_one_sentence(capsys):
     assert main(["--gpu", "tpu"]) == 2
     assert "no data sheet of 'tpu': there are h100, h200, a100, rtx4090" in capsys.readouterr().err
+
+
+def test_a_search_is_billed_on_a_gpu_that_is_not_there(capsys):
+    hours = []
+    for words in (["gpu=h100", "iterations=1000"], ["--gpu", "h100", "--iterations", "2000"]):
+        assert main(words) == 0
+        text = capsys.readouterr().out
+        assert "an estimate" in text.splitlines()[-1]
+        hours.append(float(text.splitlines()[-1].split(": ")[1].split()[0]))
+    assert 0 < hours[0] == pytest.approx(hours[1] / 2, rel=0.1)
