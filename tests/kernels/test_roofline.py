@@ -1,5 +1,6 @@
 """The totals of the cost model, and the page that shows it; that its launches are the plan's: bench.compile_report."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,8 @@ def test_an_unknown_gpu_is_one_sentence(capsys):
     assert "no data sheet of 'tpu': there are h100, h200, a100, rtx4090" in capsys.readouterr().err
 
 
-def test_a_search_is_billed_on_a_gpu_that_is_not_there(capsys):
+def test_a_search_is_billed_on_a_gpu_that_is_not_there(capsys, monkeypatch):
+    monkeypatch.setattr("bench.roofline.host_calls", lambda *arguments: Counter())
     hours = []
     for words in (["gpu=h100", "iterations=1000"], ["--gpu", "h100", "--iterations", "2000"]):
         assert main(words) == 0
