@@ -9,6 +9,7 @@ from autopose.errors import UserError
 from autopose.ranges import ANY, COUNT, NOT_NEGATIVE, POSITIVE, SIZE, Range, check_ranges, one_of
 
 CACHES = ("memory", "disk")
+CROPS = ("workers", "device")
 DATA_RANGES = {
     "score_threshold": ANY,
     "sigmas": Range(above=0, below=10),
@@ -44,6 +45,8 @@ class DataConfig:
         workers: data-loading processes.
         cache: "memory" (or true) keeps decoded images in memory; "disk" the pixels that crops can need in
             ``cache_folder`` (data.root/crop_cache where null), see docs/troubleshooting.md; false decodes every time.
+        crops: where training crops are cut and targets drawn: by the "workers", or in batches on the "device"; both
+            give the same samples (docs/troubleshooting.md).
         check_images: decode every image once at start.
         exif: pictures with an EXIF orientation: "auto" (turned where the annotated width and height say so), "turn"
             (labelled as viewers show them) or "ignore" (labelled as stored).
@@ -78,6 +81,7 @@ class DataConfig:
     workers: int = 4
     cache: Any = False
     cache_folder: str | None = None
+    crops: str = "workers"
     check_images: bool = True
     exif: str = "auto"
     rescale: bool = False
@@ -104,6 +108,7 @@ class DataConfig:
             raise UserError(f"data.cache must be false, {' or '.join(CACHES)}, but is {self.cache!r}")
         if self.cache_folder and self.cache != "disk":
             raise UserError("data.cache_folder would not be used: it is for data.cache=disk")
+        one_of("data.crops", self.crops, CROPS)
         one_of("data.exif", self.exif, EXIF_CHOICES)
         one_of("data.augmentation", self.augmentation, tuple(PRESETS))
         if len(self.image_size) != 2 or len(self.synthetic_size) != 2:

@@ -24,6 +24,7 @@ class Keys:
 
 
 _DETECTED = ("data.box_source", "data.detections", "data.score_threshold")
+_TRAINING = ("data.crops",)
 _ARCHITECTURE = ("architecture", "architecture_seed", "architecture_gmacs")
 _SCHEDULE = (
     "search.epochs", "search.iterations", "search.weight_optimizer", "search.weight_lr", "search.weight_lr_end",
@@ -53,15 +54,17 @@ USED = {
          "kernels"),
         ("space.alpha_sharing", "space.supernet_affine"),
     ),
-    "evaluate": Keys(("checkpoint", "results", "data", "evaluate", "kernels")),
+    "evaluate": Keys(("checkpoint", "results", "data", "evaluate", "kernels"), _TRAINING),
     "predict": Keys(
         ("checkpoint", "source", "images", "boxes", "detector", "predict", "data", "evaluate", "kernels"),
+        _TRAINING,
     ),
-    "export": Keys(("checkpoint", "format", "out", "export", "data", "evaluate", "kernels")),
+    "export": Keys(("checkpoint", "format", "out", "export", "data", "evaluate", "kernels"), _TRAINING),
     "latency": Keys(
-        (*_ARCHITECTURE, "checkpoint", "latency", "space", "data", "train", "export.opset", "export.tolerance")
+        (*_ARCHITECTURE, "checkpoint", "latency", "space", "data", "train", "export.opset", "export.tolerance"),
+        _TRAINING,
     ),
-    "flops": Keys((*_ARCHITECTURE, "space", "data", "train", "kernels"), ("precision",)),
+    "flops": Keys((*_ARCHITECTURE, "space", "data", "train", "kernels"), ("precision", *_TRAINING)),
 }  # fmt: skip
 _MACRO = tuple(f"space.{field.name}" for field in fields(MacroSpace))
 _OF_KIND = {

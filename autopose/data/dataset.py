@@ -114,7 +114,7 @@ class PoseDataset(Dataset):
         index, seed = key
         person = self.annotations.persons[index]
         picture = self._picture(person)
-        view = self._view(person, seed, picture.shape[1])
+        view = self.view(person, seed, picture.shape[1])
         crop, joints, visible = self.crop(picture, person, view)
         target, weight = encode(joints, visible, self.size_wh, self.heatmap_wh, sigma=self.sigma, udp=self.udp)
         return {
@@ -133,7 +133,15 @@ class PoseDataset(Dataset):
             return self._images[person.image]
         return read_picture(self.annotations.images[person.image_id])
 
-    def _view(self, person: Person, seed: int | tuple[int, ...] | None, image_width: int) -> View:
+    def pixels(self, person: Person) -> tuple[np.ndarray, tuple[int, int], int]:
+        """Pixels (height, width, 3) that crops of a person can need, their corner x, y, and the picture's width."""
+        if self.annotations.crops is not None:
+            return self.annotations.crops.region(person)
+        picture = self._picture(person)
+        return picture, (0, 0), picture.shape[1]
+
+    def view(self, person: Person, seed: int | tuple[int, ...] | None, image_width: int) -> View:
+        """The view that a sample's seed draws, of a picture so many px wide."""
         if seed is None:
             return View(person.center, person.scale)
         return draw_view(
@@ -158,14 +166,19 @@ class PoseDataset(Dataset):
         Returns:
             (H, W, 3) uint8; joints (K, 2) in px of the crop and visibility (K,), left and right swapped if mirrored.
         """
+        matrix, joints, visible = self.geometry(person, view, picture.shape[1])
+        return crop_image(picture, matrix, self.size_wh), joints, visible
+
+    def geometry(self, person: Person, view: View, image_width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A view's matrix (2, 3) from picture to crop, mirror included, and joints and visibility as in `crop`."""
         matrix = crop_matrix(view.center, view.scale, view.rotation, self.size_wh, udp=self.udp)
         joints, visible = person.joints, person.visible
         if view.flip:
             # x -> width - 1 - x, folded into the matrix: the crop of the mirrored image.
-            matrix = matrix @ np.array([[-1.0, 0, picture.shape[1] - 1], [0, 1, 0], [0, 0, 1]])
+            matrix = matrix @ np.array([[-1.0, 0, image_width - 1], [0, 1, 0], [0, 0, 1]])
             order = list(self.annotations.schema.flip_order)
             joints, visible = joints[order], visible[order]
-        return crop_image(picture, matrix, self.size_wh), transform_points(joints, matrix), visible
+        return matrix, transform_points(joints, matrix), visible
 
 
 def _decode_all(annotations: PoseAnnotations, workers: int) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from autopose.data.dataset import PoseDataset, SampleKey, as_input
+from autopose.data.device_crops import UncutDataset, collate, cut
 from autopose.errors import UserError
 
 
@@ -78,7 +79,11 @@ class Loader:
     """Batches of a dataset, loaded here or by worker processes, whose failures are one sentence each."""
 
     def __init__(
-        self, dataset: PoseDataset, batches: Iterable[list[SampleKey]], workers: int = 0, pin_memory: bool = False
+        self,
+        dataset: PoseDataset | UncutDataset,
+        batches: Iterable[list[SampleKey]],
+        workers: int = 0,
+        pin_memory: bool = False,
     ):
         """
         Args:
@@ -133,7 +138,7 @@ _REMEDIES = (
 class _Answering:
     """A dataset that gives a user's mistake as an answer: raised in a worker, it would arrive as a traceback."""
 
-    def __init__(self, dataset: PoseDataset):
+    def __init__(self, dataset: PoseDataset | UncutDataset):
         self.dataset = dataset
 
     def __getitem__(self, key: SampleKey) -> dict | UserError:
@@ -144,7 +149,10 @@ class _Answering:
 
 
 def _collate(samples: list[dict | UserError]) -> dict | UserError:
-    return next((sample for sample in samples if isinstance(sample, UserError)), None) or default_collate(samples)
+    for sample in samples:
+        if isinstance(sample, UserError):
+            return sample
+    return collate(samples) if "pixels" in samples[0] else default_collate(samples)
 
 
 def evaluation_loader(
@@ -169,5 +177,8 @@ def _start_worker(_: int) -> None:
 
 def place(batch: dict, device: torch.device) -> dict[str, Tensor]:
     """What a step reads of a batch of samples, on the device: images as the network reads them, targets, weights."""
+    if "pixels" in batch:
+        found = cut(batch, device)
+        return {**found, "image": as_input(found["image"])}
     found = {name: batch[name].to(device, non_blocking=True) for name in ("image", "target", "target_weight")}
     return {**found, "image": as_input(found["image"])}

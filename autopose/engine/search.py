@@ -31,7 +31,7 @@ from autopose.report.curves import draw_search_curves
 from autopose.report.heatmaps import heatmap, side_by_side
 from autopose.runs.checkpoint import CheckpointStore, fitting
 from autopose.runs.clock import Clock
-from autopose.runs.datasets import load_annotations, pose_dataset
+from autopose.runs.datasets import load_annotations, pose_dataset, training_samples
 from autopose.runs.memory import explain_out_of_memory, report_memory
 from autopose.runs.record import StepTrace, open_log
 from autopose.runs.runtime import Interrupted, Runtime, progress_bar
@@ -201,7 +201,8 @@ class SearchRun:
                 len(dataset), self.settings.batch_size, derive_seed(config.seed, "batches", purpose), self.bilevel.step,
                 remaining, runtime.rank, runtime.world_size,
             )  # fmt: skip
-            loaders.append(Loader(dataset, stream, config.data.workers, device.type == "cuda"))
+            samples = training_samples(dataset, config.data, device)
+            loaders.append(Loader(samples, stream, config.data.workers, device.type == "cuda"))
 
         for pair in zip(*loaders, strict=True):
             yield place(pair[0], device), place(pair[1], device)

@@ -30,7 +30,7 @@ from autopose.report.contact_sheet import save_contact_sheet, sheet_of
 from autopose.report.curves import draw_training_curves
 from autopose.runs.checkpoint import CheckpointStore, fitting
 from autopose.runs.clock import Clock
-from autopose.runs.datasets import load_annotations, pose_dataset
+from autopose.runs.datasets import load_annotations, pose_dataset, training_samples
 from autopose.runs.memory import explain_out_of_memory, log_prediction
 from autopose.runs.pretrained import load_pretrained
 from autopose.runs.record import StepTrace, open_log
@@ -208,7 +208,8 @@ class TrainRun:
             len(self.data), self.settings.batch_size, derive_seed(self.config.seed, "batches", "train"),
             first, self.settings.epochs * self.iterations - first, runtime.rank, runtime.world_size,
         )  # fmt: skip
-        for batch in Loader(self.data, stream, self.config.data.workers, device.type == "cuda"):
+        samples = training_samples(self.data, self.config.data, device)
+        for batch in Loader(samples, stream, self.config.data.workers, device.type == "cuda"):
             yield place(batch, device)
 
     def _set_lr(self, step: int) -> float:

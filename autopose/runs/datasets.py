@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from autopose.config import DataConfig
 from autopose.data.augment import PRESETS
 from autopose.data.checks import check_images
@@ -13,6 +15,7 @@ from autopose.data.crop_cache.build import crop_cache
 from autopose.data.crop_cache.regions import Margin
 from autopose.data.crop_cache.store import CropCache
 from autopose.data.dataset import PoseDataset
+from autopose.data.device_crops import UncutDataset
 from autopose.data.mpii import load_mpii
 from autopose.data.pictures import fit_pictures
 from autopose.data.records import DataSource, PoseAnnotations
@@ -135,3 +138,16 @@ def pose_dataset(
         udp=config.udp,
         cache=config.cache in (True, "memory"),
     )
+
+
+def training_samples(dataset: PoseDataset, config: DataConfig, device: torch.device) -> PoseDataset | UncutDataset:
+    """What the loader of a training takes: crops are cut where ``data.crops`` says.
+
+    Raises:
+        UserError: on a device that cannot.
+    """
+    if config.crops != "device":
+        return dataset
+    if device.type == "mps":
+        raise UserError("data.crops=device needs float64, which the device mps lacks: use data.crops=workers")
+    return UncutDataset(dataset)

@@ -92,7 +92,7 @@ def test_joints_stay_on_their_pixels(coco_document, coco_writer):
     person = dataclasses.replace(person, joints=points, scale=person.scale)
     dataset = PoseDataset(annotations, (96, 128), PRESETS["hrnet_coco"])
     for seed in range(20):
-        view = dataset._view(person, seed, 64)
+        view = dataset.view(person, seed, 64)
         for k in (5, 12):
             picture[:] = 0
             x, y = points[k].astype(int)

@@ -31,6 +31,10 @@ class CacheDamaged(UserError):
             "data.cache=false"
         )
 
+    def __reduce__(self):
+        # As it comes from a worker: not by the sentence, which is what exceptions are rebuilt from.
+        return CacheDamaged, (self.folder, self.what)
+
 
 def fingerprint(annotations: PoseAnnotations) -> str:
     """What a cache's pixels depend on besides its margin: people, pictures, and how these are read."""
@@ -130,14 +134,23 @@ class CropCache:
         Raises:
             CacheDamaged: bytes are not those that were written, or cannot be read.
         """
-        row = self._rows[person.image_id, person.annotation_id]
-        x0, y0, x1, y1, width, height = self._regions[row, 2:8].tolist()
-        pixels = self._pixels(row).reshape(y1 - y0, x1 - x0, 3)
-        if (x0, y0, x1, y1) == (0, 0, width, height):
+        pixels, (x0, y0), width = self.region(person)
+        height = int(self._regions[self._rows[person.image_id, person.annotation_id], 7])
+        if pixels.shape[:2] == (height, width):
             return pixels
         picture = np.empty((height, width, 3), np.uint8)
-        picture[y0:y1, x0:x1] = pixels
+        picture[y0 : y0 + pixels.shape[0], x0 : x0 + pixels.shape[1]] = pixels
         return picture
+
+    def region(self, person: Person) -> tuple[np.ndarray, tuple[int, int], int]:
+        """The person's region (h, w, 3) uint8 as it lies in the file, its corner x, y, and the picture's width.
+
+        Raises:
+            CacheDamaged: see ``picture``.
+        """
+        row = self._rows[person.image_id, person.annotation_id]
+        x0, y0, x1, y1, width = self._regions[row, 2:7].tolist()
+        return self._pixels(row).reshape(y1 - y0, x1 - x0, 3), (x0, y0), width
 
     def _pixels(self, row: int) -> np.ndarray:
         shard, offset, x0, y0, x1, y1 = self._regions[row, :6].tolist()
