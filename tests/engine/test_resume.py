@@ -44,6 +44,25 @@ def test_killed_and_resumed_equals_undisturbed(task, tmp_path, small_set, finish
     assert different == [], small_runs.parting(finished[task][0], folder)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_crops_cut_on_the_device_resume_as_exactly(task, tmp_path, small_set, finished):
+    """Undisturbed and killed once; losses are those of crops cut by workers, but for the targets' rounding."""
+    config = small_runs.composed(task, small_set, "resume=auto", "data.crops=device")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert small_runs.run(task, config, whole) == 0
+    process = small_runs.start(task, config, killed)
+    wait_for_checkpoint(process, killed, "")
+    assert kill_once(process, killed, 0.05, aimed=False) is not None
+    assert small_runs.run(task, config, killed) == 0
+    assert small_runs.log_of(killed).count("resuming from") == 1
+    assert small_runs.differences(small_runs.outcome(whole), small_runs.outcome(killed)) == []
+    ours, workers = (json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
+                     for folder in (whole, finished[task][0]))  # fmt: skip
+    losses = [key for key in ours if "loss" in key]
+    assert losses and all(ours[key] == pytest.approx(workers[key], rel=1e-3) for key in losses)
+
+
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1], ids=lambda n: n.name)
 def test_a_signal_saves_and_ends_with_the_conventional_code(task, number, tmp_path, small_set, finished):
