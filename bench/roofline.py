@@ -77,7 +77,7 @@ def cell_work(cell: Topology, channels: int, pixels: int, itemsize: int, weights
             forward.append(_mix(cell, group[0] - cell.inputs))
         forward += _forward_group(cell, group, channels, pixels, itemsize)
     forward.append(_mix(cell, cell.nodes - 1))
-    backward = [_pack(cell, channels, itemsize)]
+    backward: list[Work] = []
     for group in reversed(groups):
         backward += _backward_group(cell, group, channels, pixels, itemsize, weights)
     return forward + backward

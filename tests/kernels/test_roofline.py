@@ -18,8 +18,8 @@ def test_totals_of_an_iteration_of_the_paper():
     all_on, half = (
         iteration(PAPER, beta, 64, (192, 256), GPUS["h200"])["all"] for beta in (PAPER.all_on(), half_on(PAPER))
     )
-    assert (all_on.launches, round(all_on.bytes / 1e9, 1)) == (5088, 134.2)
-    assert (half.launches, round(half.bytes / 1e9, 1)) == (2544, 86.7)
+    assert (all_on.launches, round(all_on.bytes / 1e9, 1)) == (4944, 132.6)
+    assert (half.launches, round(half.bytes / 1e9, 1)) == (2472, 86.4)
     # Forward, and twice the products backward in a step of omega, once in one of alpha: 5 of the 2 * 35 C^2 P an edge.
     edges = [(16 * 2**b, 64 * 3072 // 4**b) for b in range(4)]
     assert all_on.flops == sum(6 * 29 * 5 * 2 * 35 * c * c * p for c, p in edges)
@@ -27,7 +27,7 @@ def test_totals_of_an_iteration_of_the_paper():
 
 def test_a_step_of_alpha_leaves_the_weights_gradients_out():
     omega, alpha = ([w.kernel for w in cell_work(Topology(1, 4), 16, 3072, 2, weights)] for weights in (True, False))
-    assert len(omega) == 46 and [name for name in omega if "weight" not in name and "unpack" not in name] == alpha
+    assert len(omega) == 45 and [name for name in omega if "weight" not in name and "unpack" not in name] == alpha
 
 
 def test_calls_of_the_host_are_counted_with_a_cell_as_one():

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ...dispatch import check_first_order, register, traced
-from ...topology import NUM_CONVS, NUM_NORMED
+from ...topology import NUM_CONVS, NUM_NORMED, NUM_TAPS
+from ..launch import Cell
 from . import plan
 
 
@@ -42,7 +43,7 @@ def mixed_edges(
     affine = (norm_weight, norm_bias)
     tensors = (stacked, conv1, conv3, conv5, mix, *affine, *fixed)
     cell = torch.ops.autopose.mixed_cell if traced() else _EagerCell.apply
-    nodes, _, mean, var = cell(*tensors, num_nodes, float(eps), group)
+    nodes, _, mean, var, _ = cell(*tensors, num_nodes, float(eps), group)
     return [node.permute(0, 3, 1, 2) for node in nodes.unbind(0)], mean, var
 
 
@@ -62,12 +63,13 @@ def _forward(inputs, conv1, conv3, conv5, mix, weight, bias, fixed_mean, fixed_v
 
 
 def _backward(
-    grad, inputs, nodes, y, conv1, conv3, conv5, mix, weight, bias, mean, var, fixed, eps, group, want1, want3, want5
-):
+    grad, inputs, nodes, y, packed, conv1, conv3, conv5, mix, weight, bias, mean, var, fixed, eps, group,
+    want1, want3, want5,
+):  # fmt: skip
     mix, *affine = _contiguous(mix, weight, bias)
     dinputs, dconv, dmix, dweight, dbias = plan.backward(
-        grad.contiguous(), inputs.contiguous(), nodes, y, _contiguous(conv1, conv3, conv5), mix, affine, mean, var,
-        fixed, eps, _group(group), (want1, want3, want5),
+        grad.contiguous(), inputs.contiguous(), nodes, y, packed, _contiguous(conv1, conv3, conv5), mix, affine, mean,
+        var, fixed, eps, _group(group), (want1, want3, want5),
     )  # fmt: skip
     dconv = [w.new_empty(0) if d is None else d for w, d in zip((conv1, conv3, conv5), dconv, strict=True)]
     if weight is None:
@@ -84,12 +86,15 @@ def _fake_forward(inputs, conv1, conv3, conv5, mix, weight, bias, fixed_mean, fi
     edges, pixels = mix.shape[0], shape[0] * shape[1] * shape[2]
     mean = inputs.new_empty(edges, NUM_NORMED, shape[3], dtype=torch.float32)
     planes = inputs.new_empty(edges, NUM_CONVS, pixels, shape[3])
-    return inputs.new_empty(num_nodes, *shape), planes, mean, torch.empty_like(mean)
+    cell = Cell(sources, num_nodes, *shape[:3], int(shape[3]))
+    packed = (edges, NUM_TAPS, shape[3], shape[3]) if plan.packs(cell, inputs.dtype, inputs.device) else (0,)
+    return inputs.new_empty(num_nodes, *shape), planes, mean, torch.empty_like(mean), inputs.new_empty(packed)
 
 
 def _fake_backward(
-    grad, inputs, nodes, y, conv1, conv3, conv5, mix, weight, bias, mean, var, fixed, eps, group, want1, want3, want5
-):
+    grad, inputs, nodes, y, packed, conv1, conv3, conv5, mix, weight, bias, mean, var, fixed, eps, group,
+    want1, want3, want5,
+):  # fmt: skip
     wanted = zip((conv1, conv3, conv5), (want1, want3, want5), strict=True)
     dconv = [w.new_empty(w.shape) if want else w.new_empty(0) for w, want in wanted]
     shape = (0,) if weight is None else mean.shape
@@ -105,21 +110,21 @@ def _fake_backward(
 def _save(ctx, inputs, output):
     tensors, (ctx.num_nodes, ctx.eps, ctx.group) = inputs[:9], inputs[9:]
     ctx.fixed = tensors[7] is not None
-    nodes, y, mean, var = output
-    ctx.mark_non_differentiable(y, mean, var)
+    nodes, y, mean, var, packed = output
+    ctx.mark_non_differentiable(y, mean, var, packed)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*tensors[:7], nodes, y, mean, var)
+    ctx.save_for_backward(*tensors[:7], nodes, y, mean, var, packed)
 
 
 def _differentiate(ctx, grad, *_):
     check_first_order("mixed_edge")
-    inputs, conv1, conv3, conv5, mix, weight, bias, nodes, y, mean, var = ctx.saved_tensors
+    inputs, conv1, conv3, conv5, mix, weight, bias, nodes, y, mean, var, packed = ctx.saved_tensors
     if grad is None:
         return (None,) * 12
     needs = ctx.needs_input_grad
     found = torch.ops.autopose.mixed_cell_backward(
-        grad, inputs, nodes, y, conv1, conv3, conv5, mix, weight, bias, mean, var, ctx.fixed, ctx.eps, ctx.group,
-        *needs[1:4],
+        grad, inputs, nodes, y, packed, conv1, conv3, conv5, mix, weight, bias, mean, var, ctx.fixed, ctx.eps,
+        ctx.group, *needs[1:4],
     )  # fmt: skip
     tables = (mix, weight, bias)
     found = [*found[:4], *(d if t is None else d.to(t.dtype) for d, t in zip(found[4:], tables, strict=True))]
@@ -130,7 +135,7 @@ _TABLES = "Tensor conv1, Tensor conv3, Tensor conv5, Tensor mix, Tensor? norm_we
 register(
     "mixed_cell",
     f"(Tensor inputs, {_TABLES}, Tensor? fixed_mean, Tensor? fixed_var, int num_nodes, float eps, str group) "
-    "-> (Tensor, Tensor, Tensor, Tensor)",
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     _forward,
     _fake_forward,
     _differentiate,
@@ -138,8 +143,9 @@ register(
 )
 register(
     "mixed_cell_backward",
-    f"(Tensor grad, Tensor inputs, Tensor nodes, Tensor y, {_TABLES}, Tensor mean, Tensor var, bool fixed, float eps, "
-    "str group, bool want1, bool want3, bool want5) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"(Tensor grad, Tensor inputs, Tensor nodes, Tensor y, Tensor packed, {_TABLES}, Tensor mean, Tensor var, "
+    "bool fixed, float eps, str group, bool want1, bool want3, bool want5) "
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _backward,
     _fake_backward,
 )

@@ -23,8 +23,11 @@ from .products import LibraryConvolutions, TritonConvolutions
 def forward(
     inputs: Tensor, conv: tuple[Tensor, Tensor, Tensor], mix: Tensor, affine: tuple[Tensor | None, Tensor | None],
     fixed: tuple[Tensor | None, Tensor | None], num_nodes: int, eps: float, process_group,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Nodes (M, N, H, W, C), planes y (E, 3, P, C), and mean and biased variance (E, 5, C) of what is normalised."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Nodes (M, N, H, W, C), planes y (E, 3, P, C), and mean and biased variance (E, 5, C) of what is normalised.
+
+    Last the packed weights (E, 35, C, C) for the backward pass, empty where the library convolves.
+    """
     plan = _forward_plan(
         inputs.shape, num_nodes, inputs.device, kinds(inputs, *conv, mix, *affine, *fixed), affine[0] is not None,
         fixed[0] is not None, eps, *_switches(),
@@ -42,20 +45,22 @@ def forward(
             x = _states(inputs, nodes, group.sources)
             group.run(x, weights, y, (mix, *affine), fixed, (mean, var, coef), process_group)
         plan.nodes[-1](inputs, nodes, y, coef, mix)
-    return nodes, y, mean, var
+    return nodes, y, mean, var, weights if plan.convs.packs else inputs.new_empty(0)
 
 
 def backward(
-    grad: Tensor, inputs: Tensor, nodes: Tensor, y: Tensor, conv: tuple[Tensor, Tensor, Tensor], mix: Tensor,
-    affine: tuple[Tensor | None, Tensor | None], mean: Tensor, var: Tensor, fixed: bool, eps: float, process_group,
-    wanted: tuple[bool, bool, bool],
+    grad: Tensor, inputs: Tensor, nodes: Tensor, y: Tensor, packed: Tensor, conv: tuple[Tensor, Tensor, Tensor],
+    mix: Tensor, affine: tuple[Tensor | None, Tensor | None], mean: Tensor, var: Tensor, fixed: bool, eps: float,
+    process_group, wanted: tuple[bool, bool, bool],
 ) -> tuple[Tensor, list[Tensor | None], Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of inputs, convolutions (None unless ``wanted``), mix (E, 6) and the affine tables (E, 5, C).
 
     ``grad`` (M, N, H, W, C) is contiguous and is not written to; groups of sources are walked from the last node back.
+    nodes, y, ``packed``, mean and var are those of `forward`.
     """
     plan = _backward_plan(
-        inputs.shape, grad.shape[0], inputs.device, kinds(inputs, grad, nodes, y, *conv, mix, *affine, mean, var),
+        inputs.shape, grad.shape[0], inputs.device,
+        kinds(inputs, grad, nodes, y, packed, *conv, mix, *affine, mean, var),
         affine[0] is not None, fixed, eps, *_switches(), wanted,
     )  # fmt: skip
     cell = plan.cell
@@ -66,12 +71,17 @@ def backward(
     dmix = mean.new_empty(cell.edges, NUM_OPS)
     daffine = (torch.empty_like(mean), torch.empty_like(mean)) if affine[0] is not None else (mean, mean)
     with on_device(inputs):
-        weights = plan.convs.weights(conv, inputs)
+        weights = packed if plan.convs.packs and len(packed) else plan.convs.weights(conv, inputs)
         for group in plan.groups:
             x, dx = (_states(*pair, group.sources) for pair in ((inputs, nodes), (dinputs, grad)))
             coef = group.coefficients(x, y, grad, (mix, *affine), (mean, var), (dmix, *daffine), process_group)
             group.differentiate(x, y, grad, coef, mix, weights, dx, dconv)
     return dinputs, dconv, dmix, *daffine
+
+
+def packs(cell: Cell, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether Triton's products run, for which `forward` packs the weights."""
+    return convolutions(cell, dtype, device, _switches()[0]) == "triton"
 
 
 def _switches() -> tuple[str, bool]:

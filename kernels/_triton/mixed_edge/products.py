@@ -56,7 +56,7 @@ class TritonConvolutions:
     ``wanted``: which of the three convolutions' weights get gradients.
     """
 
-    grouped, outputs = True, 1
+    grouped, packs, outputs = True, True, 1
 
     def __init__(self, cell: Cell, dtype: torch.dtype, wanted: tuple[bool, bool, bool]):
         self.cell, self.wanted, self.needs_active = cell, wanted, any(wanted)
@@ -162,7 +162,7 @@ class LibraryConvolutions:
     Arguments and results are those of `TritonConvolutions` for groups of one source.
     """
 
-    grouped, outputs, needs_active = False, 3, True
+    grouped, packs, outputs, needs_active = False, False, 3, True
 
     def __init__(self, cell: Cell, dtype: torch.dtype, wanted: tuple[bool, bool, bool]):
         self.cell, self.wanted = cell, wanted
