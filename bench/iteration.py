@@ -24,6 +24,7 @@ import torch
 
 from autopose.kernels import KernelChoice
 from autopose.models import PoseNetwork, joints_mse_loss
+from autopose.models.pieces import Pieces
 from autopose.nas import BilevelSearch, BilevelSettings
 from autopose.nas.algorithms import uniform_beta
 from autopose.nas.randomness import generator
@@ -52,7 +53,8 @@ class Provider:
 
     Attributes:
         kernels: of the mixed edges and of the resampled sums; "baseline" is `bench.baseline`, compiled on a GPU.
-        launch: "eager" or "graph" (passes in a CUDA graph). On a CPU the baseline is neither compiled nor captured.
+        launch: "eager", "graph" (passes in a CUDA graph) or "pieces" (`models.pieces`: a graph a part of a branch;
+            uncaptured on a CPU). On a CPU the baseline is neither compiled nor captured.
     """
 
     kernels: str
@@ -64,6 +66,7 @@ PROVIDERS = {
     "fused": Provider("fused"),
     "reference": Provider("reference"),
     "fused graph": Provider("fused", "graph"),
+    "fused pieces": Provider("fused", "pieces"),
     "rewrite graph": Provider("aten", "graph"),
     "strong baseline": Provider("baseline", "graph"),
     "fused fp32": Provider("fused", half=False),
@@ -83,7 +86,8 @@ class Problem:
         choice = KernelChoice.all("reference" if provider.kernels == "baseline" else provider.kernels)
         network = PoseNetwork(SearchSpace.full(space), NUM_JOINTS, choice=choice).place(device).train()
         network.set_norm("batch")
-        self.search = BilevelSearch(network, BilevelSettings(epochs=100), 0, autocast=provider.half)
+        pieces = Pieces(device.type == "cuda") if provider.launch == "pieces" else None
+        self.search = BilevelSearch(network, BilevelSettings(epochs=100), 0, autocast=provider.half, pieces=pieces)
         self.device, self.network = device, network
         width, height = size
         draws = torch.Generator().manual_seed(0)
@@ -136,13 +140,14 @@ def functions(provider: Provider, problem: Problem) -> Iterator[tuple[str, str, 
     space = problem.network.space.macro
     betas = {"all on": space.all_on(), "half on": half_on(space)}
     for name, beta in betas.items():
-        if provider.launch == "eager":
+        if provider.launch != "graph":
             yield name, "iteration", problem.whole(beta)
+        if provider.launch == "eager":
             yield name, "passes", problem.passes(beta)
-        else:
+        elif provider.launch == "graph":
             passes = problem.passes(beta)
             yield name, "passes", graphed(passes) if problem.device.type == "cuda" else passes
-    if provider.launch == "eager":
+    if provider.launch != "graph":
         yield "random", "iteration", problem.whole(None)
 
 

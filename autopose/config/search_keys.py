@@ -138,6 +138,7 @@ class SearchConfig(BilevelSettings):
         width: channels of the found network over the supernet's, for the printed size and the next command.
         activation_checkpointing: recompute each module in the backward pass: less memory, more time.
         sync_bn: statistics of batch normalisation over all processes.
+        graphs: run steps as CUDA graphs: "auto" (on a CUDA GPU with fused kernels), "true" or "false".
         checkpoint_every: iterations between checkpoints (0: only at epoch ends); keep_checkpoints: how many stay.
         health: measure relaxed against argmax loss and the reward's noise each epoch.
     """
@@ -155,6 +156,7 @@ class SearchConfig(BilevelSettings):
     width: float = 2
     activation_checkpointing: bool = False
     sync_bn: bool = False
+    graphs: str = "auto"
     checkpoint_every: int = 200
     keep_checkpoints: int = 2
     health: bool = True
@@ -164,6 +166,9 @@ class SearchConfig(BilevelSettings):
         super().__post_init__()
         algorithm_class(self.algorithm, ALGORITHMS)
         one_of("search.cost", self.cost, KINDS)
+        # Hydra reads true and false as truth values.
+        object.__setattr__(self, "graphs", str(self.graphs).lower())
+        one_of("search.graphs", self.graphs, ("auto", "true", "false"))
         if (self.cost == "none") != (self.cost_weight == 0):
             raise UserError("search.cost=gmacs or latency needs search.cost_weight above 0, and that needs search.cost")
         if (self.cost == "latency") != bool(self.latency_table):

@@ -30,7 +30,7 @@ _SCHEDULE = (
     "search.epochs", "search.iterations", "search.weight_optimizer", "search.weight_lr", "search.weight_lr_end",
     "search.weight_decay", "search.grad_clip", "search.alpha_lr", "search.alpha_betas", "search.alpha_weight_decay",
     "search.alpha_start_epoch", "search.training_beta", "search.gumbel", "search.accumulate", "search.paths",
-    "search.sampling", "search.max_bad_steps", "search.checkpoint_every",
+    "search.sampling", "search.graphs", "search.max_bad_steps", "search.checkpoint_every",
     "search.keep_checkpoints", "search.health",
 )  # fmt: skip
 # train, evaluate: of what a search finds; they go into the command that it prints.

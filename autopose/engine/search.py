@@ -16,6 +16,7 @@ from autopose.config import MAY_CHANGE, Config
 from autopose.data.schema import KeypointSchema, joint_order, schema_from_dict, schema_to_dict
 from autopose.data.splits import SearchSplit, split_search
 from autopose.data.stream import BatchStream, Loader, LoaderFailed, place
+from autopose.engine.graphs import step_pieces
 from autopose.engine.health import epoch_health
 from autopose.engine.reward import RewardScorer
 from autopose.errors import UserError
@@ -96,8 +97,12 @@ class SearchRun:
         network.set_norm("track" if settings.reward.batch_norm == "running" else "batch")
         algorithm = algorithm_class(settings.algorithm, ALGORITHMS)
         penalty = self._penalty(space, split.weights.schema.num_joints)
+        pieces = step_pieces(
+            settings, network, runtime.device, runtime.precision.dtype, runtime.world_size,
+            algorithm.operations == "random",
+        )  # fmt: skip
         self.bilevel = BilevelSearch(
-            network, settings, config.seed, algorithm, self.budget(), penalty, runtime.precision.half
+            network, settings, config.seed, algorithm, self.budget(), penalty, runtime.precision.half, pieces
         )
         self.weight_data = pose_dataset(split.weights, config.data, self.size, augment=True)
         self.alpha_data = pose_dataset(split.alpha, config.data, self.size, augment=True)

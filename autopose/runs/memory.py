@@ -16,7 +16,7 @@ from autopose.runs.runtime import Runtime
 logger = logging.getLogger("autopose")
 GIB = 2**30
 SWITCHES = {
-    "search": "search.accumulate=2, search.activation_checkpointing=true, precision=bf16, "
+    "search": "search.graphs=false, search.accumulate=2, search.activation_checkpointing=true, precision=bf16, "
     "search.gumbel.relaxation=one_op or a smaller search.batch_size",
     "train": "train.accumulate=2, train.activation_checkpointing=true, precision=bf16 or a smaller train.batch_size",
 }
