@@ -10,6 +10,7 @@ import argparse
 import csv
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from autopose.pool.predictor import LEAST, Predictor
 from autopose.runs.checkpoint import read_checkpoint
 from autopose.runs.machine import machine
 from autopose.runs.runtime import finish, start
+from autopose.space.ops import ordered
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -68,7 +70,7 @@ def ranking(table: Table, scores: list[float]) -> dict:
 
 
 def predictors(table: Table) -> dict:
-    """Kendall τ of what needs no supernet: sizes, and the training loss after each epoch, of the same seed."""
+    """Kendall τ of what needs no supernet: sizes, operations, and the training loss after each epoch, of the same seed."""
     first = [entry for entry in table if 0 in entry.scores]
     score = np.array([entry.scores[0][table.metric] for entry in first])
     active = np.array([sum(map(sum, entry.architecture.macro.rows)) for entry in first])
@@ -76,6 +78,11 @@ def predictors(table: Table) -> dict:
         "tau of multiply-adds": str(kendall(np.array([entry.gmacs for entry in first]), score)),
         "tau of active branches": str(kendall(active, score)),
     }
+    used = [
+        Counter(op for cells in each.architecture.cells for cell in cells.values() for op in cell.ops) for each in first
+    ]
+    for op in ordered(set().union(*used)):
+        found[f"tau of how often {op}"] = str(kendall(np.array([counts[op] for counts in used]), score))
     for epoch in range(min((len(entry.losses.get(0, ())) for entry in first), default=0)):
         loss = np.array([entry.losses[0][epoch] for entry in first])
         found[f"tau of -loss after epoch {epoch + 1}"] = str(kendall(-loss, score))
