@@ -25,6 +25,7 @@ from autopose.pool.predictor import LEAST, Predictor
 from autopose.runs.checkpoint import read_checkpoint
 from autopose.runs.machine import machine
 from autopose.runs.runtime import finish, start
+from autopose.space import Architecture
 from autopose.space.ops import ordered
 
 RESULTS = Path(__file__).parent / "results"
@@ -70,7 +71,7 @@ def ranking(table: Table, scores: list[float]) -> dict:
 
 
 def predictors(table: Table) -> dict:
-    """Kendall τ of what needs no supernet: sizes, operations, and the training loss after each epoch, of the same seed."""
+    """Kendall τ of what needs no supernet: sizes, operations, the training loss after each epoch of the same seed."""
     first = [entry for entry in table if 0 in entry.scores]
     score = np.array([entry.scores[0][table.metric] for entry in first])
     active = np.array([sum(map(sum, entry.architecture.macro.rows)) for entry in first])
@@ -78,9 +79,7 @@ def predictors(table: Table) -> dict:
         "tau of multiply-adds": str(kendall(np.array([entry.gmacs for entry in first]), score)),
         "tau of active branches": str(kendall(active, score)),
     }
-    used = [
-        Counter(op for cells in each.architecture.cells for cell in cells.values() for op in cell.ops) for each in first
-    ]
+    used = [Counter(_operations(entry.architecture)) for entry in first]
     for op in ordered(set().union(*used)):
         found[f"tau of how often {op}"] = str(kendall(np.array([counts[op] for counts in used]), score))
     for epoch in range(min((len(entry.losses.get(0, ())) for entry in first), default=0)):
@@ -91,10 +90,15 @@ def predictors(table: Table) -> dict:
     return found
 
 
+def _operations(architecture: Architecture) -> list[str]:
+    """Of every edge of every cell."""
+    return [op for cells in architecture.cells for cell in cells.values() for op in cell.ops]
+
+
 def _left_out(entries: list[Entry], score: np.ndarray) -> list[float]:
     """Every member's score as predicted from the others."""
     architectures = [entry.architecture for entry in entries]
-    operations = {op for each in architectures for cells in each.cells for cell in cells.values() for op in cell.ops}
+    operations = {op for each in architectures for op in _operations(each)}
     found = []
     for out, architecture in enumerate(architectures):
         others = [each for number, each in enumerate(architectures) if number != out]

@@ -6,7 +6,8 @@ one of α. A step copies its features and sampled weights into the buffers of th
 inactive branch has nothing to replay, its tensor goes straight to the next piece's buffer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ class Pieces:
         self.pool = torch.cuda.graph_pool_handle() if capture else None
         self.pieces: dict[tuple, Piece] = {}
 
-    def __call__(self, part: Callable[..., Tensor], features: Sequence[Tensor], mixture: dict[str, EdgeMixture]):
+    def __call__(self, part: Any, features: Sequence[Tensor], mixture: dict[str, EdgeMixture]):
         """``part(features, mixture)``, a bound method of a branch, by its piece; gradients for all that needs any.
 
         Raises:
