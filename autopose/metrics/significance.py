@@ -110,10 +110,17 @@ class Tau:
 
 def kendall(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Tau:
     """How alike two scores order the same things; NaN where one of them is constant."""
-    a, b = np.asarray(first, float), np.asarray(second, float)
-    tau = lambda rows: float(stats.kendalltau(a[rows], b[rows]).statistic)  # noqa: E731
-    low, high = interval(tau, len(a), seed)
-    return Tau(tau(np.arange(len(a))), low, high, len(a))
+    signs = [np.sign(np.subtract.outer(values, values)) for values in map(np.asarray, (first, second))]
+    count, alike = len(signs[0]), signs[0] * signs[1]
+
+    def tau(rows: np.ndarray) -> float:
+        """τ-b of the rows, some of them several times, from the order of every pair."""
+        times = np.bincount(rows, minlength=count)
+        untied = [times @ np.abs(sign) @ times for sign in signs]
+        return float(times @ alike @ times / sqrt(untied[0] * untied[1])) if all(untied) else float("nan")
+
+    low, high = interval(tau, count, seed)
+    return Tau(tau(np.arange(count)), low, high, count)
 
 
 def ceiling(first: Sequence[float], second: Sequence[float]) -> float:
