@@ -32,7 +32,7 @@ iteration() { # iteration SECONDS PROVIDER...
     part "iteration" "$seconds" "$python" -m bench.iteration --model "${MODEL:-h100}" --seconds 2 --limit 75 --output "$OUT/iteration_gpu.csv" --providers "$@"
 }
 rm -f "$OUT/iteration_gpu.csv"
-iteration 170 fused reference "fused graph" "rewrite graph"
+iteration 170 fused "fused pieces" reference "fused graph" "rewrite graph"
 
 only=()
 has pytest_benchmark && only=(--benchmark-only)

@@ -52,7 +52,7 @@ def test_what_matters_most_comes_first(run, tmp_path):
     assert done.returncode == 0, done.stderr
     order = [part for part in parts if part != "sanitizer"]
     assert order == ["ceilings", "correct", "iteration", "kernels", "tune"] and set(parts.values()) == {"0"}
-    assert "--providers fused reference fused graph rewrite graph" in calls and "-n 12" in calls
+    assert "--providers fused fused pieces reference fused graph rewrite graph" in calls and "-n 12" in calls
     assert len(list((tmp_path / "out").iterdir())) <= 8
 
 
