@@ -54,12 +54,12 @@ def test_uneven_shards_hold_every_sample_once(samples, ranks):
             return samples
 
         def __getitem__(self, key):
-            return key[0]
+            return {"index": key[0]}
 
     seen = [
         int(i)
         for rank in range(ranks)
         for batch in evaluation_loader(Numbers(), 2, 0, False, rank, ranks)
-        for i in batch
+        for i in batch["index"]
     ]
     assert seen == list(range(samples))
