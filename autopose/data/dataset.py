@@ -104,9 +104,9 @@ class PoseDataset(Dataset):
         """One sample.
 
         Returns:
-            image (H, W, 3) uint8, see `as_input`; target (K, h, w) and target_weight
-            (K,) float32; center and scale (2,) float64 of the crop before mirroring and rotation are undone, i.e. as
-            annotated for a key without seed; index.
+            image (H, W, 3) uint8, see `as_input`; target (K, h, w) and target_weight (K,) float32; center and scale
+            (2,) float64 of the crop before mirroring and rotation are undone, i.e. as annotated for a key without seed;
+            index.
 
         Raises:
             UserError: the image is missing or corrupt.

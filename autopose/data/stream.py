@@ -179,6 +179,6 @@ def place(batch: dict, device: torch.device) -> dict[str, Tensor]:
     """What a step reads of a batch of samples, on the device: images as the network reads them, targets, weights."""
     if "pixels" in batch:
         found = cut(batch, device)
-        return {**found, "image": as_input(found["image"])}
-    found = {name: batch[name].to(device, non_blocking=True) for name in ("image", "target", "target_weight")}
+    else:
+        found = {name: batch[name].to(device, non_blocking=True) for name in ("image", "target", "target_weight")}
     return {**found, "image": as_input(found["image"])}

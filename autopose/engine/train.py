@@ -119,7 +119,8 @@ class TrainRun:
             logger.info("kernel     %s", line)
         for line in self.network.describe():
             logger.info("cells      %s", line)
-        log_prediction(self.network, self.settings, self.config.data.image_size, self.runtime, self.network)
+        size = self.config.data.image_size
+        log_prediction("train", self.network, self.settings, size, self.runtime, self.network)
 
     def run(self, figures: bool = True) -> list[Score]:
         """Train all epochs and score the final (averaged, where ``ema``) network; resumes where asked."""

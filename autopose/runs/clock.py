@@ -82,13 +82,14 @@ class Clock:
         total = time.monotonic() - self.started
         phases = {**self.seconds, "rest": max(total - sum(self.seconds.values()), 0.0)}
         on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+        energy = _card_energy()
         return {
             "seconds": total,
             "phases": phases,
             "counts": dict(self.counts),
             "peak_memory": _peak_memory(),
             "peak_device_memory": torch.cuda.max_memory_allocated() if on_gpu else None,
-            "energy": None if self._energy is None else _card_energy() - self._energy,
+            "energy": None if energy is None or self._energy is None else energy - self._energy,
         }
 
 

@@ -83,10 +83,11 @@ def report_memory(network: PoseNetwork, settings, image_size: Sequence[int], run
             mixtures = alphas.sample(settings.gumbel, 0.0, generator(0))
         return network(images, network.space.macro.all_on(), mixtures)
 
-    log_prediction(network, settings, image_size, runtime, forward, " with every branch active")
+    log_prediction("search", network, settings, image_size, runtime, forward, " with every branch active")
 
 
 def log_prediction(
+    kind: str,
     network: PoseNetwork,
     settings,
     image_size: Sequence[int],
@@ -94,11 +95,16 @@ def log_prediction(
     forward: Callable[[torch.Tensor], torch.Tensor],
     when: str = "",
 ) -> None:
-    """Log `predict_peak` for the batch of one process; the network's mode stays."""
+    """Log `predict_peak` for the batch of one process of a ``kind``, "search" or "train"; the network's mode stays.
+
+    Raises:
+        UserError: a step with half of the batch does not fit.
+    """
     mode = network.state.mode
     network.set_norm("batch")
     batch = max(settings.batch_size // runtime.world_size // settings.accumulate, 1)
-    peak = predict_peak(network, image_size, batch, runtime.precision, forward)
+    with explain_out_of_memory(kind):
+        peak = predict_peak(network, image_size, batch, runtime.precision, forward)
     network.set_norm(mode)
     if peak is not None:
         where = "on the device" if runtime.device.type == "cuda" else "of this process"

@@ -59,3 +59,19 @@ def test_out_of_memory_names_the_switches(error, kind):
 def test_other_errors_pass():
     with pytest.raises(RuntimeError, match="shape"), explain_out_of_memory("search"):
         raise RuntimeError("shape mismatch")
+
+
+@pytest.mark.parametrize("kind", ["search", "train"])
+def test_memory_that_ends_before_the_first_step_names_the_switches(kind, monkeypatch):
+    from types import SimpleNamespace
+
+    from autopose.runs import memory
+
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(memory, "predict_peak", full)
+    network = SimpleNamespace(state=SimpleNamespace(mode="batch"), set_norm=lambda mode: None)
+    runtime = SimpleNamespace(world_size=1, precision=FP32)
+    with pytest.raises(UserError, match=f"out of memory: .*{kind}.accumulate=2"):
+        memory.log_prediction(kind, network, SimpleNamespace(batch_size=4, accumulate=1), (32, 32), runtime, None)
