@@ -24,6 +24,7 @@ from autopose.models import PoseNetwork
 from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
 
 CELLS = {"individual_1": (1, 4), "individual_2": (1, 4), "aggregation": (4, 2)}
+ATEN = "compress in ATen"
 WIDE, INDEX = 4, 1  # bytes of a float32, and of a place in a pooling window
 
 
@@ -63,6 +64,8 @@ class Work:
 def cell_work(cell: Topology, channels: int, pixels: int, itemsize: int, weights: bool) -> list[Work]:
     """Launches of a step (forward, backward) of a cell of mixed edges, Triton's convolutions, in their order.
 
+    The compression of its nodes is counted as PyTorch runs it under autocast, with what unbinds and stacks them.
+
     Args:
         cell: inputs and nodes.
         channels, pixels: C and P = N * H * W.
@@ -77,7 +80,8 @@ def cell_work(cell: Topology, channels: int, pixels: int, itemsize: int, weights
             forward.append(_mix(cell, group[0] - cell.inputs))
         forward += _forward_group(cell, group, channels, pixels, itemsize)
     forward.append(_mix(cell, cell.nodes - 1))
-    backward: list[Work] = []
+    forward += _compress_forward(cell.nodes, channels, pixels)
+    backward = [*_compress_backward(cell.nodes, channels, pixels, weights)]
     for group in reversed(groups):
         backward += _backward_group(cell, group, channels, pixels, itemsize, weights)
     return forward + backward
@@ -96,6 +100,31 @@ def _pack(cell: Topology, channels: int, itemsize: int) -> Work:
 def _mix(cell: Topology, node: int) -> Work:
     edges = len(cell.into(node))
     return Work("mix_kernel", (NUM_CONVS + 1) * edges, 1, reads=f"{NUM_CONVS * edges} y, {edges} x", writes="1 node")
+
+
+def _compress_forward(m: int, channels: int, pixels: int) -> Iterator[Work]:
+    """ReLU, 1x1 convolution and batch normalisation of m nodes, concatenated."""
+    matrix = m * channels**2
+    yield Work(ATEN, m, m, reads=f"{m} nodes", writes="their concatenation")
+    yield Work(ATEN, m, m, reads="the concatenation", writes="its ReLU")
+    yield Work(ATEN, 0, 0, matrix * WIDE, matrix * 2, reads="weight", writes="weight in half precision")
+    yield Work(ATEN, m, 1, matrix * 2, 0, 2 * matrix * pixels, "ReLU, weight", "product")
+    yield Work(ATEN, 1, 0, reads="product", writes="mean, variance")
+    yield Work(ATEN, 1, 1, reads="product, mean, variance", writes="1 output of the cell")
+
+
+def _compress_backward(m: int, channels: int, pixels: int, weights: bool) -> Iterator[Work]:
+    matrix = m * channels**2
+    yield Work(ATEN, 2, 0, reads="1 g, product", writes="sums")
+    yield Work(ATEN, 2, 1, reads="1 g, product, sums", writes="1 gradient of the product")
+    yield Work(ATEN, 1, m, matrix * 2, 0, 2 * matrix * pixels, "its gradient, weight", f"{m} of the ReLU")
+    if weights:
+        yield Work(ATEN, m + 1, 0, 0, matrix * 2, 2 * matrix * pixels, "ReLU, gradient", "gradient of the weight")
+        yield Work(ATEN, 0, 0, matrix * 2, matrix * WIDE, reads="gradient of the weight", writes="the same in float32")
+    yield Work(ATEN, 2 * m, m, reads="ReLU, its gradient", writes="gradient of the concatenation")
+    yield Work(ATEN, m, m, reads="gradient of the concatenation", writes=f"{m} g, stacked")
+    if m > 1:
+        yield Work(ATEN, m, m, reads=f"{m} g", writes=f"{m} g, to add to")
 
 
 def _forward_group(cell: Topology, group: range, channels: int, pixels: int, itemsize: int) -> Iterator[Work]:

@@ -19,6 +19,7 @@ from .launch import Launch, kinds, on_device
 MAX_SOURCES = 8
 LANES = 64
 ELEMENTS = 1024
+MAX_PIXELS = 2**31 - ELEMENTS
 SHIFTS = tuple(f"S{i}" for i in range(MAX_SOURCES))
 
 
@@ -162,7 +163,7 @@ def backward_kernel(
 def forward(inputs: Sequence[Tensor], weights: Tensor | None, size: tuple[int, int]) -> Tensor:
     """The result (N, C, H, W) of up to 8 dense sources, all channels_last or all contiguous, in their format.
 
-    Raises ValueError where a source or the result has 2^31 pixels or more.
+    Raises ValueError where a source or the result has more than `MAX_PIXELS` pixels.
     """
     like, last = inputs[0], _last(inputs)
     launch = _forward_launch(tuple([x.shape for x in inputs]), size, last, like.device, kinds(*inputs, weights))
@@ -216,8 +217,9 @@ def _backward_launch(shapes, size, last: bool, device, tensors, need_weights: bo
 def _check_pixels(shapes: Sequence[tuple[int, ...]], size: tuple[int, int]) -> None:
     """Raise ValueError for planes too large for the kernels' 32-bit numbers of pixels."""
     most = shapes[0][0] * max(h * w for h, w in (size, *(shape[2:] for shape in shapes)))
-    if most >= 2**31:
-        raise ValueError(f"resample_sum takes fewer than 2^31 pixels a source, got {most}: use a smaller batch")
+    # The last tile ends up to its rows behind the pixels.
+    if most > MAX_PIXELS:
+        raise ValueError(f"resample_sum takes at most {MAX_PIXELS} pixels a source, got {most}: use a smaller batch")
 
 
 def _last(tensors: Sequence[Tensor]) -> bool:

@@ -146,8 +146,9 @@ def test_refused_weights():
             kernels.resample_sum([x], weights, (4, 4))
 
 
-def test_more_pixels_than_the_triton_kernels_can_number_are_refused():
+@pytest.mark.parametrize("shape", [(2**20, 1, 64, 64), (2**31 - 1023, 1, 1, 1)], ids=["twice", "in the last tile"])
+def test_more_pixels_than_the_triton_kernels_can_number_are_refused(shape):
     kernel = pytest.importorskip("autopose.kernels._triton.resample_sum")
-    vast = torch.zeros(1).expand(2**20, 1, 64, 64)
-    with pytest.raises(ValueError, match="fewer than 2\\^31 pixels a source, got 4294967296: use a smaller batch"):
-        kernel.forward([vast], None, (32, 32))
+    vast = torch.zeros(1).expand(shape)
+    with pytest.raises(ValueError, match="at most 2147482624 pixels a source, got .*: use a smaller batch"):
+        kernel.forward([vast], None, shape[2:])
