@@ -74,10 +74,15 @@ def run(config: Config, runtime: Runtime) -> list[dict]:
         logger.warning("left out   %s", problem)
     unused = boxes.unused()
     if unused:
-        logger.warning("caution    %d names of the box file are no picture's, as %s", len(unused), unused[0])
+        logger.warning("caution    no picture is called as in the box file: %s", _some(unused))
     if problems:
-        raise Incomplete(f"{len(problems)} of the inputs were left out, everything else is done")
+        what = "1 input was" if len(problems) == 1 else f"{len(problems)} inputs were"
+        raise Incomplete(f"{what} left out, everything else is done")
     return writer.results
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _detector(config: Config) -> Detector | None:

@@ -82,7 +82,7 @@ def test_predict_keeps_names_and_goes_on_after_a_corrupt_file(trained, small_set
     shown = (tmp_path / "out" / "report.html").read_text().count('src="data:image/')
     assert summary["task"] == "predict" and shown == len(summary["figures"]) > 1
     captured = capsys.readouterr()
-    assert "broken.png' is corrupt or no image" in captured.out and "1 of the inputs were left out" in captured.err
+    assert "broken.png' cannot be used: not decodable" in captured.out and "1 input was left out" in captured.err
     assert "none given: every picture is taken as one person's box" in captured.out and "pictures/s" in captured.out
     rows = results_of(tmp_path / "out")
     assert [row["file_name"] for row in rows] == [f"deep/er/{names[1]}", "first photo.jpg"]

@@ -1,6 +1,7 @@
 """``data``: a dataset and how its crops are made."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from autopose.data.augment import PRESETS
@@ -119,3 +120,8 @@ class DataConfig:
         if isinstance(self.sigma, str) and self.sigma != "auto":
             raise UserError(f"data.sigma must be auto or a number of heatmap cells, but is {self.sigma!r}")
         check_ranges(self, DATA_RANGES, "data.")
+
+    @property
+    def title(self) -> str:
+        """What its owner calls the set: the folder's name; "synthetic" of drawn figures."""
+        return "synthetic" if self.kind == "synthetic" else Path(self.root).expanduser().resolve().name or self.kind

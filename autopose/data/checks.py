@@ -128,55 +128,65 @@ def read_image(path: str | Path, upright: bool = True) -> np.ndarray:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        UserError: missing or not decodable.
+        UserError: missing, truncated or not decodable.
     """
     try:
-        data = np.frombuffer(file_bytes(path), np.uint8)
+        data = file_bytes(path)
     except OSError as error:
         raise UserError(f"the image '{path}' cannot be read: {error.strerror or error}") from None
-    header = picture_header(data.tobytes())
-    if header is not None and header[0] * header[1] > MAX_PIXELS:
-        raise UserError(f"the image '{path}' claims {header[0]}x{header[1]} px: expected at most {MAX_PIXELS:.0e}")
-    image = _decoded(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    header = picture_header(data)
+    problem = _problem_before_decoding(data, header)
+    image = None if problem else _decoded(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
-        raise UserError(f"the image '{path}' is corrupt or no image: get it again or leave it out of the annotation")
+        raise UserError(f"the image '{path}' cannot be used: {problem or _not_decodable(data)}")
     picture = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return picture if header is None or not upright else turn_upright(picture, header[2])
 
 
-def _decoded(data: np.ndarray, flags: int) -> np.ndarray | None:
+def _decoded(data: bytes, flags: int) -> np.ndarray | None:
     """The picture, or None where OpenCV finds none; it raises only for a header that claims an absurd size."""
     try:
-        return cv2.imdecode(data, flags) if data.size else None
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         return None
 
 
-def image_problem(path: str | Path) -> str | None:
-    """What is wrong with an image file, or None: it must decode and, if JPEG or PNG, carry its end marker.
+def _problem_before_decoding(data: bytes, header: tuple[int, int, int] | None) -> str | None:
+    """What a file's structure tells.
 
-    Decoders fill the missing rest of a truncated file with grey and report nothing, hence the look for the marker.
-    Anything may follow it: padding, or the film of a motion photograph.
+    Decoders fill the missing rest of a truncated file with grey and report nothing, hence the look for the end's
+    marker. Anything may follow it: padding, or the film of a motion photograph.
     """
-    try:
-        data = file_bytes(path)
-    except FileNotFoundError:
-        return "missing"
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
     if not data:
         return "empty"
     if data.startswith(b"\xff\xd8") and not is_whole_jpeg(data):
         return "truncated JPEG"
     if data.startswith(b"\x89PNG") and not is_whole_png(data):
         return "truncated PNG"
-    header = picture_header(data)
     if header is not None and header[0] * header[1] > MAX_PIXELS:
         return f"{header[0]}x{header[1]} px, more than {MAX_PIXELS:.0e} pixels"
-    # A reduced picture reads every coded byte as well and costs half the time.
-    if _decoded(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) is None:
-        return "not decodable"
     return None
+
+
+def _not_decodable(data: bytes) -> str:
+    if data[4:8] == b"ftyp":
+        return "a HEIC or AVIF picture, or a video, that this OpenCV does not read: save it as JPEG or PNG"
+    return "not decodable"
+
+
+def image_problem(path: str | Path) -> str | None:
+    """What is wrong with an image file, or None: it must decode and, if JPEG or PNG, carry its end marker."""
+    try:
+        data = file_bytes(path)
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+    problem = _problem_before_decoding(data, picture_header(data))
+    if problem:
+        return problem
+    # A reduced picture reads every coded byte as well and costs half the time.
+    return None if _decoded(data, cv2.IMREAD_REDUCED_GRAYSCALE_8) is not None else _not_decodable(data)
 
 
 def check_images(paths: Iterable[str | Path], workers: int | None = None, shown: int = 3) -> int:

@@ -363,7 +363,7 @@ def derive_architecture(
     found_by = {
         "algorithm": settings.algorithm, "seed": config.seed, "step": search.step,
         "reward": max(row["reward"] for row in rows), "reward_metric": settings.reward.metric,
-        "reward_split": settings.reward.split, "dataset": config.data.kind, "candidates": rows,
+        "reward_split": settings.reward.split, "dataset": config.data.title, "candidates": rows,
     }  # fmt: skip
     macro = search.network.space.macro
     return Architecture(macro, best.beta, cells_of(search.alphas, ops), found_by), rows

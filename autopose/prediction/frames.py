@@ -1,6 +1,7 @@
 """Pictures and videos one after another, whatever they come from; what cannot be read is told and left out."""
 
 import glob
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +12,15 @@ import numpy as np
 from autopose.data.checks import read_image
 from autopose.errors import UserError
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".avif", ".heic", ".heif")
+VIDEOS = (
+    ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".mts", ".m2ts", ".3gp", ".gif",
+)  # fmt: skip
 # Frames that a video's header may promise too many: decoders drop a few at cuts.
 _MISSING = 2
+# What is wrong with a video is told in a sentence; FFmpeg would print lines of its own. OpenCV reads it once, at the
+# first video, and a user's own value stands.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 @dataclass(frozen=True)
@@ -126,9 +132,14 @@ def _common_folder(paths: list[Path]) -> Path | None:
 
 
 def _camera(index: int) -> Source:
-    video = cv2.VideoCapture(index)
-    there = video.isOpened()
-    video.release()
+    # OpenCV would warn in lines of its own of every way to a camera that it tries.
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    try:
+        video = cv2.VideoCapture(index)
+        there = video.isOpened()
+        video.release()
+    finally:
+        cv2.utils.logging.setLogLevel(level)
     if not there:
         raise UserError(f"there is no camera {index}, or another program has it: give another index, or a file")
     return Source([], index)

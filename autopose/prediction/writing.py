@@ -20,7 +20,7 @@ from .predictor import People
 
 # Smaller pictures are drawn enlarged, videos are not.
 DRAWN_SIDE = 800
-_KEEP = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_KEEP = {"pictures": (".jpg", ".jpeg", ".png", ".webp", ".bmp"), "videos": (".mp4",)}
 
 
 def drawn(
@@ -76,7 +76,8 @@ class Writer:
         self.people = self.pictures = self.hidden = self.joints = 0
         self._numbers: dict[tuple[str, int | None], int] = {}
         self._video: cv2.VideoWriter | None = None
-        self._video_name = ""
+        self._video_name, self._video_path = "", Path()
+        self._written: set[Path] = set()
         self._table = io.StringIO()
         self._rows = csv.writer(self._table, lineterminator="\n")
         axes = [f"{name}_{axis}" for name in schema.joints for axis in ("x", "y", "score")]
@@ -129,9 +130,7 @@ class Writer:
         self._rows.writerow([frame.name, number_of, "" if track is None else track, *box, score, *keypoints])
 
     def _picture(self, name: str, picture: np.ndarray) -> None:
-        path = self.folder / "pictures" / name
-        if path.suffix.lower() not in _KEEP:
-            path = path.with_suffix(".png")
+        path = self._target("pictures", name, ".png")
         done, data = cv2.imencode(path.suffix, picture[..., ::-1])
         if not done:
             raise UserError(f"the picture {path} cannot be written as {path.suffix}")
@@ -141,7 +140,8 @@ class Writer:
     def _frame(self, frame: Frame, picture: np.ndarray) -> None:
         if self._video is None or self._video_name != frame.name:
             self._close(complete=True)
-            path = self._partial(frame.name)
+            self._video_path = self._target("videos", frame.name, ".mp4")
+            path = _partial(self._video_path)
             path.parent.mkdir(parents=True, exist_ok=True)
             size = (picture.shape[1], picture.shape[0])
             self._video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), frame.rate, size)
@@ -154,10 +154,21 @@ class Writer:
         if self._video is None:
             return
         self._video.release()
-        partial = self._partial(self._video_name)
-        partial.replace(self.folder / "videos" / Path(self._video_name).with_suffix(".mp4"))
+        _partial(self._video_path).replace(self._video_path)
         self._video = None
 
-    def _partial(self, name: str) -> Path:
-        path = self.folder / "videos" / Path(name).with_suffix(".mp4")
-        return path.with_name(f".partial-{path.name}")
+    def _target(self, kind: str, name: str, suffix: str) -> Path:
+        """Where to write what came from ``name``: its ending is kept where it can be, and no two share a file."""
+        path = self.folder / kind / name
+        if path.suffix.lower() not in _KEEP[kind]:
+            path = path.with_suffix(suffix)
+            if path in self._written:
+                path = self.folder / kind / f"{name}{suffix}"
+        while path in self._written:
+            path = path.with_name(f"{path.stem}_{path.suffix}")
+        self._written.add(path)
+        return path
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".partial-{path.name}")

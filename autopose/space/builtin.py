@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autopose.errors import UserError
 
@@ -129,7 +129,8 @@ def builtin_architecture(
     if name == "random":
         return random_architecture(space, seed, operations, band, size)
     if name in HAND_MADE:
-        return HAND_MADE[name](space)
+        # Bounds on active branches say what a search may choose, not what people may compare it with.
+        return HAND_MADE[name](replace(space, min_active=0, max_active=0))
     raise UserError(
         f"unknown built-in architecture {name!r}; there are {', '.join(BUILTIN)}, or the path of a JSON file"
     )

@@ -162,3 +162,11 @@ def test_a_configuration_survives_a_checkpoint():
     )
     assert (again.seed, again.search.gumbel.tau_end, again.search.derive_samples) == (5, 0.25, 3)
     assert again.space == config.space and again.task == "derive"
+
+
+def test_a_set_is_called_as_its_folder():
+    for overrides, name in (
+        (["data=keypoints", "data.root=/sets/my mice/"], "my mice"),
+        (["data=synthetic", "data.root=/sets/drawn"], "synthetic"),
+    ):
+        assert composed("train", *overrides).data.title == name

@@ -104,7 +104,7 @@ def test_read_image_names_the_file(tmp_path):
     with pytest.raises(UserError, match="nothing.png"):
         read_image(tmp_path / "nothing.png")
     (tmp_path / "empty.png").write_bytes(b"")
-    with pytest.raises(UserError, match="empty.png' is corrupt"):
+    with pytest.raises(UserError, match="empty.png' cannot be used: empty"):
         read_image(tmp_path / "empty.png")
 
 

@@ -29,13 +29,18 @@ def test_kinds_of_pictures_come_as_rgb_and_upright(tmp_path):
     cv2.imwrite(str(tmp_path / "sixteen.png"), (upright[..., ::-1].astype(np.uint16) * 257))
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "iphone.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 40)
+    (tmp_path / "torn.png").write_bytes((tmp_path / "rgb.png").read_bytes()[:-40])
     source = open_source(str(tmp_path))
     found = {frame.name: frame.image for frame in source.frames()}
     assert all(image.shape == (60, 40, 3) and image.dtype == np.uint8 for image in found.values()) and len(found) == 6
     for name in ("phone.png", "rgb.png", "rgba.png", "sixteen.png"):
         np.testing.assert_array_equal(found[name], upright, err_msg=name)
     np.testing.assert_array_equal(found["grey.png"], np.repeat(upright[..., :1], 3, 2))
-    assert len(source.problems) == 2 and all("corrupt or no image" in problem for problem in source.problems)
+    told = dict(zip(("empty.jpg", "iphone.heic", "text.png", "torn.png"), source.problems, strict=True))
+    assert all(f"{name}' cannot be used: " in problem for name, problem in told.items())
+    for name, reason in (("empty", "empty"), ("iphone", "HEIC"), ("text", "not decodable"), ("torn", "truncated PNG")):
+        assert any(name in problem and reason in problem for problem in source.problems)
 
 
 def test_patterns_and_folders_keep_relative_names(tmp_path):
@@ -47,7 +52,7 @@ def test_patterns_and_folders_keep_relative_names(tmp_path):
     assert [name for name, _ in open_source(f"{tmp_path}/c/three.jpg").files] == ["three.jpg"]
 
 
-def test_videos_come_frame_by_frame_and_broken_ones_are_told(tmp_path):
+def test_videos_come_frame_by_frame_and_broken_ones_are_told(tmp_path, capfd):
     whole = write_video(tmp_path / "whole.avi", 40)
     source = open_source(str(whole))
     frames = list(source.frames())
@@ -60,9 +65,10 @@ def test_videos_come_frame_by_frame_and_broken_ones_are_told(tmp_path):
     (tmp_path / "none.mp4").write_bytes(b"\0" * 200)
     none = open_source(str(tmp_path / "none.mp4"))
     assert not list(none.frames()) and "has no frame that can be read" in none.problems[0]
+    assert capfd.readouterr().err == ""
 
 
-def test_nothing_there_is_one_sentence(tmp_path):
+def test_nothing_there_is_one_sentence(tmp_path, capfd):
     for given, message in (
         (str(tmp_path), "no picture or video"),
         ("no/such/*.jpg", "no picture"),
@@ -70,3 +76,4 @@ def test_nothing_there_is_one_sentence(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             open_source(given)
+    assert capfd.readouterr().err == ""

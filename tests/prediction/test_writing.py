@@ -57,3 +57,13 @@ def test_an_error_leaves_no_half_written_results(tmp_path):
         writer.write(frame, nobody(), None)
         raise RuntimeError
     assert not (tmp_path / "results").exists() and (tmp_path / "pictures" / "a.png").is_file()
+
+
+def test_no_two_sources_share_a_file(tmp_path):
+    grey = np.zeros((32, 48, 3), np.uint8)
+    names = ["a.bmp", "a.heic", "a.png", "a.tif", "b.avi", "b.mp4", "b.mov"]
+    with Writer(tmp_path, SCHEMA, 0.2, True, {}) as writer:
+        for name in names:
+            writer.write(Frame(name, 0 if name[0] == "b" else None, grey, 25.0), nobody(), None)
+    pictures, videos = (sorted(path.name for path in (tmp_path / kind).iterdir()) for kind in ("pictures", "videos"))
+    assert pictures == ["a.bmp", "a.png", "a.tif.png", "a_.png"] and videos == ["b.mov.mp4", "b.mp4", "b_.mp4"]

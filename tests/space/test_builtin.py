@@ -19,6 +19,12 @@ def test_hrnet_adds_a_branch_a_stage_and_sums_them():
     assert str(builtin_architecture("hrnet", PAPER).macro) == "[1100 1110 1111]"
 
 
+def test_bounds_of_a_search_leave_hand_made_architectures_alone():
+    bounded = MacroSpace((8, 16, 32), 3, 1, 2, 1, 16, min_active=2)
+    assert str(builtin_architecture("single_scale", bounded).macro) == "[100 100 100]"
+    assert all(sum(row) >= 2 for row in builtin_architecture("random", bounded).macro.rows)
+
+
 def test_a_random_architecture_is_its_seeds_alone_and_within_its_band():
     assert random_architecture(SMALL, 3) == random_architecture(SMALL, 3) != random_architecture(SMALL, 4)
     band = (0.02, 0.022)
