@@ -8,8 +8,8 @@ from autopose.errors import UserError
 from autopose.lookup import lookup
 from autopose.nas import BilevelSettings
 from autopose.nas.algorithms import ALGORITHMS, algorithm_class
-from autopose.nas.bilevel import BILEVEL_RANGES
 from autopose.nas.cost import KINDS
+from autopose.nas.settings import BILEVEL_RANGES
 from autopose.ranges import COUNT, NOT_NEGATIVE, SIZE, WIDTH, Range, check_ranges, one_of
 from autopose.space import OPS, MacroSpace, SearchSpace, operation
 from autopose.space.search_space import ALPHA_SHARINGS
