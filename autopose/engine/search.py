@@ -21,6 +21,7 @@ from autopose.engine.health import epoch_health
 from autopose.engine.reward import RewardScorer
 from autopose.errors import UserError
 from autopose.models import PoseNetwork
+from autopose.models.guard import READ_EVERY
 from autopose.models.steps import Batch
 from autopose.nas import BilevelSearch, cells_of
 from autopose.nas.algorithms import ALGORITHMS, algorithm_class, checked, explore
@@ -34,7 +35,7 @@ from autopose.runs.checkpoint import CheckpointStore, fitting
 from autopose.runs.clock import Clock
 from autopose.runs.datasets import load_annotations, pose_dataset, training_samples
 from autopose.runs.memory import explain_out_of_memory, report_memory
-from autopose.runs.record import StepTrace, open_log
+from autopose.runs.record import Losses, StepTrace, open_log
 from autopose.runs.runtime import Interrupted, Runtime, progress_bar
 from autopose.space import Architecture, SearchSpace
 from autopose.space.latency import LatencyTable
@@ -42,6 +43,7 @@ from autopose.space.latency import LatencyTable
 logger = logging.getLogger("autopose")
 # Distinct candidates of a derivation that are told.
 CANDIDATES = 32
+STEPS = "steps of weights and α"
 METRIC_NAMES = {"oks_ap": "AP", "pck": "PCK", "pckh": "PCKh", "negative_loss": "negative loss"}
 
 
@@ -61,10 +63,11 @@ class SearchRun:
         space.macro.check_image_size(self.size)
         split = self._split()
         self._build(space, split)
-        self.sums: dict[str, list[float]] = {}
+        self.sums = Losses()
         self.rewards: list[dict] = []
         self.log = open_log(config, runtime)
         self.clock, self.trace = Clock(), StepTrace(runtime.folder, config.trace and runtime.is_main)
+        self.read_every = 1 if config.trace else READ_EVERY
         self.derived: list[dict] = []
         self.noise = self._noise()
         self.store = CheckpointStore(
@@ -178,14 +181,16 @@ class SearchRun:
         """One epoch: N_iter cell updates, then N_ctr controller updates, then records."""
         search, settings = self.bilevel, self.settings
         started, before = time.monotonic(), search.position.iteration
-        for weight_batch, alpha_batch in islice(self.clock.waiting(batches), settings.iterations - before):
-            with self.clock.phase("steps of weights and α"):
+        coming = islice(self.clock.waiting(batches, steps=STEPS), settings.iterations - before)
+        for weight_batch, alpha_batch in coming:
+            with self.clock.phase(STEPS):
                 losses = search.cell_update(weight_batch, alpha_batch)
+                self.sums.add(losses)
+                if search.step % self.read_every == 0 or search.position.iteration == settings.iterations:
+                    self._read()
             self.trace.write(search.step, (weight_batch, alpha_batch), losses)
-            for name, value in losses.items():
-                self.sums.setdefault(name, []).append(value)
             self._after_iteration(bar)
-        waits = self.clock.waits("steps of weights and α", self.config.data.workers)
+        waits = self.clock.waits(STEPS, self.config.data.workers)
         if waits:
             logger.warning("caution    %s", waits)
         self.reward.clear()
@@ -196,6 +201,11 @@ class SearchRun:
                     self.rewards.append(search.controller_update(self.reward.candidates))
                 self._stop_if_asked()
         self._finish_epoch(time.monotonic() - started, settings.iterations - before)
+
+    def _read(self) -> None:
+        """Wait for the steps so far: Diverged where too many were bad."""
+        self.bilevel.bad_steps.read()
+        self.sums.read()
 
     def batches(self) -> Iterator[tuple[Batch, Batch]]:
         """Pairs of a batch for ω and a batch for α from the current step to the end, on the device."""
@@ -215,14 +225,14 @@ class SearchRun:
     def _after_iteration(self, bar: tqdm) -> None:
         search, every = self.bilevel, self.settings.checkpoint_every
         bar.update()
-        if search.step % 10 == 0:
+        if search.step % READ_EVERY == 0:
             bar.set_postfix(self._postfix(), refresh=False)
         self._stop_if_asked()
         if every and search.step % every == 0 and search.position.iteration < self.settings.iterations:
             self._save()
 
     def _postfix(self) -> dict[str, str]:
-        found = {name: f"{sum(v[-20:]) / len(v[-20:]):.2e}" for name, v in self.sums.items()}
+        found = {name: f"{sum(v[-20:]) / len(v[-20:]):.2e}" for name, v in self.sums.read().items()}
         entropies = self.bilevel.alphas.entropy().values()
         found["H(α)"] = f"{sum(entropies) / len(entropies):.3f}"
         if self.rewards or self.log.rows:
@@ -233,7 +243,7 @@ class SearchRun:
     def _finish_epoch(self, seconds: float, iterations: int) -> None:
         search = self.bilevel
         row = {"epoch": search.position.epoch, "tau": self.settings.gumbel.tau(search.progress)}
-        row |= {name: sum(values) / len(values) for name, values in self.sums.items()}
+        row |= {name: sum(values) / len(values) for name, values in self.sums.read().items()}
         with self.clock.phase("health of the search"):
             row |= epoch_health(search, self.reward, self.rewards, self.settings.health)
         if self.noise:
@@ -247,7 +257,7 @@ class SearchRun:
         if self.runtime.is_main:
             self.log.write(row)
             self._draw_state(row["epoch"])
-        self.sums, self.rewards = {}, []
+        self.sums, self.rewards = Losses(), []
         search.next_epoch()
         self._save()
         self._stop_if_asked()
@@ -270,7 +280,7 @@ class SearchRun:
     def _save(self) -> None:
         if not self.log.is_open:
             return
-        state = {"search": self.bilevel.state_dict(), "sums": self.sums, "rewards": self.rewards}
+        state = {"search": self.bilevel.state_dict(), "sums": self.sums.read(), "rewards": self.rewards}
         state["schema"] = schema_to_dict(self.weight_data.annotations.schema)
         state["rows"] = json.dumps(self.log.rows)
         position = self.bilevel.position
@@ -290,7 +300,7 @@ class SearchRun:
             state = content["state"]
             _check_joints(state.get("schema"), self.weight_data.annotations.schema)
             self.bilevel.load_state_dict(state["search"])
-            self.sums, self.rewards = state["sums"], state["rewards"]
+            self.sums, self.rewards = Losses(state["sums"]), state["rewards"]
             return json.loads(state["rows"])
 
     def derive(self) -> Architecture:

@@ -9,7 +9,6 @@ from itertools import islice
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from autopose import kernels
@@ -23,7 +22,8 @@ from autopose.evaluation.inference import Poses
 from autopose.evaluation.scoring import Score
 from autopose.files import save_json
 from autopose.models import PoseNetwork, joints_mse_loss
-from autopose.models.steps import BadSteps, Batch, backward, fused
+from autopose.models.guard import READ_EVERY, BadSteps, ExponentialAverage, Undo, step_unless
+from autopose.models.steps import Batch, backward, fused
 from autopose.nas.randomness import derive_seed
 from autopose.report.architecture_figure import draw_architecture
 from autopose.report.contact_sheet import save_contact_sheet, sheet_of
@@ -33,7 +33,7 @@ from autopose.runs.clock import Clock
 from autopose.runs.datasets import load_annotations, pose_dataset, training_samples
 from autopose.runs.memory import explain_out_of_memory, log_prediction
 from autopose.runs.pretrained import load_pretrained
-from autopose.runs.record import StepTrace, open_log
+from autopose.runs.record import Losses, StepTrace, open_log
 from autopose.runs.runtime import Interrupted, Runtime, progress_bar
 from autopose.space import Architecture
 
@@ -79,11 +79,11 @@ class TrainRun:
         )
         self.epoch = self.iteration = 0
         self.bad_steps = BadSteps(config.train.max_bad_steps)
-        self.kept_buffers = [torch.empty_like(buffer) for buffer in self.network.buffers()]
         self.best = float("-inf")
-        self.losses: list[float] = []
+        self.losses = Losses()
         self.log = open_log(config, runtime)
         self.clock, self.trace = Clock(), StepTrace(runtime.folder, config.trace and runtime.is_main)
+        self.read_every = 1 if config.trace else READ_EVERY
         self.poses: Poses | None = None
         self.store = CheckpointStore(
             runtime.folder,
@@ -102,9 +102,7 @@ class TrainRun:
             devices = [self.runtime.device] if self.runtime.device.type == "cuda" else None
             self.model = nn.parallel.DistributedDataParallel(self.network, device_ids=devices)
         ema = self.settings.ema
-        self.averaged = (
-            AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True) if ema else None
-        )
+        self.averaged = ExponentialAverage(self.network, ema) if ema else None
 
     @property
     def iterations(self) -> int:
@@ -165,19 +163,24 @@ class TrainRun:
     def _epoch(self, batches: Iterator[Batch], bar: tqdm) -> list[Score]:
         started, before = time.monotonic(), self.iteration
         lr = self._set_lr(self.epoch * self.iterations + max(before - 1, 0))
-        for batch in islice(self.clock.waiting(batches), self.iterations - before):
-            lr = self._set_lr(self.epoch * self.iterations + self.iteration)
+        for batch in islice(self.clock.waiting(batches, steps="steps"), self.iterations - before):
+            step = self.epoch * self.iterations + self.iteration
+            lr = self._set_lr(step)
             with self.clock.phase("steps"):
-                self.losses.append(self.step(batch))
-            self.trace.write(self.epoch * self.iterations + self.iteration, (batch,), {"loss": self.losses[-1]})
-            self.iteration += 1
+                loss = {"loss": self.step(batch)}
+                self.losses.add(loss)
+                self.iteration += 1
+                if self.iteration % self.read_every == 0 or self.iteration == self.iterations:
+                    self._read()
+            self.trace.write(step, (batch,), loss)
             self._after_iteration(bar)
         waits = self.clock.waits("steps", self.config.data.workers)
         if waits:
             logger.warning("caution    %s", waits)
         scores = self._evaluate() if self._evaluates() else []
-        mean_loss, bad_steps = sum(self.losses) / len(self.losses), self.bad_steps.count
-        row = {"epoch": self.epoch, "loss": mean_loss, "lr": lr, "bad_steps": bad_steps}
+        losses = self._read()
+        mean_loss = sum(losses) / len(losses)
+        row = {"epoch": self.epoch, "loss": mean_loss, "lr": lr, "bad_steps": self.bad_steps.count}
         if scores:
             row["metrics"] = {name: value for score in scores for name, value in score.metrics.items()}
             row["constant_pose"] = {name: value for score in scores for name, value in score.constant.items()}
@@ -191,7 +194,7 @@ class TrainRun:
         improved = bool(scores) and main_metric(scores)[1] > self.best
         if improved:
             self.best = main_metric(scores)[1]
-        self.epoch, self.iteration, self.losses = self.epoch + 1, 0, []
+        self.epoch, self.iteration, self.losses = self.epoch + 1, 0, Losses()
         self._save(best=improved)
         self._stop_if_asked()
         return scores
@@ -222,21 +225,26 @@ class TrainRun:
             group["lr"] = lr
         return lr
 
-    def step(self, batch: Batch) -> float:
-        """One optimizer step over ``accumulate`` micro-batches; a step that is not finite is skipped and counted."""
+    def _read(self) -> list[float]:
+        """Wait for the steps so far, Diverged where too many were bad; the losses of this epoch."""
+        self.bad_steps.read()
+        return self.losses.read()["loss"]
+
+    def step(self, batch: Batch) -> Tensor:
+        """One optimizer step over ``accumulate`` micro-batches, that of none where it is not finite; its loss ().
+
+        The host waits for nothing in here.
+        """
         self.optimizer.zero_grad()
-        buffers = list(self.network.buffers())
-        torch._foreach_copy_(self.kept_buffers, buffers)
+        undo = Undo(self.network.buffers())
         total = backward(batch, self.settings.accumulate, self._loss)
         limit = self.settings.grad_clip or float("inf")
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit)
-        if self.bad_steps.usable(norm, self.epoch * self.iterations + self.iteration):
-            self.bad_steps.good()
-            self.optimizer.step()
-            if self.averaged is not None:
-                self.averaged.update_parameters(self.network)
-        else:
-            torch._foreach_copy_(buffers, self.kept_buffers)
+        bad = self.bad_steps.judge(norm, self.epoch * self.iterations + self.iteration)
+        step_unless(bad, self.optimizer)
+        undo(bad)
+        if self.averaged is not None:
+            self.averaged.update(self.network, bad)
         return total
 
     def _loss(self, batch: Batch) -> Tensor:
@@ -266,8 +274,8 @@ class TrainRun:
 
     def _after_iteration(self, bar: tqdm) -> None:
         bar.update()
-        if self.iteration % 10 == 0:
-            recent = self.losses[-20:]
+        if self.iteration % READ_EVERY == 0:
+            recent = self.losses.read()["loss"][-20:]
             bar.set_postfix({"loss": f"{sum(recent) / len(recent):.2e}"}, refresh=False)
         self._stop_if_asked()
         every = self.settings.checkpoint_every
@@ -292,7 +300,7 @@ class TrainRun:
             "position": [self.epoch, self.iteration],
             "bad_steps": self.bad_steps.state_dict(),
             "best": self.best,
-            "losses": self.losses,
+            "losses": self.losses.read().get("loss", []),
             "rows": json.dumps(self.log.rows),
             "num_joints": self.network.num_joints,
             "schema": schema_to_dict(self.validation.schema),
@@ -320,5 +328,5 @@ class TrainRun:
                 self.averaged.load_state_dict(state["averaged"])
             self.epoch, self.iteration = state["position"]
             self.bad_steps.load_state_dict(state["bad_steps"])
-            self.best, self.losses = state["best"], state["losses"]
+            self.best, self.losses = state["best"], Losses({"loss": state["losses"]})
             return json.loads(state["rows"])

@@ -1,4 +1,4 @@
-"""What every optimisation step needs, in a search and in a training: micro-batches, bad steps, several processes.
+"""What every optimisation step needs, in a search and in a training: micro-batches, several processes, no waiting.
 
 A batch maps names to tensors whose first dimension counts its N images: image (N, 3, H, W), target (N, K, h, w) and
 target_weight (N, K), the weights of ``joints_mse_loss``.
@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-
-from autopose.errors import Diverged
 
 Batch = Mapping[str, Tensor]
 TENSORS = ("image", "target", "target_weight")
@@ -23,57 +21,26 @@ def micro_batches(batch: Batch, parts: int) -> Iterator[tuple[dict[str, Tensor],
         yield dict(zip(TENSORS, micro, strict=True)), len(micro[0]) / count
 
 
-def backward(batch: Batch, parts: int, loss: Callable[[Batch], Tensor]) -> float:
-    """Backpropagate the mean loss of a batch, one micro-batch after the other; returns it, averaged over processes.
+def backward(batch: Batch, parts: int, loss: Callable[[Batch], Tensor]) -> Tensor:
+    """Backpropagate the mean loss of a batch, one micro-batch after the other; returns it (), averaged over processes.
+
+    It stays on the device: whoever reads it waits for the step.
 
     Args:
         loss: mean over the images of a micro-batch; one that needs no gradient is only added up.
     """
-    total = 0.0
+    total = torch.zeros((), device=batch["image"].device)
     for micro, share in micro_batches(batch, parts):
         value = loss(micro) * share
         if value.requires_grad:
             value.backward()
         total = total + value.detach()
-    return average(float(total))
+    return averaged(total)
 
 
 def fused(device: torch.device) -> bool:
     """Whether optimizers take their step in one kernel: one launch on a GPU, a fifth of the time on a CPU."""
     return device.type in ("cpu", "cuda")
-
-
-class BadSteps:
-    """Counts steps whose gradient is not finite, which are skipped; a run of ``limit`` of them ends the run."""
-
-    def __init__(self, limit: int):
-        self.limit, self.count, self.in_a_row = limit, 0, 0
-
-    def usable(self, norm: Tensor, step: int) -> bool:
-        """Whether a step with this gradient norm may be taken.
-
-        Raises:
-            Diverged: ``limit`` bad steps since the last ``good``.
-        """
-        if torch.isfinite(norm):
-            return True
-        self.count += 1
-        self.in_a_row += 1
-        if self.in_a_row >= self.limit:
-            raise Diverged(f"{self.in_a_row} steps in a row had a gradient that is not finite, at step {step}")
-        return False
-
-    def good(self) -> None:
-        """A step, or an iteration of several, went well."""
-        self.in_a_row = 0
-
-    def state_dict(self) -> list[int]:
-        """Both counts."""
-        return [self.count, self.in_a_row]
-
-    def load_state_dict(self, state: list[int]) -> None:
-        """The inverse of ``state_dict``."""
-        self.count, self.in_a_row = state
 
 
 def average_gradients(parameters: list[nn.Parameter]) -> None:
@@ -96,6 +63,21 @@ def average(value: float) -> float:
     """Mean of a number over all processes."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return value
-    tensor = torch.tensor([value], dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
-    dist.all_reduce(tensor)
-    return tensor.item() / dist.get_world_size()
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    return averaged(torch.tensor(value, dtype=torch.float64, device=device)).item()
+
+
+def averaged(value: Tensor) -> Tensor:
+    """Mean of a number () over all processes, where there are several in float64; it stays on its device."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return value
+    total = value.to(torch.float64, copy=True)
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
+def on_device(tensor: Tensor, like: Tensor) -> Tensor:
+    """A tensor of the host on another's device and of its dtype, by a copy that the host does not wait for."""
+    if like.device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(like, non_blocking=True)

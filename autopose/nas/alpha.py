@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from autopose.models import EdgeMixture
+from autopose.models.steps import on_device
 from autopose.ranges import DECAY, POSITIVE, check_ranges
 from autopose.space import MacroArchitecture, SearchSpace
 
@@ -136,7 +137,7 @@ class ArchitectureParameters(nn.Module):
         logits = self.logits().log_softmax(-1)
         uniform = torch.rand(logits.shape, generator=noise).clamp_(1e-20, 1 - 1e-7)
         gumbel = -torch.log(-torch.log(uniform))
-        soft = ((logits + gumbel.to(logits)) / settings.tau(progress)).softmax(-1)
+        soft = ((logits + on_device(gumbel, logits)) / settings.tau(progress)).softmax(-1)
         chosen = None
         if settings.relaxation != "soft":
             picked = soft.argmax(-1)
@@ -148,7 +149,7 @@ class ArchitectureParameters(nn.Module):
         if drop > 0 and skip is not None:
             keep = torch.ones(soft.shape)
             keep[:, skip] = (torch.rand(len(soft), generator=noise) >= drop).float()
-            soft = soft * keep.to(soft)
+            soft = soft * on_device(keep, soft)
         return self._mixtures(soft, chosen)
 
     def mean(self) -> list[dict[str, EdgeMixture]]:
@@ -165,9 +166,9 @@ class ArchitectureParameters(nn.Module):
 
     def _one_hot(self, chosen: list[int]) -> list[dict[str, EdgeMixture]]:
         like = next(iter(self.alphas.values()))
-        weights = like.new_zeros(len(chosen), len(self.operations))
+        weights = torch.zeros(len(chosen), len(self.operations))
         weights[torch.arange(len(chosen)), torch.tensor(chosen)] = 1.0
-        return self._mixtures(weights, chosen)
+        return self._mixtures(on_device(weights, like), chosen)
 
     def _mixtures(self, weights: Tensor, chosen: list[int] | None) -> list[dict[str, EdgeMixture]]:
         found, start = {}, 0

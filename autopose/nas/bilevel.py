@@ -8,8 +8,9 @@ from torch import Tensor
 
 from autopose.errors import UserError
 from autopose.models import EdgeMixture, PoseNetwork, joints_mse_loss
+from autopose.models.guard import BadSteps, Undo, step_unless
 from autopose.models.pieces import Pieces
-from autopose.models.steps import BadSteps, Batch, average_gradients, backward, fused
+from autopose.models.steps import Batch, average_gradients, backward, fused
 from autopose.space import MacroArchitecture
 
 from .algorithms import Algorithm, Policy, Reward, Task, checked, uniform_beta
@@ -140,17 +141,17 @@ class BilevelSearch:
             heatmaps = self.network(batch["image"], beta, mixtures, self.pieces)
         return joints_mse_loss(heatmaps, batch["target"], batch["target_weight"])
 
-    def cell_update(self, weight_batch: Batch, alpha_batch: Batch) -> dict[str, float]:
-        """Function cell_update(β) of Algorithm 1, first order: a step of ω, then one of α. Returns both losses."""
+    def cell_update(self, weight_batch: Batch, alpha_batch: Batch) -> dict[str, Tensor]:
+        """Function cell_update(β) of Algorithm 1, first order: a step of ω, then one of α. Returns both losses ().
+
+        A step that is not finite is skipped; ``bad_steps.read`` counts it. The host waits for nothing in here, but
+        for the operations that the relaxation "one_op" chooses by α.
+        """
         betas = [self.training_beta(path) for path in range(self.settings.paths)]
-        bad_before = self.bad_steps.count
         self._cosine_lr()
-        loss_weights = self._weight_step(weight_batch, betas)
-        found = {"loss_train": loss_weights}
+        found = {"loss_train": self._weight_step(weight_batch, betas)}
         if self.algorithm.operations == "alpha" and self.position.epoch >= self.settings.alpha_start_epoch:
             found["loss_val"] = self._alpha_step(alpha_batch, betas[0])
-        if self.bad_steps.count == bad_before:
-            self.bad_steps.good()
         self.position.iteration += 1
         return found
 
@@ -171,40 +172,38 @@ class BilevelSearch:
         """Move to the first iteration of the next epoch."""
         self.position = Position(self.position.epoch + 1)
 
-    def _weight_step(self, batch: Batch, betas: list[MacroArchitecture]) -> float:
+    def _weight_step(self, batch: Batch, betas: list[MacroArchitecture]) -> Tensor:
         """Descend the gradient of L_train with respect to ω (step 1), the mean of all paths'."""
         active = list(dict.fromkeys(p for beta in betas for p in self.network.active_parameters(beta)))
         self.weight_optimizer.zero_grad()
-        buffers = list(self.network.buffers()) if self.network.state.updates else []
-        kept = [buffer.clone() for buffer in buffers]
+        # A batch that is not finite would stay in the running statistics for ever.
+        undo = Undo(self.network.buffers() if self.network.state.updates else ())
         with torch.no_grad():
             paths = [(beta, self.mixtures("weights", path)) for path, beta in enumerate(betas)]
         micro = iter([path for path in paths for _ in range(self.settings.accumulate)])
         loss = backward(batch, len(paths) * self.settings.accumulate, lambda part: self.loss(part, *next(micro)))
         average_gradients(active)
         norm = torch.nn.utils.clip_grad_norm_(active, self.settings.grad_clip or inf)
-        if self.bad_steps.usable(norm, self.step):
-            self._move_weights(active)
-        elif buffers:
-            # A batch that is not finite would stay in the running statistics for ever.
-            torch._foreach_copy_(buffers, kept)
+        bad = self.bad_steps.judge(norm, self.step)
+        self._move_weights(active, bad)
+        undo(bad)
         return loss
 
     @torch.no_grad()
-    def _move_weights(self, active: list[torch.nn.Parameter]) -> None:
-        """The optimizer's step; stacked operations that took no part in the batch stay where they are.
+    def _move_weights(self, active: list[torch.nn.Parameter], bad: Tensor) -> None:
+        """The optimizer's step, unless it is bad; stacked operations without a part in the batch stay where they are.
 
         They have gradients of exactly zero, and momentum would move them all the same.
         """
         single = self.algorithm.operations == "random" or self.settings.gumbel.relaxation == "one_op"
         stacked = [p for p in active if single and p.ndim == 5 and p.grad is not None]
-        idle = [(p.grad.flatten(1).abs().amax(1) == 0).nonzero()[:, 0] for p in stacked]
-        kept = [p[rows].clone() for p, rows in zip(stacked, idle, strict=True)]
-        self.weight_optimizer.step()
+        idle = [(p.grad == 0).flatten(1).all(1)[(..., *[None] * 4)] for p in stacked]
+        kept = [p.clone() for p in stacked]
+        step_unless(bad, self.weight_optimizer)
         for parameter, rows, values in zip(stacked, idle, kept, strict=True):
-            parameter[rows] = values
+            parameter.copy_(torch.where(rows, values, parameter))
 
-    def _alpha_step(self, batch: Batch, beta: MacroArchitecture) -> float:
+    def _alpha_step(self, batch: Batch, beta: MacroArchitecture) -> Tensor:
         """Descend the gradient of L_val with respect to α (step 2); ω needs no gradient."""
         self.alpha_optimizer.zero_grad()
         self.network.requires_grad_(False)
@@ -223,8 +222,7 @@ class BilevelSearch:
         average_gradients(used)
         if used:
             norm = torch.stack([alpha.grad.square().sum() for alpha in used]).sum()
-            if self.bad_steps.usable(norm, self.step):
-                self.alpha_optimizer.step()
+            step_unless(self.bad_steps.judge(norm, self.step), self.alpha_optimizer)
         return loss
 
     def _alpha_loss(self, batch: Batch, beta: MacroArchitecture) -> Tensor:

@@ -5,9 +5,11 @@ Costs are multiply-adds (10^9) or measured milliseconds of the network that woul
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from autopose.errors import UserError
+from autopose.models.steps import on_device
 from autopose.space import Genotype, MacroArchitecture, SearchSpace
 from autopose.space.cell import num_edges
 from autopose.space.latency import LatencyTable
@@ -94,7 +96,10 @@ class Cost:
         prices = self.prices(alphas, beta)
         total = alphas.logits([next(iter(prices))]).new_zeros(())
         for name, row in prices.items():
-            total = total + (alphas.logits([name]).softmax(-1) * total.new_tensor(row)).sum()
+            total = (
+                total
+                + (alphas.logits([name]).softmax(-1) * on_device(torch.tensor(row, dtype=total.dtype), total)).sum()
+            )
         return total + self.fixed + sum(n * c for n, c in zip(self.active(beta), self.branch, strict=True))
 
     def cheapest(self) -> float:

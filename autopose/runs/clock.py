@@ -44,15 +44,23 @@ class Clock:
             self.counts[name] = self.counts.get(name, 0) + 1
             self._inner = outer_inner + spent
 
-    def waiting(self, items: Iterable[T], name: str = "data") -> Iterator[T]:
-        """``items``, the time that each of them took to come counted under ``name``."""
+    def waiting(self, items: Iterable[T], name: str = "data", steps: str = "") -> Iterator[T]:
+        """``items``, the time that each of them took to come counted under ``name``.
+
+        Args:
+            steps: the phase that counts it instead where the GPU was still busy when the item came: it lacked nothing.
+        """
         source = iter(items)
         while True:
+            before, launched = self.seconds.get(name, 0.0), _launched()
             with self.phase(name):
                 try:
                     item = next(source)
                 except StopIteration:
                     return
+            if steps and launched is not None and not launched.query():
+                self.seconds[steps] = self.seconds.get(steps, 0.0) + self.seconds[name] - before
+                self.seconds[name] = before
             yield item
 
     def waits(self, steps: str, workers: int) -> str:
@@ -91,6 +99,15 @@ class Clock:
             "peak_device_memory": torch.cuda.max_memory_allocated() if on_gpu else None,
             "energy": None if energy is None or self._energy is None else energy - self._energy,
         }
+
+
+def _launched() -> torch.cuda.Event | None:
+    """An event behind all that this process has launched on its GPU; None where it has none."""
+    if not (torch.cuda.is_available() and torch.cuda.is_initialized()):
+        return None
+    event = torch.cuda.Event()
+    event.record()
+    return event
 
 
 def _peak_memory() -> int | None:

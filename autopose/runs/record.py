@@ -98,6 +98,30 @@ class MetricsLog:
                 self._board.close()
 
 
+class Losses:
+    """Losses of an epoch's steps, by name; new ones stay on their device until they are read.
+
+    Args:
+        values: those of a checkpoint.
+    """
+
+    def __init__(self, values: Mapping[str, Sequence[float]] | None = None):
+        self._values = {name: list(found) for name, found in (values or {}).items()}
+        self._unread: dict[str, list[Tensor]] = {}
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Those of one step, each a tensor ()."""
+        for name, loss in losses.items():
+            self._unread.setdefault(name, []).append(loss)
+
+    def read(self) -> dict[str, list[float]]:
+        """All of them in order; waits for the device where some are new."""
+        for name, losses in self._unread.items():
+            self._values.setdefault(name, []).extend(torch.stack(losses).tolist())
+        self._unread = {}
+        return self._values
+
+
 class StepTrace:
     """``steps.log``: a line a step with checksums of the batch and the loss, to find where two runs part.
 
@@ -110,12 +134,13 @@ class StepTrace:
         self.path = folder / "steps.log" if wanted else None
         self._begun = False
 
-    def write(self, step: int, batches: Sequence[Mapping[str, Tensor]], losses: Mapping[str, float]) -> None:
+    def write(self, step: int, batches: Sequence[Mapping[str, Tensor]], losses: Mapping[str, Tensor]) -> None:
         """Append the line of a step, after a first line with the machine; OSError where the disk is full."""
         if self.path is None:
             return
         sums = [zlib.crc32(batch[name].cpu().contiguous().numpy()) for batch in batches for name in ("image", "target")]
-        line = f"{step} {' '.join(f'{value:08x}' for value in sums)} {losses!r}\n"
+        values = {name: loss.item() for name, loss in losses.items()}
+        line = f"{step} {' '.join(f'{value:08x}' for value in sums)} {values!r}\n"
         if not self._begun:
             capability = torch.backends.cpu.get_cpu_capability()
             line = f"# {capability}, {torch.get_num_threads()} thread(s), PyTorch {torch.__version__}\n{line}"

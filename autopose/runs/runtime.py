@@ -42,6 +42,9 @@ class StopRequest:
 
     def __init__(self):
         self.signum, self._deferring = 0, False
+        # Hosts agree among themselves: a flag on the device would wait for all that was launched.
+        nccl = _several_processes() and dist.get_backend() == "nccl"
+        self._hosts = dist.new_group(backend="gloo") if nccl else None
         # Python hands signals to the main thread alone.
         here = threading.current_thread() is threading.main_thread()
         self._before = {signum: signal.signal(signum, self._handle) for signum in SIGNALS if here}
@@ -73,8 +76,8 @@ class StopRequest:
     def agreed(self) -> int:
         """The signal that any process received, 0 for none; every process gets the same answer."""
         if _several_processes():
-            flag = torch.tensor([self.signum], device="cuda" if dist.get_backend() == "nccl" else "cpu")
-            dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+            flag = torch.tensor([self.signum])
+            dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._hosts)
             self.signum = int(flag.item())
         return self.signum
 

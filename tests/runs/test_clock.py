@@ -46,3 +46,22 @@ def test_a_run_that_waits_for_data_says_so_once():
     clock.seconds = {"data": 40.0, "steps": 60.0}
     assert clock.waits("steps", 3).startswith("waiting for data takes 40% of the steps' time: data.workers=6 loads")
     assert clock.waits("steps", 3) == ""
+
+
+def test_data_that_come_while_the_gpu_is_busy_were_not_waited_for(monkeypatch):
+    class Event:
+        def __init__(self, done):
+            self.query = lambda: done
+
+    def slow():
+        for n in range(4):
+            time.sleep(0.02)
+            yield n
+
+    events = iter([Event(False), Event(True), Event(False), Event(True), Event(True)])
+    monkeypatch.setattr("autopose.runs.clock._launched", lambda: next(events))
+    clock = Clock()
+    assert list(clock.waiting(slow(), steps="steps")) == [0, 1, 2, 3]
+    assert clock.seconds["data"] == pytest.approx(0.04, abs=0.015)
+    assert clock.seconds["steps"] == pytest.approx(0.04, abs=0.015)
+    assert "steps" not in clock.counts
