@@ -106,11 +106,12 @@ def cell(inputs: int, nodes: int, channels: int = 16, dtype=torch.bfloat16, offs
 
     states = [leaf(2, 8, 6, channels).detach().permute(0, 3, 1, 2).requires_grad_() for _ in range(inputs)]
     convs = [leaf(edges, channels, channels, k, k) for k in CONV_SIZES]
-    mix, grads = leaf(edges, NUM_OPS, dtype=torch.float32), [torch.zeros_like(states[0])] * nodes
+    mix, weight = leaf(edges, NUM_OPS, dtype=torch.float32), leaf(channels, nodes * channels, 1, 1)
+    grad = torch.zeros_like(states[0])
 
     def step() -> None:
-        out = kernels.mixed_edges(states, nodes, *convs, mix, implementation="triton")
-        torch.autograd.grad(out, [*states, *convs, mix], grads)
+        out = kernels.mixed_cell(states, nodes, *convs, mix, kernels.Compression(weight), implementation="triton")
+        torch.autograd.grad(out, [*states, *convs, mix, weight], grad)
 
     return step
 

@@ -24,7 +24,7 @@ from autopose.models import PoseNetwork
 from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
 
 CELLS = {"individual_1": (1, 4), "individual_2": (1, 4), "aggregation": (4, 2)}
-ATEN = "compress in ATen"
+CELL_CALLS = ("mixed_cell", "compress")
 WIDE, INDEX = 4, 1  # bytes of a float32, and of a place in a pooling window
 
 
@@ -64,8 +64,6 @@ class Work:
 def cell_work(cell: Topology, channels: int, pixels: int, itemsize: int, weights: bool) -> list[Work]:
     """Launches of a step (forward, backward) of a cell of mixed edges, Triton's convolutions, in their order.
 
-    The compression of its nodes is counted as PyTorch runs it under autocast, with what unbinds and stacks them.
-
     Args:
         cell: inputs and nodes.
         channels, pixels: C and P = N * H * W.
@@ -103,28 +101,24 @@ def _mix(cell: Topology, node: int) -> Work:
 
 
 def _compress_forward(m: int, channels: int, pixels: int) -> Iterator[Work]:
-    """ReLU, 1x1 convolution and batch normalisation of m nodes, concatenated."""
-    matrix = m * channels**2
-    yield Work(ATEN, m, m, reads=f"{m} nodes", writes="their concatenation")
-    yield Work(ATEN, m, m, reads="the concatenation", writes="its ReLU")
-    yield Work(ATEN, 0, 0, matrix * WIDE, matrix * 2, reads="weight", writes="weight in half precision")
-    yield Work(ATEN, m, 1, matrix * 2, 0, 2 * matrix * pixels, "ReLU, weight", "product")
-    yield Work(ATEN, 1, 0, reads="product", writes="mean, variance")
-    yield Work(ATEN, 1, 1, reads="product, mean, variance", writes="1 output of the cell")
+    """Of the compression of m nodes."""
+    matrix, table = m * channels**2, channels * WIDE
+    yield Work("compress_product_kernel", m, 1, matrix * WIDE, 0, 2 * matrix * pixels, f"{m} nodes", "1 z, its moments")
+    yield Work("compress_normalise_kernel", 0, 0, 0, 4 * table, 0, "moments", "mean, variance, scale and offset")
+    yield Work("compress_apply_kernel", 1, 1, reads="1 z", writes="1 output of the cell")
 
 
 def _compress_backward(m: int, channels: int, pixels: int, weights: bool) -> Iterator[Work]:
-    matrix = m * channels**2
-    yield Work(ATEN, 2, 0, reads="1 g, product", writes="sums")
-    yield Work(ATEN, 2, 1, reads="1 g, product, sums", writes="1 gradient of the product")
-    yield Work(ATEN, 1, m, matrix * 2, 0, 2 * matrix * pixels, "its gradient, weight", f"{m} of the ReLU")
+    matrix, table = m * channels**2, channels * WIDE
+    yield Work("compress_reduce_kernel", 2, 0, reads="1 z, 1 g", writes="sums")
+    yield Work("compress_coefficients_kernel", 0, 0, 2 * table, 3 * table, 0, "sums, statistics", "A, B, D")
+    yield Work(
+        "compress_gradient_kernel", m + 2, m, matrix * WIDE, matrix * WIDE * weights,
+        (2 + 2 * weights) * matrix * pixels, f"{m} nodes, 1 z, 1 g",
+        f"{m} g of the nodes" + (", partial gradients" if weights else ""),
+    )  # fmt: skip
     if weights:
-        yield Work(ATEN, m + 1, 0, 0, matrix * 2, 2 * matrix * pixels, "ReLU, gradient", "gradient of the weight")
-        yield Work(ATEN, 0, 0, matrix * 2, matrix * WIDE, reads="gradient of the weight", writes="the same in float32")
-    yield Work(ATEN, 2 * m, m, reads="ReLU, its gradient", writes="gradient of the concatenation")
-    yield Work(ATEN, m, m, reads="gradient of the concatenation", writes=f"{m} g, stacked")
-    if m > 1:
-        yield Work(ATEN, m, m, reads=f"{m} g", writes=f"{m} g, to add to")
+        yield Work("compress_sum_kernel", 0, 0, matrix * WIDE, matrix * WIDE, 0, "partial gradients", "their sum")
 
 
 def _forward_group(cell: Topology, group: range, channels: int, pixels: int, itemsize: int) -> Iterator[Work]:
@@ -236,7 +230,8 @@ class _Calls(TorchDispatchMode):
 def host_calls(space: MacroSpace, beta: MacroArchitecture, batch: int, size: Sequence[int]) -> Counter[str]:
     """Calls that the host makes in a forward and backward pass of the supernet under β, by operator; no optimizer.
 
-    A cell of mixed edges is one call here, ``mixed_cell`` and ``mixed_cell_backward``: its launches are `cell_work`'s.
+    A cell of mixed edges is two calls here and two backward, ``mixed_cell`` and ``compress``: their launches are
+    `cell_work`'s.
     """
     from autopose.nas import ArchitectureParameters
     from autopose.nas.alpha import GumbelSettings
@@ -306,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"| {kernel.removesuffix('_kernel')} | {totals.launches} | {totals.bytes / 1e9:.1f} | "
                 f"{totals.flops / 1e12:.2f} | {totals.seconds * 1e3:.1f} |"
             )
-        rest = sum(count for op, count in calls.items() if not op.startswith("mixed_cell"))
+        rest = sum(count for op, count in calls.items() if not op.startswith(CELL_CALLS))
         print(f"\nthe host's other calls in one of the two steps: {rest}, most of {dict(calls.most_common(6))}")
     hours = found["all"].seconds * asked.iterations / 3600
     print(f"{asked.iterations} iterations half on: {hours:.2g} hours of the card for these cells, an estimate")

@@ -8,8 +8,9 @@ if __name__ == "kernels":
     raise ImportError("this package is autopose.kernels: write 'from autopose import kernels', not 'import kernels'")
 
 from .dispatch import KernelChoice, describe
+from .mixed_cell import Compression, mixed_cell
 from .mixed_edge import mixed_edges
 from .resample_sum import resample_sum
 from .single_edge import single_edges
 
-__all__ = ["KernelChoice", "describe", "mixed_edges", "resample_sum", "single_edges"]
+__all__ = ["Compression", "KernelChoice", "describe", "mixed_cell", "mixed_edges", "resample_sum", "single_edges"]

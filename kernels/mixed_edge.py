@@ -57,12 +57,24 @@ def mixed_edges(
             anomaly mode, since the host would wait for the device), an implementation that cannot run here.
         RuntimeError: in the backward pass with ``create_graph=True``, where a fused implementation runs.
     """
-    name = "mixed_edges"
+    options = dict(eps=eps, process_group=process_group, implementation=implementation)
+    stats = dict(running_mean=running_mean, running_var=running_var, training=training, momentum=momentum)
+    affine = dict(norm_weight=norm_weight, norm_bias=norm_bias)
+    nodes = evaluate("mixed_edges", inputs, num_nodes, (conv1, conv3, conv5), mix, **affine, **stats, **options)
+    return nodes if isinstance(nodes, list) else [node.permute(0, 3, 1, 2) for node in nodes.unbind(0)]
+
+
+def evaluate(
+    name: str, inputs: Sequence[Tensor], num_nodes: int, convs: Sequence[Tensor], mix: Tensor, *, norm_weight,
+    norm_bias, running_mean, running_var, training: bool, momentum: float, eps: float, process_group,
+    implementation: str,
+) -> list[Tensor] | Tensor:  # fmt: skip
+    """The nodes for the operator ``name``, as `mixed_edges` says; stacked, (M, N, H, W, C), where Triton runs."""
     check_states(name, inputs)
     if num_nodes < 1:
         raise ValueError(f"{name} needs at least one node, got num_nodes={num_nodes}")
     edges, x = Topology(len(inputs), num_nodes).edges, inputs[0]
-    check_convolutions(name, (conv1, conv3, conv5), (edges,) * NUM_CONVS, x)
+    check_convolutions(name, convs, (edges,) * NUM_CONVS, x)
     check_table(name, "mix", mix, (edges, NUM_OPS), x)
     norm = (norm_weight, norm_bias, running_mean, running_var)
     check_norm(name, (edges, NUM_NORMED, x.shape[1]), norm, training, process_group is not None, x)
@@ -73,13 +85,12 @@ def mixed_edges(
     if chosen == "reference":
         stats = dict(running_mean=running_mean, running_var=running_var, training=training, momentum=momentum)
         affine = dict(norm_weight=norm_weight, norm_bias=norm_bias)
-        return reference.mixed_edges(inputs, num_nodes, conv1, conv3, conv5, mix, **affine, **stats, **options)
+        return reference.mixed_edges(inputs, num_nodes, *convs, mix, **affine, **stats, **options)
     if chosen == "triton":
-        from ._triton.mixed_edge import mixed_edges as fused
+        from ._triton.mixed_edge import stacked_nodes as fused
     else:
         from ._aten.mixed_edge import mixed_edges as fused
     inputs = [t.to(dtype) for t in inputs]
-    convs = (conv1, conv3, conv5)
     if chosen != "triton":  # Triton's kernels cast while they pack the weights.
         convs = [w.to(dtype) for w in convs]
         options["collect"] = running_mean is not None

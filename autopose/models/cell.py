@@ -91,11 +91,28 @@ class Cell(nn.Module):
             mixture = None
         elif mixture is None:
             raise ValueError("a cell of the supernet needs the mixing weights of its edges")
+        if not self.foreign and self._mixes(mixture):
+            return self._mixed(inputs, mixture)
         if not self.foreign and (self.is_full or not self.has_choice):
             nodes = self._builtin(inputs, self.space.num_nodes, range(self.space.num_edges), mixture)
         else:
             nodes = self._node_by_node(inputs, mixture)
         return self.compress_norm(self.compress(torch.relu(torch.cat(nodes, 1))))
+
+    def _mixes(self, mixture: EdgeMixture | None) -> bool:
+        """Whether the mixed edge runs all six built-in operations of every edge."""
+        return self.is_full and mixture is not None and mixture.chosen is None
+
+    def _mixed(self, inputs: Sequence[Tensor], mixture: EdgeMixture) -> Tensor:
+        """The whole cell at once, where `_mixes`."""
+        norm = self.compress_norm
+        tracked = self.state.updates or not self.state.training
+        running = (norm.running_mean, norm.running_var) if tracked else (None, None)
+        compression = kernels.Compression(self.compress.weight, norm.weight, norm.bias, *running)
+        return kernels.mixed_cell(
+            inputs, self.space.num_nodes, self.conv1, self.conv3, self.conv5, _builtin_columns(mixture), compression,
+            implementation=self.choice.mixed_edge, **self._norm(), **self._norm_options(),
+        )  # fmt: skip
 
     def _node_by_node(self, inputs: Sequence[Tensor], mixture: EdgeMixture | None) -> list[Tensor]:
         """Every node's built-in operations at once, then its foreign ones, edge by edge."""
@@ -113,16 +130,12 @@ class Cell(nn.Module):
         self, inputs: Sequence[Tensor], num_nodes: int, edges: range, mixture: EdgeMixture | None
     ) -> list[Tensor]:
         """Nodes from the built-in operations of consecutive edges; none where those edges have none."""
-        if self.is_full and mixture is not None and mixture.chosen is None:
-            convs, norm, mix = (self.conv1, self.conv3, self.conv5), self._norm(), mixture.weights
-            if self.foreign:
-                cut = slice(edges.start, edges.stop)
-                convs, mix = [weight[cut] for weight in convs], mix[cut]
-                norm = {name: None if t is None else t[cut] for name, t in norm.items()}
-            if len(mixture.operations) > NUM_OPS:
-                mix = mix[:, :NUM_OPS].contiguous()
+        if self._mixes(mixture):
+            cut = slice(edges.start, edges.stop)
+            convs = [weight[cut] for weight in (self.conv1, self.conv3, self.conv5)]
+            norm = {name: None if t is None else t[cut] for name, t in self._norm().items()}
             return kernels.mixed_edges(
-                inputs, num_nodes, *convs, mix, implementation=self.choice.mixed_edge,
+                inputs, num_nodes, *convs, _builtin_columns(mixture)[cut], implementation=self.choice.mixed_edge,
                 **norm, **self._norm_options(),
             )  # fmt: skip
         pairs = [pair for pair in self.rows if pair[0] in edges and (mixture is None or _runs(pair, mixture))]
@@ -203,6 +216,12 @@ class Cell(nn.Module):
         foreign = f"{', '.join(names)} by their own modules" if names else ""
         whole = not self.foreign and (self.is_full or not self.has_choice)
         return " and ".join(filter(None, (builtin, foreign))) + (", a cell at once" if whole else ", node by node")
+
+
+def _builtin_columns(mixture: EdgeMixture) -> Tensor:
+    """The mixing weights of the six built-in operations, which stand first."""
+    weights = mixture.weights
+    return weights if len(mixture.operations) == NUM_OPS else weights[:, :NUM_OPS].contiguous()
 
 
 def _key(edge: int, op: str) -> str:

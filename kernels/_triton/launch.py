@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,9 @@ ELEMENTS = 1024
 
 PARTS = 1024
 """Programs aimed at by the kernels that reduce over pixels."""
+
+PROGRAMS = 528
+"""Programs aimed at by the splits of weight gradients: the four that fit each multiprocessor of an H200."""
 
 LEAST_ROWS = 32
 """Pixels of the smallest tile of a product that `bench.tune` tries."""
@@ -149,6 +153,11 @@ if interpreting() and VERSION < (3, 9):
 def tile_table() -> dict:
     """The committed tile sizes, ``tiles.json``."""
     return json.loads(TILES.read_text(encoding="utf-8"))
+
+
+def switches() -> tuple[str, bool]:
+    """What the environment says of the convolutions, and whether float32 products may be of tf32."""
+    return os.environ.get("AUTOPOSE_TAPS", ""), torch.backends.cudnn.allow_tf32
 
 
 def convolutions(cell: Cell, dtype: torch.dtype, device: torch.device, forced: str) -> str:

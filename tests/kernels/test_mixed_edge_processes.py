@@ -11,20 +11,23 @@ pytest.importorskip("triton")
 
 
 def _cell(inputs, tables, grads, group=None):
-    """Nodes and input gradients, gradients of the tables, statistics; inputs (N, S, C, H, W)."""
-    from autopose.kernels._triton.mixed_edge import mixed_edges
+    """Output and input gradients, gradients of the tables, statistics of a whole cell; inputs (N, S, C, H, W)."""
+    from autopose.kernels._triton.compress import compress
+    from autopose.kernels._triton.mixed_edge import stacked_nodes
 
     inputs, *leaves = [t.detach().clone().requires_grad_() for t in (inputs, *tables)]
-    nodes, mean, var = mixed_edges(
+    nodes, *statistics = stacked_nodes(
         inputs.unbind(1), 1, *leaves[:4], norm_weight=leaves[4], norm_bias=leaves[5], process_group=group
     )
-    nodes[0].backward(grads)
-    return [nodes[0].detach(), inputs.grad], [leaf.grad for leaf in leaves], [mean, var]
+    out, *others = compress(nodes, leaves[6], norm_weight=leaves[7], norm_bias=leaves[8], process_group=group)
+    out.backward(grads)
+    return [out.detach(), inputs.grad], [leaf.grad for leaf in leaves], [*statistics, *others]
 
 
 def _problem(sources: int):
     generator = torch.Generator().manual_seed(3)
     tables = [(sources, 3, 3, k, k) for k in (1, 3, 5)] + [(sources, 6), (sources, 5, 3), (sources, 5, 3)]
+    tables += [(3, 3, 1, 1), (3,), (3,)]
     shapes = ((3, sources, 3, 2, 3), *tables, (3, 3, 2, 3))
     inputs, *tables, grads = (torch.randn(shape, generator=generator) for shape in shapes)
     return inputs, tables, grads

@@ -24,9 +24,20 @@ from .window import (
 )
 
 
+@triton.jit
+def node_gradient(outer_ptr, total_ptr, source, slot, slots, S, size):
+    """The plane g of the node that a source's edge ``slot`` leads to.
+
+    Planes of ``total`` hold what the nodes received from outside their cell and from later nodes. The last node, to
+    which a source's last slot leads, has none there: nothing is added to its plane of ``outer``.
+    """
+    plane = (tl.maximum(source - S + 1, 0) + slot) * size
+    return tl.where(slot == slots - 1, outer_ptr, total_ptr) + plane
+
+
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots", "tiles"])
 def reduce_kernel(
-    x_ptr, y_ptr, g_ptr, mean_ptr, sums_ptr, P, H, W, C, S, source, slots, tiles,
+    x_ptr, y_ptr, outer_ptr, total_ptr, mean_ptr, sums_ptr, P, H, W, C, S, source, slots, tiles,
     BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
 ):  # fmt: skip
     """Parts of the sums over pixels of g, g * (y_k - mu_k) for the five normalised operations, and g * x.
@@ -43,7 +54,7 @@ def reduce_kernel(
     size = P.to(tl.int64) * C
     edge = edge_number(source, slot, S)
     x_ptr += member * size
-    g_ptr += (tl.maximum(source - S + 1, 0) + slot) * size
+    g_ptr = node_gradient(outer_ptr, total_ptr, source, slot, slots, S, size)
     y_ptr += edge * CONVS * size
     mean_ptr += edge * NORMED * C
     mean1 = tl.load(mean_ptr + lane, mask=live, other=0.0)  # (BC,)
@@ -161,7 +172,7 @@ def raw_gradient(coef_ptr, op: tl.constexpr, g, y, lane, live, C, FIXED: tl.cons
 
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots"])
 def spread_kernel(
-    x_ptr, y_ptr, g_ptr, coef_ptr, mix_ptr, dy_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, active_ptr,
+    x_ptr, y_ptr, outer_ptr, total_ptr, coef_ptr, mix_ptr, dy_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, active_ptr,
     P, H, W, C, S, source, slots, stride_slot, stride_conv, stride_pixel,
     FIXED: tl.constexpr, ACTIVE: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
 ):  # fmt: skip
@@ -195,14 +206,14 @@ def spread_kernel(
         active = rectify(centre).to(active_ptr.dtype.element_ty)
         tl.store(active_ptr + member * size + at, active, mask=valid)
     tl.store(place_ptr + at, place.to(tl.uint8), mask=valid)
-    g_ptr += tl.maximum(source - S + 1, 0) * size
     davg = tl.zeros((BP, BC), tl.float32)
     dmax = tl.zeros((BP, BC), tl.float32)
     dskip = tl.zeros((BP, BC), tl.float32)
     for slot in range(slots):
         edge = edge_number(source, slot, S)
         coef = coef_ptr + slot * NORMED * TERMS * C
-        g = load_live(g_ptr + slot * size + at, live[None, :], EVEN)  # (BP, BC)
+        g_ptr = node_gradient(outer_ptr, total_ptr, source, slot, slots, S, size)
+        g = load_live(g_ptr + at, live[None, :], EVEN)  # (BP, BC)
         for k in tl.static_range(CONVS):
             y = load_live(y_ptr + (edge * CONVS + k) * size + at, live[None, :], EVEN)  # (BP, BC)
             dy = raw_gradient(coef, k, g, y, lane, live, C, FIXED, EVEN).to(dy_ptr.dtype.element_ty)
@@ -224,8 +235,8 @@ def gather_kernel(
 ):  # fmt: skip
     """dx (P, C) of a group's sources: ReLU's mask on OUTPUTS convolutions' gradients, both pools and the identity.
 
-    One program a (tile of pixels, block of channels, source). ADD adds to base (what the node received from outside its
-    cell).
+    One program a (tile of pixels, block of channels, source). ADD adds base, what the node received from outside its
+    cell.
     """
     member = tl.program_id(2) * (P.to(tl.int64) * C)
     x_ptr += member

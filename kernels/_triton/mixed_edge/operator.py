@@ -13,10 +13,19 @@ from torch import Tensor
 from ...dispatch import check_first_order, register, traced
 from ...topology import NUM_CONVS, NUM_NORMED, NUM_TAPS
 from ..launch import Cell
+from ..processes import named_group
 from . import plan
 
 
 def mixed_edges(
+    inputs: Sequence[Tensor], num_nodes: int, *tensors: Tensor, **options
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """`stacked_nodes`, the nodes one by one: num_nodes tensors (N, C, H, W) in channels_last."""
+    nodes, mean, var = stacked_nodes(inputs, num_nodes, *tensors, **options)
+    return [node.permute(0, 3, 1, 2) for node in nodes.unbind(0)], mean, var
+
+
+def stacked_nodes(
     inputs: Sequence[Tensor],
     num_nodes: int,
     conv1: Tensor,
@@ -29,11 +38,11 @@ def mixed_edges(
     statistics: tuple[Tensor, Tensor] | None = None,
     eps: float = 1e-5,
     process_group=None,
-) -> tuple[list[Tensor], Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Nodes of a cell and the statistics they were normalised by; arguments are those of the public function, checked.
 
-    ``statistics``: None for the batch's, or a fixed mean and variance (E, 5, C). Returns num_nodes tensors
-    (N, C, H, W) in channels_last, mean and biased variance (E, 5, C) float32, which carry no gradient.
+    ``statistics``: None for the batch's, or a fixed mean and variance (E, 5, C). Returns nodes (M, N, H, W, C), mean
+    and biased variance (E, 5, C) float32, which carry no gradient.
     Raises ValueError for a cell too large for the kernels' 32-bit offsets (`launch.check_size`).
     """
     planes = [x.permute(0, 2, 3, 1) for x in inputs]
@@ -44,22 +53,14 @@ def mixed_edges(
     tensors = (stacked, conv1, conv3, conv5, mix, *affine, *fixed)
     cell = torch.ops.autopose.mixed_cell if traced() else _EagerCell.apply
     nodes, _, mean, var, _ = cell(*tensors, num_nodes, float(eps), group)
-    return [node.permute(0, 3, 1, 2) for node in nodes.unbind(0)], mean, var
-
-
-def _group(name: str):
-    if not name:
-        return None
-    from torch.distributed.distributed_c10d import _resolve_process_group
-
-    return _resolve_process_group(name)
+    return nodes, mean, var
 
 
 def _forward(inputs, conv1, conv3, conv5, mix, weight, bias, fixed_mean, fixed_var, num_nodes, eps, group):
     tables = _contiguous(mix, weight, bias, fixed_mean, fixed_var)
     mix, affine, fixed = tables[0], tables[1:3], tables[3:]
     conv = _contiguous(conv1, conv3, conv5)
-    return plan.forward(inputs.contiguous(), conv, mix, affine, fixed, num_nodes, eps, _group(group))
+    return plan.forward(inputs.contiguous(), conv, mix, affine, fixed, num_nodes, eps, named_group(group))
 
 
 def _backward(
@@ -69,7 +70,7 @@ def _backward(
     mix, *affine = _contiguous(mix, weight, bias)
     dinputs, dconv, dmix, dweight, dbias = plan.backward(
         grad.contiguous(), inputs.contiguous(), nodes, y, packed, _contiguous(conv1, conv3, conv5), mix, affine, mean,
-        var, fixed, eps, _group(group), (want1, want3, want5),
+        var, fixed, eps, named_group(group), (want1, want3, want5),
     )  # fmt: skip
     dconv = [w.new_empty(0) if d is None else d for w, d in zip((conv1, conv3, conv5), dconv, strict=True)]
     if weight is None:

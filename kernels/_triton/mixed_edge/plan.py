@@ -6,15 +6,14 @@ of every edge's three convolutions (P = N * H * W). The convolutions of one sour
 What a cell launches is worked out once for its sizes, and kept: `_forward_plan`, `_backward_plan`.
 """
 
-import os
 from functools import lru_cache
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from ...topology import NUM_CONVS, NUM_NORMED, NUM_OPS, NUM_POOLS
-from ..launch import PARTS, Cell, Launch, Tiles, check_size, convolutions, kinds, on_device, power_of_two
+from ..launch import PARTS, Cell, Launch, Tiles, check_size, convolutions, kinds, on_device, power_of_two, switches
+from ..processes import statistics_over, sums_over
 from .backward import coefficients_kernel, gather_kernel, reduce_kernel, spread_kernel
 from .forward import mix_kernel, normalise_kernel, pool_stats_kernel
 from .products import LibraryConvolutions, TritonConvolutions
@@ -30,7 +29,7 @@ def forward(
     """
     plan = _forward_plan(
         inputs.shape, num_nodes, inputs.device, kinds(inputs, *conv, mix, *affine, *fixed), affine[0] is not None,
-        fixed[0] is not None, eps, *_switches(),
+        fixed[0] is not None, eps, *switches(),
     )  # fmt: skip
     cell = plan.cell
     nodes = inputs.new_empty(num_nodes, *inputs.shape[1:])
@@ -61,32 +60,28 @@ def backward(
     plan = _backward_plan(
         inputs.shape, grad.shape[0], inputs.device,
         kinds(inputs, grad, nodes, y, packed, *conv, mix, *affine, mean, var),
-        affine[0] is not None, fixed, eps, *_switches(), wanted,
+        affine[0] is not None, fixed, eps, *switches(), wanted,
     )  # fmt: skip
     cell = plan.cell
-    if cell.nodes > 1:
-        grad = grad.clone()
     dinputs = torch.empty_like(inputs)
+    # Of every node that is a source: what it received from outside, and from later nodes.
+    total = grad.new_empty(cell.nodes - 1, *grad.shape[1:])
     dconv = [torch.empty_like(w) if want else None for w, want in zip(conv, wanted, strict=True)]
     dmix = mean.new_empty(cell.edges, NUM_OPS)
     daffine = (torch.empty_like(mean), torch.empty_like(mean)) if affine[0] is not None else (mean, mean)
     with on_device(inputs):
         weights = packed if plan.convs.packs and len(packed) else plan.convs.weights(conv, inputs)
         for group in plan.groups:
-            x, dx = (_states(*pair, group.sources) for pair in ((inputs, nodes), (dinputs, grad)))
-            coef = group.coefficients(x, y, grad, (mix, *affine), (mean, var), (dmix, *daffine), process_group)
-            group.differentiate(x, y, grad, coef, mix, weights, dx, dconv)
+            x, dx = (_states(*pair, group.sources) for pair in ((inputs, nodes), (dinputs, total)))
+            g, base = (grad, total), _states(inputs, grad, group.sources)
+            coef = group.coefficients(x, y, g, (mix, *affine), (mean, var), (dmix, *daffine), process_group)
+            group.differentiate(x, y, g, coef, mix, weights, base, dx, dconv)
     return dinputs, dconv, dmix, *daffine
 
 
 def packs(cell: Cell, dtype: torch.dtype, device: torch.device) -> bool:
     """Whether Triton's products run, for which `forward` packs the weights."""
-    return convolutions(cell, dtype, device, _switches()[0]) == "triton"
-
-
-def _switches() -> tuple[str, bool]:
-    """What the environment says of the convolutions, and whether float32 products may be of tf32."""
-    return os.environ.get("AUTOPOSE_TAPS", ""), torch.backends.cudnn.allow_tf32
+    return convolutions(cell, dtype, device, switches()[0]) == "triton"
 
 
 def _states(inputs: Tensor, nodes: Tensor, group: range) -> Tensor:
@@ -185,27 +180,8 @@ class ForwardGroup:
         local = (torch.empty_like(out[0]), torch.empty_like(out[0]), torch.empty_like(out[2]))
         self._normalise(moments, pools, None, None, *tables, *local)
         edges = [edge for source in self.sources for edge in self.cell.out_of(source)]
-        every = _synchronise(*local[:2], edges, self.cell.pixels, process_group)
+        every = statistics_over(process_group, *local[:2], edges, self.cell.pixels)
         self._normalise_as_given(moments, pools, *every, *tables, *out)
-
-
-def _synchronise(mean: Tensor, var: Tensor, edges: list[int], pixels: int, process_group) -> tuple[Tensor, Tensor]:
-    """Mean and variance over all processes (Chan et al.) of the rows ``edges``; the other rows are arbitrary."""
-    rows = torch.stack([table[edge] for table in (mean, var) for edge in edges])
-    mine = torch.cat([rows.flatten(), rows.new_full((1,), pixels)]).double()
-    every = mine.new_empty(dist.get_world_size(process_group) * mine.numel())
-    dist.all_gather_into_tensor(every, mine, group=process_group)
-    every = every.view(-1, mine.numel())
-    count = every[:, -1].view(-1, 1, 1, 1)
-    means, variances = every[:, :-1].view(-1, 2, len(edges), rows[0].numel()).split(1, 1)
-    share = count / count.sum()
-    total = (means * share).sum(0)
-    spread = ((variances + (means - total).square()) * share).sum(0)
-    found = torch.empty_like(mean), torch.empty_like(var)
-    for table, values in zip(found, (total[0], spread[0]), strict=True):
-        for edge, value in zip(edges, values, strict=True):
-            table[edge].copy_(value.view_as(table[edge]))
-    return found
 
 
 class BackwardPlan:
@@ -252,36 +228,29 @@ class BackwardGroup:
     def coefficients(self, x, y, grad, tables, statistics, out, process_group) -> Tensor:
         """A, B, D (group, slots, 5, 3, C) of the group's edges; writes their rows of ``out`` = (dmix, dweight, dbias).
 
-        x (group, N, H, W, C), ``tables`` = (mix, weight, bias), ``statistics`` = (mean, var).
+        x (group, N, H, W, C), ``grad`` = what all nodes received from outside, and in all (see `node_gradient`),
+        ``tables`` = (mix, weight, bias), ``statistics`` = (mean, var).
         """
         mean, var = statistics
         sums, coef = mean.new_empty(self._sums), mean.new_empty(self._table)
-        self._reduce(x, y, grad, mean, sums)
+        self._reduce(x, y, *grad, mean, sums)
         if process_group is None or self.fixed:
             self._coefficients(sums, mean, var, *tables, coef, *out)
             return coef
-        total = _reduced_over(process_group, sums, self.cell.pixels)
+        total = sums_over(process_group, sums, self.cell.pixels)
         self._coefficients_of_all(total, mean, var, *tables, coef, *(torch.empty_like(t) for t in out))
         self._coefficients(sums, mean, var, *tables, torch.empty_like(coef), *out)
         return coef
 
-    def differentiate(self, x, y, grad, coef, mix, weights, dx, dconv) -> None:
-        """Gradients of the group's convolutions (``dconv``) and of its sources (``dx``; nodes' are added to it).
+    def differentiate(self, x, y, grad, coef, mix, weights, base, dx, dconv) -> None:
+        """Gradients of the group's convolutions (``dconv``) and of its sources (``dx``; of nodes, with ``base``).
 
-        x, dx (group, N, H, W, C), ``grad`` as in `backward`, ``coef`` from `coefficients`, ``weights`` packed.
+        x, base, dx (group, N, H, W, C), x, y and ``grad`` as in `coefficients`, ``coef`` from it, ``weights`` packed.
         """
         dy = x.new_empty(self.convs.gradient_shape)
         davg, dmax, dskip = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x)
         place = torch.empty_like(x, dtype=torch.uint8)
         active = torch.empty_like(x) if self.needs_active else None
-        self._spread(x, y, grad, coef, mix, dy, davg, dmax, dskip, place, active)
+        self._spread(x, y, *grad, coef, mix, dy, davg, dmax, dskip, place, active)
         through = self.convs.backward(active, weights, dy, dconv)
-        self._gather(x, through[0], through[-1], through[len(through) // 2], davg, dmax, dskip, place, dx, dx)
-
-
-def _reduced_over(process_group, sums: Tensor, pixels: int) -> Tensor:
-    """The sums of all processes, scaled so that division by this process's pixels gives the mean over all."""
-    total = sums.double().sum(1).flatten()
-    total = torch.cat([total, total.new_full((1,), pixels)])
-    dist.all_reduce(total, group=process_group)
-    return (total[:-1] * (pixels / total[-1:])).float().view(len(sums), 1, *sums.shape[2:])
+        self._gather(x, through[0], through[-1], through[len(through) // 2], davg, dmax, dskip, place, base, dx)

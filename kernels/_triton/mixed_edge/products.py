@@ -8,13 +8,10 @@ from torch import Tensor
 
 from ...dispatch import interpreting
 from ...topology import CONV_TAPS, NUM_CONVS, NUM_TAPS
-from ..launch import PARTS, Cell, Launch, Tiles, power_of_two, tile_table, width
+from ..launch import PARTS, PROGRAMS, Cell, Launch, Tiles, power_of_two, tile_table, width
 from .forward import collect_kernel
 from .pack import pack_kernel, unpack_kernel
 from .taps import input_gradient_kernel, taps_kernel, weight_gradient_kernel
-
-PROGRAMS = 528
-"""Programs aimed at by the weight gradient's splits: the four that fit each multiprocessor of an H200."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,5 @@
+"""The compression of a cell's nodes on Triton: `operator.py` registers it, `kernels.py` holds its seven launches."""
+
+from .operator import compress
+
+__all__ = ["compress"]
