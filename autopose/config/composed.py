@@ -105,8 +105,10 @@ def composition_problem(error: Exception) -> str:
     mistyped = re.match(r"Could not override '(.+)'", lines[0]) if lines else None
     if mistyped:
         key = mistyped[1].lstrip("+~")
-        close = get_close_matches(key, ["experiment", *_keys(Config().to_dict())], 1)
-        hint = f"did you mean {close[0]}?" if close else "--cfg job prints all keys"
+        known, leaf = ["experiment", *_keys(Config().to_dict())], key.rpartition(".")[2]
+        # Who knows a key's own name and not its group has typed no other key wrongly.
+        close = [name for name in known if name.rpartition(".")[2] == leaf] or get_close_matches(key, known, 1)
+        hint = f"did you mean {' or '.join(close[:3])}?" if close else "--cfg job prints all keys"
         return f"there is no key {key}: {hint}"
     missing = re.search(r"Could not find '(.+?)'", lines[0]) if lines else None
     if missing:

@@ -45,7 +45,7 @@ def drawn(
     size = (image.shape[1] * zoom, image.shape[0] * zoom)
     canvas = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC) if zoom > 1 else image.copy()
     canvas = np.ascontiguousarray(canvas)
-    colours = joint_colours(schema.num_joints, schema.flip_pairs, schema.joints)
+    colours = joint_colours(schema)
     for n, (joints, scores) in enumerate(zip(people.joints, people.scores, strict=True)):
         # A pixel's centre moves with its enlargement.
         points = (joints + 0.5) * zoom - 0.5

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from autopose.data.checks import read_image
+from autopose.data.inspection.sheet import legend
 from autopose.data.records import Person, PoseAnnotations
 from autopose.data.schema import KeypointSchema
 from autopose.evaluation.inference import Poses
@@ -62,13 +63,15 @@ def contact_sheet(
     half = min(columns * rows, max(1, len(order) // 2))
     worst = order[::-1][: min(half, len(order) - half)]
     bands = [("Best predictions", order[:half]), ("Worst predictions", worst)]
-    colours = joint_colours(schema.num_joints, schema.flip_pairs, schema.joints)
+    colours = joint_colours(schema)
     parts = []
     for title, picked in bands:
         if not len(picked):
             continue
         cells = [_cell(persons[i], joints[i], error[i], schema, colours, read) for i in picked]
         parts.append(_band(title, cells, columns))
+    if not schema.skeleton:
+        parts.append(legend(schema.joints, colours, parts[0].shape[1], PAPER))
     return np.concatenate(parts)
 
 
@@ -88,6 +91,11 @@ def save_contact_sheet(annotations: PoseAnnotations, poses: Poses | None, folder
 def _cell(person: Person, predicted: np.ndarray, error: float, schema: KeypointSchema, colours, read) -> np.ndarray:
     picture = read(person.image)
     x, y, width, height = person.bbox
+    off = f"{100 * error:.1f}% of the box"
+    if width * height > 0.9 * picture.shape[0] * picture.shape[1]:
+        # Such a box says nothing of where its person is.
+        off = f"{error * max(width, height):.1f} px"
+        x, y, width, height = _around(np.concatenate([person.joints[person.visible > 0], predicted]), person.bbox)
     side = 1.3 * max(width, height)
     zoom = CELL / side
     # Pixel centres at whole numbers: the middle of the box comes to the middle of the cell.
@@ -103,8 +111,17 @@ def _cell(person: Person, predicted: np.ndarray, error: float, schema: KeypointS
     cell = np.full((CELL + CAPTION, 2 * CELL + 2, 3), PAPER, np.uint8)
     cell[:CELL, :CELL], cell[:CELL, CELL + 2 :] = found
     _write(cell, "truth", 2, CELL + 14, SOFT)
-    _write(cell, f"prediction, off by {100 * error:.1f}% of the box", CELL + 4, CELL + 14, SOFT)
+    _write(cell, f"prediction, off by {off}", CELL + 4, CELL + 14, SOFT)
     return cell
+
+
+def _around(points: np.ndarray, box: np.ndarray) -> tuple[float, float, float, float]:
+    """x, y, width, height of the part of a box that holds all points and some of what is around them."""
+    low, high = box[:2], box[:2] + box[2:]
+    margin = 0.15 * np.ptp(points, axis=0).max() + 4
+    start = np.clip(points.min(axis=0) - margin, low, high - 1)
+    x, y, width, height = *start, *(np.clip(points.max(axis=0) + margin, start + 1, high) - start)
+    return x, y, width, height
 
 
 def _band(title: str, cells: Sequence[np.ndarray], columns: int) -> np.ndarray:

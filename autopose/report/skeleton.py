@@ -1,6 +1,7 @@
 """Poses painted into pictures: pictures of a sheet and frames of a video. K joints, P people; coordinates in px.
 
-Limbs of the left side are blue, of the right side orange, of the middle green; each lies on a dark line with a light
+Limbs of the left side are blue, of the right side orange, of the middle green (without limbs every joint has a colour
+of its own); each lies on a dark line with a light
 rim, so that it is legible on any background, and its width follows the person's size.
 """
 
@@ -9,20 +10,23 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from autopose.data.inspection.sheet import hues
+from autopose.data.schema import KeypointSchema
+
 LEFT, RIGHT, MIDDLE = (0, 114, 178), (230, 100, 0), (0, 158, 115)
 _SHIFT = 4
 
 
-def joint_colours(num_joints: int, flip_pairs: Sequence[tuple[int, int]], names: Sequence[str]) -> list[tuple]:
+def joint_colours(schema: KeypointSchema) -> list[tuple]:
     """RGB of every joint by its side; of a mirror pair, the joint whose name says left is the left one, else the first.
 
-    Args:
-        flip_pairs: 0-based pairs of joints that mirror each other.
-        names: K names.
+    Where there are no limbs to tell joints apart, each has a colour of its own, as on the sheet of a data set's check.
     """
-    colours: list[tuple] = [MIDDLE] * num_joints
-    for a, b in flip_pairs:
-        first_is_right = "right" in names[a].lower() or "left" in names[b].lower()
+    if not schema.skeleton:
+        return list(hues(schema.num_joints))
+    colours: list[tuple] = [MIDDLE] * schema.num_joints
+    for a, b in schema.flip_pairs:
+        first_is_right = "right" in schema.joints[a].lower() or "left" in schema.joints[b].lower()
         colours[a], colours[b] = (RIGHT, LEFT) if first_is_right else (LEFT, RIGHT)
     return colours
 

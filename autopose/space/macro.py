@@ -147,7 +147,8 @@ class MacroSpace:
         """UserError unless [width, height] is a multiple of the coarsest scale."""
         stride = self.scales[-1]
         if any(side < stride or side % stride for side in size):
+            near = [max(stride, stride * round(side / stride)) for side in size]
             raise UserError(
                 f"the image size must be a multiple of {stride} (the coarsest of {self.num_branches} branches), "
-                f"but is {size[0]}x{size[1]} (width x height)"
+                f"but is {size[0]}x{size[1]} (width x height): the nearest is [{near[0]},{near[1]}]"
             )

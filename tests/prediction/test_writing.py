@@ -1,5 +1,7 @@
 """What is drawn over pictures, and where it is written."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from autopose.data.schema import KeypointSchema
 from autopose.prediction.frames import Frame
 from autopose.prediction.predictor import People
 from autopose.prediction.writing import Writer, drawn
-from autopose.report.skeleton import LEFT, RIGHT
+from autopose.report.skeleton import LEFT, RIGHT, joint_colours
 
 SCHEMA = KeypointSchema("toy", ("left", "right", "top"), ((0, 1),), ((0, 2), (1, 2), (0, 1)), (0.05,) * 3)
 
@@ -34,6 +36,14 @@ def test_only_sure_joints_are_drawn_coloured_by_side():
     assert (np.abs(shown.astype(int) - RIGHT).max(-1) < 8).any() and (
         np.abs(shown.astype(int) - LEFT).max(-1) < 8
     ).any()
+
+
+def test_without_limbs_every_joint_has_a_colour_of_its_own():
+    bare = replace(SCHEMA, skeleton=())
+    shown = drawn(np.zeros((900, 900, 3), np.uint8), person((100, 100), (100, 700), (500, 400)), bare, 0.2).astype(int)
+    for point, colour in zip(((100, 100), (100, 700), (500, 400)), joint_colours(bare), strict=True):
+        assert np.abs(shown[point[1], point[0]] - colour).max() < 8
+    assert len(set(joint_colours(bare))) == 3 > len(set(joint_colours(replace(SCHEMA, flip_pairs=()))))
 
 
 @pytest.mark.parametrize("shade", [0, 128, 255])

@@ -4,12 +4,14 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from autopose.data.inspection.sheet import hues
 from autopose.data.records import Person
 from autopose.data.schema import COCO
 from autopose.errors import UserError
@@ -125,3 +127,16 @@ def test_the_sheet_shows_each_person_once_and_paints_the_joints():
     assert 5 <= cells <= 10
     assert (sheet == [0, 114, 178]).all(axis=2).any() and (sheet == [230, 100, 0]).all(axis=2).any()
     assert contact_sheet([person(0, labelled=False)], predicted[:1], COCO, lambda path: blank) is None
+
+
+def test_without_limbs_the_sheet_shows_where_the_joints_are_and_names_their_colours():
+    """The box of a set without boxes is the whole picture, in which an animal may be a few px."""
+    bare, joints = replace(COCO, skeleton=()), np.full((17, 2), 300.0) + np.arange(17)[:, None]
+    whole = replace(person(0), joints=joints, bbox=np.array([0.0, 0, 639, 479]))
+    image = np.zeros((480, 640, 3), np.uint8)
+    sheet = contact_sheet([whole], joints[None] + [3, 4], bare, lambda path: image, columns=1, rows=1)
+    ends = [np.argwhere((sheet == colour).all(axis=2)) for colour in (hues(17)[0], hues(17)[16])]
+    assert all(len(end) for end in ends)
+    inside = [end[end[:, 0] < 34 + CELL].mean(axis=0) for end in ends]
+    assert np.linalg.norm(inside[1] - inside[0]) > CELL / 2
+    assert all((end[:, 0] > 34 + CELL).any() for end in ends)

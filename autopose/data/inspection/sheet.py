@@ -27,7 +27,7 @@ class _Style:
     full: int
 
 
-def joint_colours(count: int) -> list[tuple[int, int, int]]:
+def hues(count: int) -> list[tuple[int, int, int]]:
     """Colours (RGB, 0 to 255) told apart by hue, and neighbours in the list by brightness as well."""
     return [
         tuple(int(255 * v) for v in colorsys.hls_to_rgb(k / max(count, 1), 0.45 + 0.15 * (k % 2), 1.0))
@@ -57,7 +57,7 @@ def draw_sheet(splits: Mapping[str, PoseAnnotations], path: str | Path, seed: in
     """
     schema = next(iter(splits.values())).schema
     marks = {int(state) for split in splits.values() for person in split.persons for state in person.visible}
-    style = _Style(schema.skeleton, joint_colours(schema.num_joints), 2 if 2 in marks else 1)
+    style = _Style(schema.skeleton, hues(schema.num_joints), 2 if 2 in marks else 1)
     tiles = []
     for name, image_id in choose_people(splits, seed):
         people = [person for person in splits[name].persons if person.image_id == image_id]
@@ -66,7 +66,7 @@ def draw_sheet(splits: Mapping[str, PoseAnnotations], path: str | Path, seed: in
     while len(tiles) % COLUMNS:
         tiles.append(np.full_like(tiles[0], _PAPER))
     rows = [np.concatenate(tiles[n : n + COLUMNS], axis=1) for n in range(0, len(tiles), COLUMNS)]
-    sheet = np.concatenate([*rows, _legend(schema.joints, style.colours, rows[0].shape[1])])
+    sheet = np.concatenate([*rows, legend(schema.joints, style.colours, rows[0].shape[1])])
     _, data = cv2.imencode(".png", sheet[..., ::-1])
     save(path, data.tobytes())
     return len(choose_people(splits, seed))
@@ -125,8 +125,8 @@ def _draw_person(part: np.ndarray, person: Person, corner: np.ndarray, zoom: flo
             cv2.circle(part, place, radius, colour, -1 if state >= style.full else 1, cv2.LINE_AA)
 
 
-def _legend(joints: Sequence[str], colours: Sequence, width: int) -> np.ndarray:
-    """The joints' names beside their dots, in rows."""
+def legend(joints: Sequence[str], colours: Sequence, width: int, paper: tuple[int, int, int] = _PAPER) -> np.ndarray:
+    """The joints' names beside their dots, in rows: (height, ``width``, 3) uint8 RGB."""
     widths = [cv2.getTextSize(joint, _FONT, _TEXT, 1)[0][0] + 34 for joint in joints]
     places, x, y = [], _MARGIN, _LEGEND_ROW
     for own in widths:
@@ -134,8 +134,8 @@ def _legend(joints: Sequence[str], colours: Sequence, width: int) -> np.ndarray:
             x, y = _MARGIN, y + _LEGEND_ROW
         places.append((x, y))
         x += own
-    legend = np.full((y + _LEGEND_ROW, width, 3), _PAPER, np.uint8)
+    strip = np.full((y + _LEGEND_ROW, width, 3), paper, np.uint8)
     for (left, middle), joint, colour in zip(places, joints, colours, strict=True):
-        cv2.circle(legend, (left + 6, middle - 4), 5, colour, -1, cv2.LINE_AA)
-        cv2.putText(legend, joint, (left + 16, middle), _FONT, _TEXT, _INK, 1, cv2.LINE_AA)
-    return legend
+        cv2.circle(strip, (left + 6, middle - 4), 5, colour, -1, cv2.LINE_AA)
+        cv2.putText(strip, joint, (left + 16, middle), _FONT, _TEXT, _INK, 1, cv2.LINE_AA)
+    return strip

@@ -15,7 +15,7 @@ from autopose.config.quoting import prepared, shell_command
 from autopose.data.__main__ import main
 from autopose.data.coco import load_coco
 from autopose.data.inspection.command import located, search_arguments
-from autopose.data.inspection.sheet import draw_sheet, joint_colours
+from autopose.data.inspection.sheet import draw_sheet, hues
 from autopose.data.inspection.sizes import body_sizes, histogram, recommended_input
 from autopose.data.records import DataSource, Person
 
@@ -193,10 +193,10 @@ def test_the_sheet_shows_each_joint_in_its_colour_at_its_place(tmp_path):
     splits = {name: load_coco(DataSource(root, name)) for name in ("train", "val")}
     assert draw_sheet(splits, tmp_path / "sheet.png") == 16
     sheet = cv2.imread(str(tmp_path / "sheet.png"))[..., ::-1].astype(int)
-    for colour in joint_colours(4):
+    for colour in hues(4):
         tiles = sheet[:342, :320]
         assert (np.abs(tiles - colour).max(axis=2) < 12).sum() > 10
-    nose, tail = (np.argwhere(np.abs(sheet[:342, :320] - joint_colours(4)[k]).max(axis=2) < 12).mean(0) for k in (0, 3))
+    nose, tail = (np.argwhere(np.abs(sheet[:342, :320] - hues(4)[k]).max(axis=2) < 12).mean(0) for k in (0, 3))
     # Joints (20, 20) and (80, 60) of a picture of 120 px in a tile of 304 px.
     np.testing.assert_allclose((tail - nose)[::-1], np.array([60, 40]) * 304 / 120, atol=2)
 
