@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from hydra.core.config_store import ConfigStore
@@ -105,10 +106,8 @@ def composition_problem(error: Exception) -> str:
     mistyped = re.match(r"Could not override '(.+)'", lines[0]) if lines else None
     if mistyped:
         key = mistyped[1].lstrip("+~")
-        known, leaf = ["experiment", *_keys(Config().to_dict())], key.rpartition(".")[2]
-        # Who knows a key's own name and not its group has typed no other key wrongly.
-        close = [name for name in known if name.rpartition(".")[2] == leaf] or get_close_matches(key, known, 1)
-        hint = f"did you mean {' or '.join(close[:3])}?" if close else "--cfg job prints all keys"
+        close = _near(key, ["experiment", *_keys(Config().to_dict())])
+        hint = f"did you mean {' or '.join(close)}?" if close else "--cfg job prints all keys"
         return f"there is no key {key}: {hint}"
     missing = re.search(r"Could not find '(.+?)'", lines[0]) if lines else None
     if missing:
@@ -118,6 +117,15 @@ def composition_problem(error: Exception) -> str:
         hint = f"did you mean {close[0]}? " if close else ""
         return f"there is no {group} {name}: {hint}there are {', '.join(options)}"
     return " ".join(lines) or type(error).__name__
+
+
+def _near(key: str, known: Sequence[str]) -> list[str]:
+    """The key that was meant; where its own name is right and its group is none, all keys of that name."""
+    group, _, leaf = key.rpartition(".")
+    same = [name for name in known if name.rpartition(".")[2] == leaf]
+    if same and not get_close_matches(group, [name.rpartition(".")[0] for name in same], 1, 0.7):
+        return same[:3]
+    return get_close_matches(key, known, 1)
 
 
 def _keys(node: dict, prefix: str = "") -> list[str]:

@@ -124,11 +124,11 @@ def run_check(arguments: Sequence[str]) -> int:
     sheet = Path(str(values.get("sheet") or Path("outputs") / "check" / f"{root.resolve().name}.png"))
     found = inspect_dataset(splits, sheet, int(values.get("seed") or 0), config.exif, config.rescale)
     found.findings.wrong += wrong
-    people = sum(len(split.persons) for split in splits.values())
+    people = len(splits.get("train", next(iter(splits.values()))).persons)
     print(found.findings.text())
     print("\nsize of people\n" + "\n".join(found.histogram))
-    print("\nuse these as configs/data/NAME.yaml, or as keys:\n" + configuration(given, found.image_size))
-    print("\nnext\n" + shell_command("autopose.search", search_arguments(given, found.image_size, people)))
+    print("\nuse these as configs/data/NAME.yaml, or as keys:\n" + configuration(given, found.recommended))
+    print("\nnext\n" + shell_command("autopose.search", search_arguments(given, found.recommended, people)))
     return 1 if found.findings.wrong else 0
 
 

@@ -53,6 +53,7 @@ class Augmentation:
 
 
 # paper: AutoPose §4.1 (flip and rotation in ±45°). hrnet_*: the recipes of HRNet's published COCO and MPII configs.
+# fixed_view: a camera that never moves, before which bodies always stand alike.
 PRESETS = MappingProxyType(
     {
         "none": Augmentation(),
@@ -61,6 +62,7 @@ PRESETS = MappingProxyType(
             flip=0.5, rotation=45, rotation_law="normal", rotation_probability=0.6, scale=0.35, half_body=0.3
         ),
         "hrnet_mpii": Augmentation(flip=0.5, rotation=30, rotation_law="normal", rotation_probability=0.6, scale=0.25),
+        "fixed_view": Augmentation(rotation=10, rotation_law="normal", rotation_probability=0.6, scale=0.15),
     }
 )
 

@@ -18,7 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
     [
         ("search.epoch=3", "there is no key search.epoch: did you mean search.epochs?"),
         ("trian.lr=3", "there is no key trian.lr: did you mean train.lr?"),
-        ("export.image_size=[9,9]", "did you mean data.image_size or search.image_size?"),
+        (
+            "export.image_size=[9,9]",
+            "there is no key export.image_size: did you mean data.image_size or search.image_size?",
+        ),
         ("xyzzy=1", "there is no key xyzzy: --cfg job prints all keys"),
         ("experiment=qick", "there is no experiment qick: did you mean quick? there are coco, "),
         ("space=nothing", "there is no space nothing: there are paper, small"),

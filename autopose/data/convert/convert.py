@@ -88,7 +88,9 @@ def convert(settings: Settings) -> Converted:
     labels, files = _usable(labels, problems)
     if not any(picture.people for picture in labels.pictures):
         reasons = problems.lines(shown=1)
-        raise UserError(f"'{source}' has no picture with labels that can be used. {' '.join(map(str.strip, reasons))}".strip())
+        raise UserError(
+            f"'{source}' has no picture with labels that can be used. {' '.join(map(str.strip, reasons))}".strip()
+        )
     prepared = _prepared(labels, files, settings)
     write_set(prepared, Path(settings.out), settings.link)
     return Converted(Path(settings.out), _report(name, prepared, labels), problems)

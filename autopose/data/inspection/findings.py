@@ -186,3 +186,12 @@ def judge_counts(splits: Mapping[str, PoseAnnotations], findings: Findings) -> N
             f"Few pictures ({', '.join(small)}): expect a rough network, start from experiment=own, and do not read "
             "differences of a few percent into so small a validation split."
         )
+
+
+def note_fixed_view(findings: Findings) -> None:
+    """Why the commands that follow leave mirrored pictures out."""
+    findings.notes.append(
+        "Bodies are seen from one side alone: no pose looks like the mirror image of another. Training without "
+        "mirrored pictures and with little rotation (data.augmentation=fixed_view evaluate.flip_test=false, as printed "
+        "below) then learns in fewer steps; leave both out if the network is to work on bodies that face the other way."
+    )

@@ -14,17 +14,19 @@ from autopose.data.records import PoseAnnotations
 from autopose.errors import UserError
 
 from . import findings as words
+from .command import FIXED_VIEW
 from .findings import Findings
 from .sheet import draw_sheet
 from .sizes import body_sizes, histogram, recommended_input
+from .views import seen_from_one_side
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Findings, the recommended width and height of the input, and the text of the sizes' histogram."""
+    """Findings, the recommended keys of ``data``, and the text of the sizes' histogram."""
 
     findings: Findings
-    image_size: tuple[int, int]
+    recommended: dict[str, object]
     histogram: list[str]
 
 
@@ -56,12 +58,16 @@ def inspect_dataset(
         found.add("people", f"joints span {middle:.0f} px in the median, {low:.0f} to {high:.0f} px from 5 to 95 %")
     size, why = recommended_input(persons)
     found.add("input", why)
+    recommended: dict[str, object] = {"image_size": list(size)}
+    if seen_from_one_side(persons, next(iter(splits.values())).schema):
+        recommended["augmentation"] = FIXED_VIEW
+        words.note_fixed_view(found)
     readable = {name: _readable(split, files, exif, rescale, found) for name, split in splits.items()}
     readable = {name: split for name, split in readable.items() if split.persons}
     if readable:
         count = draw_sheet(readable, sheet, seed)
         found.add("sheet", f"{sheet} shows {count} pictures with their joints: look at it")
-    return Inspection(found, size, histogram(bodies))
+    return Inspection(found, recommended, histogram(bodies))
 
 
 def _readable(

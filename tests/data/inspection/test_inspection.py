@@ -17,7 +17,9 @@ from autopose.data.coco import load_coco
 from autopose.data.inspection.command import located, search_arguments
 from autopose.data.inspection.sheet import draw_sheet, hues
 from autopose.data.inspection.sizes import body_sizes, histogram, recommended_input
+from autopose.data.inspection.views import mirrored_share, seen_from_one_side
 from autopose.data.records import DataSource, Person
+from autopose.data.schema import KeypointSchema
 
 JOINTS = ["nose", "left_ear", "right_ear", "tail"]
 
@@ -227,7 +229,9 @@ def test_the_histogram_counts_everybody():
 
 def test_the_next_command_composes_into_the_same_keys(tmp_path):
     given = {"kind": "coco", "root": "/a b,c", "joints": ["x", "y"]}
-    command = shell_command("autopose.search", search_arguments(given, (128, 96), people=10))
+    command = shell_command(
+        "autopose.search", search_arguments(given, {"image_size": [128, 96], "augmentation": "fixed_view"}, 900)
+    )
     with initialize_config_module("autopose.configs", version_base="1.3"):
         config = from_hydra(compose("search", prepared(shlex.split(command)[3:], sweeping=False)))
     assert (config.name, config.data.kind, config.data.root, config.data.joints) == (
@@ -237,8 +241,29 @@ def test_the_next_command_composes_into_the_same_keys(tmp_path):
         ["x", "y"],
     )
     assert (config.data.image_size, config.search.image_size) == ([128, 96], [64, 48])
-    assert search_arguments({"kind": "mpii"}, (256, 256), 10)[:2] == [("experiment", "coco"), ("data", "mpii")]
-    assert search_arguments({"kind": "coco"}, (256, 256), 10**5)[1] == ("data", "keypoints")
+    assert (config.data.augmentation, config.evaluate.flip_test) == ("fixed_view", False)
+    assert (config.train.epochs, config.train.milestones, config.train.evaluate_every) == (27, [20, 25], 4)
+    size = {"image_size": [256, 256]}
+    assert [key for key, _ in search_arguments({"kind": "coco"}, size, 90)] == [
+        "experiment",
+        "data.image_size",
+        "search.image_size",
+    ]
+    assert search_arguments({"kind": "mpii"}, size, 10)[:2] == [("experiment", "coco"), ("data", "mpii")]
+    assert search_arguments({"kind": "coco"}, size, 10**5)[1] == ("data", "keypoints")
     (tmp_path / "annot").mkdir()
     (tmp_path / "annot" / "valid.json").write_text("[]")
     assert located(tmp_path)["kind"] == "mpii"
+
+
+def test_a_fixed_view_is_told_from_one_that_turns():
+    """Bodies that lean a little to one side have no mirror image among them; where half are mirrored they have."""
+    schema = KeypointSchema("toy", ("nose", "tail", "left", "right"), ((2, 3),), (), (0.05,) * 4)
+    noise = np.random.default_rng(0).normal(0, 3, (40, 4, 2))
+    points = np.array([(0, 0), (100, 20), (60, 30), (55, -5)]) + noise
+    fixed = [person(body.tolist(), (0, 0, 640, 480)) for body in points]
+    assert mirrored_share(fixed, schema) == 0 and seen_from_one_side(fixed, schema)
+    points[::2] = (points * [-1, 1])[::2, [0, 1, 3, 2]]
+    turned = [person(body.tolist(), (0, 0, 640, 480)) for body in points]
+    assert mirrored_share(turned, schema) > 0.9 and not seen_from_one_side(turned, schema)
+    assert mirrored_share(fixed[:10], schema) is None and not seen_from_one_side(fixed[:10], schema)
