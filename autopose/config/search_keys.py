@@ -105,6 +105,29 @@ class RewardConfig:
             raise UserError("a reward with search.reward.flops_weight needs search.reward.target_gmacs above 0")
 
 
+TRIAL_RANGES = {"candidates": NOT_NEGATIVE, "steps": COUNT, "repeats": COUNT}
+
+
+@dataclass(frozen=True)
+class TrialsConfig:
+    """Trainings from scratch, cut short, by which derivation chooses instead of by the reward of shared weights.
+
+    Args:
+        candidates: architectures that are tried (0: none, §3.3): the policy's mode and samples, every second one, and
+            every β that was there before, with operations drawn from softmax(α); after "random" and "evolution" the
+            best that they scored.
+        steps: of each, by the recipe of ``train``; the least mean loss over them wins.
+        repeats: with other initial weights and pictures, each for the better half.
+    """
+
+    candidates: int = 0
+    steps: int = 60
+    repeats: int = 2
+
+    def __post_init__(self):
+        check_ranges(self, TRIAL_RANGES, "search.trials.")
+
+
 SEARCH_RANGES = {
     "batch_size": COUNT,
     "image_size": SIZE,
@@ -161,6 +184,7 @@ class SearchConfig(BilevelSettings):
     keep_checkpoints: int = 2
     health: bool = True
     reward: RewardConfig = field(default_factory=RewardConfig)
+    trials: TrialsConfig = field(default_factory=TrialsConfig)
 
     def __post_init__(self):
         super().__post_init__()

@@ -99,8 +99,14 @@ def bill_of_search(run: SearchRun) -> Bill:
     # Health: the favourite, two compositions of the batches and two losses an epoch.
     health = settings.epochs * (5 if settings.health else 1)
     scored = told * controller.updates * controller.samples + health
-    scored += settings.derive_samples + 1 if search.algorithm.scoring == "epochs" else run.budget()
+    tried = settings.trials.candidates
+    finalists = tried or settings.derive_samples + 1
+    scored += finalists if search.algorithm.scoring == "epochs" else run.budget()
     bill.add("rewards", scored, reward, "evaluations")
+    if tried:
+        trials = run.trials()
+        trial = _seconds(lambda: trials.train(run.favourite(), 0), run.runtime.device, 1, 1)
+        bill.add("trial trainings", trials.trainings(tried), trial, "trainings")
     bill.checkpoint, bill.kept = _size(search.state_dict()), settings.keep_checkpoints
     return bill
 

@@ -32,7 +32,13 @@ def report_search(
     """Write the page of a finished search, or of a derivation from one."""
     config, folder, joints = run.config, run.runtime.folder, run.bilevel.network.num_joints
     metric = metric_name(config.search.reward.metric)
-    rows = [[beta, f"{reward:.4f}", source, str(count)] for beta, reward, source, count in run.candidates()]
+    candidates = run.candidates()
+    rows = [[row["beta"], f"{row['reward']:.4f}", row["source"], str(row["times"])] for row in candidates]
+    header = ["β", "reward", "from", "times"]
+    if any("loss" in row for row in candidates):
+        header += ["loss of its trials", "trials"]
+        for row, shown in zip(candidates, rows, strict=True):
+            shown += [f"{row['loss']:.3e}", str(row["trials"])] if "loss" in row else ["", ""]
     size = size_line(architecture, config.search.width, config.data.image_size, joints)
     save_summary(
         folder, task, config.name, run_command(task, given), run.clock.report(),
@@ -42,7 +48,7 @@ def report_search(
             f"reward ({metric}, shared weights)": f"{architecture.found_by['reward']:.3f}",
         },
         facts={**found_facts(architecture), "size": size},
-        tables=[{"title": "Candidates of the derivation", "header": ["β", "reward", "from", "times"], "rows": rows}],
+        tables=[{"title": "Candidates of the derivation", "header": header, "rows": rows}],
         figures=FIGURES,
         next_command=next_command,
     )  # fmt: skip

@@ -130,17 +130,21 @@ class RewardScorer:
         over = self._over(beta, ops)
         return self.score(beta, ops) if over <= 0 else -1.0 - over
 
-    def ops_of(self, beta: MacroArchitecture) -> dict[str, list[int]] | None:
-        """The operations that are derived under β: α's argmax, made cheaper where ``max_gmacs`` asks for it.
+    def ops_of(self, beta: MacroArchitecture, ops: dict[str, list[int]] | None = None) -> dict[str, list[int]] | None:
+        """Operations derived under β: the given ones or α's argmax, made cheaper where ``max_gmacs`` asks for it.
 
         None where no operations are cheap enough.
         """
-        ops = derive_ops(self.alphas, self.max_skips)
+        ops = derive_ops(self.alphas, self.max_skips) if ops is None else ops
         excess = self._over(beta, ops)
         if excess <= 0:
             return ops
         prices = self._multiply_adds.prices(self.alphas, beta)
         return within(self.alphas, ops, prices, excess * self.max_gmacs * (1 + 1e-9), self.max_skips is not None)
+
+    def affords(self, beta: MacroArchitecture, ops: dict[str, list[int]]) -> bool:
+        """Whether an architecture keeps ``max_gmacs``."""
+        return self._over(beta, ops) <= 0
 
     def _over(self, beta: MacroArchitecture, ops: dict[str, list[int]]) -> float:
         """By what share of ``max_gmacs`` an architecture exceeds it; 0 where there is no such limit."""

@@ -16,18 +16,20 @@ from autopose.config import MAY_CHANGE, Config
 from autopose.data.schema import KeypointSchema, joint_order, schema_from_dict, schema_to_dict
 from autopose.data.splits import SearchSplit, split_search
 from autopose.data.stream import BatchStream, Loader, LoaderFailed, place
+from autopose.engine.derivation import derive_architecture
 from autopose.engine.graphs import step_pieces
 from autopose.engine.health import epoch_health
 from autopose.engine.reward import RewardScorer
+from autopose.engine.trials import Trials
 from autopose.errors import UserError
 from autopose.models import PoseNetwork
 from autopose.models.guard import READ_EVERY
 from autopose.models.steps import Batch
-from autopose.nas import BilevelSearch, cells_of
-from autopose.nas.algorithms import ALGORITHMS, algorithm_class, checked, explore
+from autopose.nas import BilevelSearch, cells_of, derive_ops
+from autopose.nas.algorithms import ALGORITHMS, algorithm_class
 from autopose.nas.cost import Cost, Penalty
 from autopose.nas.noise import noise_entropies
-from autopose.nas.randomness import derive_seed, generator
+from autopose.nas.randomness import derive_seed
 from autopose.report.architecture_figure import draw_architecture
 from autopose.report.curves import draw_search_curves
 from autopose.report.heatmaps import heatmap, side_by_side
@@ -305,16 +307,31 @@ class SearchRun:
 
     def derive(self) -> Architecture:
         """Derivation (§3.3) from the current state."""
-        architecture, rows = derive_architecture(self.bilevel, self.reward, self.config, self.settings.derive_samples)
-        self.derived = rows
-        for beta, reward, source, count in self.candidates():
-            logger.info("derive     %s  reward %.4f  (%s%s)", beta, reward, source, f", {count} times" * (count > 1))
+        architecture, self.derived = derive_architecture(self.bilevel, self.reward, self.config, self.trials())
+        for row in self.candidates():
+            tried = f"  loss {row['loss']:.3e} of {row['trials']}" if "loss" in row else ""
+            times = f", {row['times']} times" * (row["times"] > 1)
+            logger.info("derive     %s  reward %.4f%s  (%s%s)", row["beta"], row["reward"], tried, row["source"], times)
         return architecture
 
-    def candidates(self) -> list[tuple[str, float, str, int]]:
-        """The first distinct ones of the derivation: β, reward, where it came from, how often."""
-        counts = Counter((row["beta"], row["reward"], row["source"]) for row in self.derived)
-        return [(*candidate, count) for candidate, count in counts.items()][:CANDIDATES]
+    def trials(self) -> Trials | None:
+        """What chooses among the derivation's candidates, where it is not their rewards."""
+        if not self.settings.trials.candidates:
+            return None
+        data = pose_dataset(self.weight_data.annotations, self.config.data, augment=True)
+        return Trials(self.config, self.runtime, data, self._stop_if_asked)
+
+    def favourite(self) -> Architecture:
+        """The algorithm's favourite β with α's argmax operations."""
+        search = self.bilevel
+        cells = cells_of(search.alphas, derive_ops(search.alphas))
+        return Architecture(search.network.space.macro, search.algorithm.favourite(), cells)
+
+    def candidates(self) -> list[dict]:
+        """The first distinct rows of the derivation, with how often each was there; the tried ones by rising loss."""
+        counts = Counter(tuple(row.items()) for row in self.derived)
+        rows = [{**dict(items), "times": count} for items, count in counts.items()]
+        return sorted(rows, key=lambda row: (-row.get("trials", 0), row.get("loss", 0.0)))[:CANDIDATES]
 
     def _finish(self) -> Architecture:
         with self.clock.phase("derivation"):
@@ -344,36 +361,3 @@ def _check_joints(known: dict | None, schema: KeypointSchema) -> None:
             f"the search saw the joints in the order {', '.join(searched.joints)}, the data have them in another: give "
             "the data of the search"
         )
-
-
-def derive_architecture(
-    search: BilevelSearch, reward: RewardScorer, config: Config, num_samples: int
-) -> tuple[Architecture, list[dict]]:
-    """§3.3: the best of the algorithm's finalists, or of all that it asks for; operations by α's argmax or its own."""
-    settings, algorithm = config.search, search.algorithm
-    reward.clear()
-    if algorithm.scoring == "end":
-        best, scores = explore(algorithm, reward.candidates, settings.algorithm)
-        rows = [{"beta": str(best.beta), "reward": max(scores), "source": f"best of {len(scores)}"}]
-    else:
-        finalists = algorithm.finalists(num_samples, generator(config.seed, "derive"))
-        candidates = checked([candidate for candidate, _ in finalists], algorithm.task, settings.algorithm)
-        rewards = reward.candidates(candidates)
-        best = candidates[max(range(len(candidates)), key=rewards.__getitem__)]
-        rows = [
-            {"beta": str(candidate.beta), "reward": value, "source": source}
-            for (candidate, source), value in zip(finalists, rewards, strict=True)
-        ]
-    ops = reward.ops_of(best.beta) if best.ops is None else best.ops
-    if ops is None or (settings.max_gmacs and reward.gmacs(best.beta, ops) > settings.max_gmacs):
-        raise UserError(
-            f"no candidate of the derivation has at most search.max_gmacs={settings.max_gmacs:g}: sample more "
-            "(search.derive_samples), search with search.cost=gmacs, or allow more"
-        )
-    found_by = {
-        "algorithm": settings.algorithm, "seed": config.seed, "step": search.step,
-        "reward": max(row["reward"] for row in rows), "reward_metric": settings.reward.metric,
-        "reward_split": settings.reward.split, "dataset": config.data.title, "candidates": rows,
-    }  # fmt: skip
-    macro = search.network.space.macro
-    return Architecture(macro, best.beta, cells_of(search.alphas, ops), found_by), rows

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from autopose import kernels
-from autopose.config import MAY_CHANGE, Config
+from autopose.config import MAY_CHANGE, Config, TrainConfig
 from autopose.data.schema import schema_to_dict
 from autopose.data.stream import BatchStream, Loader, LoaderFailed, place
 from autopose.errors import UserError
@@ -38,6 +38,21 @@ from autopose.runs.runtime import Interrupted, Runtime, progress_bar
 from autopose.space import Architecture
 
 logger = logging.getLogger("autopose")
+
+
+def recipe_optimizer(network: PoseNetwork, settings: TrainConfig, device: torch.device) -> torch.optim.Optimizer:
+    """The optimizer of a training's recipe, for a network on the device."""
+    kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+    return kind(
+        network.parameters(), settings.lr, tuple(settings.betas), weight_decay=settings.weight_decay,
+        fused=fused(device),
+    )  # fmt: skip
+
+
+def learning_rate(settings: TrainConfig, epoch: int, step: int) -> float:
+    """Of a step, counted from the beginning, that lies in an epoch."""
+    lr = settings.lr * settings.lr_gamma ** sum(epoch >= milestone for milestone in settings.milestones)
+    return lr * (step + 1) / settings.warmup_steps if step < settings.warmup_steps else lr
 
 
 class TrainRun:
@@ -69,14 +84,7 @@ class TrainRun:
         self.network.place(runtime.device).train()
         self.network.state.synchronised = config.train.sync_bn
         self._wrap()
-        kind = torch.optim.Adam if config.train.optimizer == "adam" else torch.optim.AdamW
-        self.optimizer = kind(
-            self.network.parameters(),
-            config.train.lr,
-            tuple(config.train.betas),
-            weight_decay=config.train.weight_decay,
-            fused=fused(runtime.device),
-        )
+        self.optimizer = recipe_optimizer(self.network, config.train, runtime.device)
         self.epoch = self.iteration = 0
         self.bad_steps = BadSteps(config.train.max_bad_steps)
         self.best = float("-inf")
@@ -217,10 +225,7 @@ class TrainRun:
             yield place(batch, device)
 
     def _set_lr(self, step: int) -> float:
-        settings = self.settings
-        lr = settings.lr * settings.lr_gamma ** sum(self.epoch >= milestone for milestone in settings.milestones)
-        if step < settings.warmup_steps:
-            lr *= (step + 1) / settings.warmup_steps
+        lr = learning_rate(self.settings, self.epoch, step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         return lr

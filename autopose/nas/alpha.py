@@ -18,6 +18,12 @@ TAU_SCHEDULES = ("linear", "constant")
 SKIP, POOLS = "skip_connect", ("avg_pool_3x3", "max_pool_3x3")
 
 
+def gumbel(shape: Sequence[int], draws: torch.Generator) -> Tensor:
+    """Standard Gumbel noise, float32 on the CPU."""
+    uniform = torch.rand(*shape, generator=draws).clamp_(1e-20, 1 - 1e-7)
+    return -torch.log(-torch.log(uniform))
+
+
 @dataclass(frozen=True)
 class GumbelSettings:
     """The relaxation of Eq. 4.
@@ -135,9 +141,7 @@ class ArchitectureParameters(nn.Module):
     def sample(self, settings: GumbelSettings, progress: float, noise: torch.Generator) -> list[dict[str, EdgeMixture]]:
         """Per branch, the mixture of every cell: softmax((log-softmax(α) + Gumbel noise) / τ), one draw a step."""
         logits = self.logits().log_softmax(-1)
-        uniform = torch.rand(logits.shape, generator=noise).clamp_(1e-20, 1 - 1e-7)
-        gumbel = -torch.log(-torch.log(uniform))
-        soft = ((logits + on_device(gumbel, logits)) / settings.tau(progress)).softmax(-1)
+        soft = ((logits + on_device(gumbel(logits.shape, noise), logits)) / settings.tau(progress)).softmax(-1)
         chosen = None
         if settings.relaxation != "soft":
             picked = soft.argmax(-1)

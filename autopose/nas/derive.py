@@ -8,7 +8,7 @@ from torch import nn
 from autopose.models import Cell, PoseNetwork
 from autopose.space import Architecture, Genotype, MacroArchitecture
 
-from .alpha import SKIP, ArchitectureParameters
+from .alpha import SKIP, ArchitectureParameters, gumbel
 
 AFFINE = ("weight", "bias", "norm_weight", "norm_bias")
 
@@ -47,11 +47,20 @@ def columns_of(alphas: ArchitectureParameters, architecture: Architecture) -> di
     return found
 
 
-def derive_ops(alphas: ArchitectureParameters, max_skips: int | None = None) -> dict[str, list[int]]:
-    """Columns of α that ``derive_cells`` takes, a list of E for every name of ``alphas.alphas``."""
+def derive_ops(
+    alphas: ArchitectureParameters, max_skips: int | None = None, draws: torch.Generator | None = None
+) -> dict[str, list[int]]:
+    """Columns of α that ``derive_cells`` takes, a list of E for every name of ``alphas.alphas``.
+
+    Args:
+        max_skips: as there.
+        draws: where given, operations are drawn from softmax(α) (the argmax under Gumbel noise).
+    """
     found, skip = {}, alphas.column(SKIP)
     for name in alphas.alphas:
         rows = alphas.logits([name]).detach()
+        if draws is not None:
+            rows = rows + gumbel(rows.shape, draws).to(rows)
         picked = rows.argmax(-1)
         if max_skips is not None and skip is not None:
             skips = (picked == skip).nonzero()[:, 0]

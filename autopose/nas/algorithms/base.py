@@ -151,8 +151,8 @@ def _fits(ops: dict[str, list[int]], columns: dict[str, list[list[int]]]) -> boo
     )
 
 
-def explore(algorithm: Algorithm, reward: Reward, name: str = "") -> tuple[Candidate, list[float]]:
-    """Rounds of ask and tell until the budget is spent or nothing is asked: the best candidate and all scores."""
+def explore(algorithm: Algorithm, reward: Reward, name: str = "") -> list[tuple[Candidate, float]]:
+    """Rounds of ask and tell until the budget is spent or nothing is asked: candidates and scores, in order."""
     task, draws = algorithm.task, generator(algorithm.task.seed, algorithm.purpose)
     history: list[tuple[Candidate, float]] = []
     while len(history) < task.budget:
@@ -164,7 +164,7 @@ def explore(algorithm: Algorithm, reward: Reward, name: str = "") -> tuple[Candi
         history += zip(candidates, rewards, strict=True)
     if not history:
         raise UserError(f"search.algorithm={name} asked for no candidate: there is nothing to choose from")
-    return max(history, key=lambda entry: entry[1])[0], [value for _, value in history]
+    return history
 
 
 def algorithm_class(name: str, table: dict[str, type[Algorithm]]) -> type[Algorithm]:
