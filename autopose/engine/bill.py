@@ -105,7 +105,7 @@ def bill_of_search(run: SearchRun) -> Bill:
     bill.add("rewards", scored, reward, "evaluations")
     if tried:
         trials = run.trials()
-        trial = _seconds(lambda: trials.train(run.favourite(), 0), run.runtime.device, 1, 1)
+        trial = _seconds(lambda: trials.losses(run.favourite(), 0), run.runtime.device, 1, 1)
         bill.add("trial trainings", trials.trainings(tried), trial, "trainings")
     bill.checkpoint, bill.kept = _size(search.state_dict()), settings.keep_checkpoints
     return bill

@@ -25,15 +25,16 @@ class Trial:
     """What an architecture's trial trainings showed.
 
     Attributes:
-        losses: mean training loss of each of its repeats; inf where one diverged.
+        losses: mean training loss of each of its repeats.
     """
 
     losses: list[float] = field(default_factory=list)
 
     @property
     def loss(self) -> float:
-        """Mean over the repeats."""
-        return sum(self.losses) / len(self.losses)
+        """Mean over the repeats; inf where one diverged."""
+        mean = sum(self.losses) / len(self.losses)
+        return mean if isfinite(mean) else inf
 
 
 class Trials:
@@ -87,7 +88,8 @@ class Trials:
         for start in range(0, len(architectures), world_size):
             self.before_each()
             if start + rank < len(architectures):
-                mine[start + rank] = self.train(architectures[start + rank], repeat)
+                losses = self.losses(architectures[start + rank], repeat)
+                mine[start + rank] = sum(losses) / len(losses)
             update(min(world_size, len(architectures) - start))
         shares: list = [mine]
         if world_size > 1:
@@ -96,8 +98,8 @@ class Trials:
         losses = {index: loss for share in shares for index, loss in share.items()}
         return [losses[index] for index in range(len(architectures))]
 
-    def train(self, architecture: Architecture, repeat: int) -> float:
-        """Mean loss of the first steps from scratch, by the ``repeat``-th seed; inf where it is not finite."""
+    def losses(self, architecture: Architecture, repeat: int) -> list[float]:
+        """Training loss of each of the first steps from scratch, by the ``repeat``-th seed."""
         config, device, settings = self.config, self.runtime.device, self.config.train
         torch.manual_seed(derive_seed(config.seed, "trial weights", repeat))
         network = PoseNetwork(
@@ -110,7 +112,7 @@ class Trials:
             len(self.data), settings.batch_size, derive_seed(config.seed, "trial batches", repeat), 0,
             self.settings.steps,
         )  # fmt: skip
-        workers, total = config.data.workers, torch.zeros((), device=device)
+        workers, found = config.data.workers, torch.zeros(self.settings.steps, device=device)
         batches = Loader(training_samples(self.data, config.data, device), stream, workers, device.type == "cuda")
         for step, batch in enumerate(batches):
             for group in optimizer.param_groups:
@@ -121,8 +123,7 @@ class Trials:
                     heatmaps = network(micro["image"])
                 loss = joints_mse_loss(heatmaps, micro["target"], micro["target_weight"]) * share
                 loss.backward()
-                total += loss.detach()
+                found[step] += loss.detach()
             torch.nn.utils.clip_grad_norm_(network.parameters(), settings.grad_clip or inf)
             optimizer.step()
-        mean = float(total) / self.settings.steps
-        return mean if isfinite(mean) else inf
+        return found.tolist()
