@@ -32,7 +32,7 @@ PAGES = {
         ("experiment=quick name=first", "experiment=own data.root=MY_SET search.epochs=30"),
         (
             "experiment", "data.root", "data.image_size", "search.epochs", "search.iterations", "search.batch_size",
-            "search.algorithm", "search.reward.metric", "space.channels", "space.operations", "kernels",
+            "search.algorithm", "search.reward.metric", "search.trials.candidates", "space.channels", "space.operations", "kernels",
             "precision",
         ),
     ),
@@ -41,7 +41,7 @@ PAGES = {
         """Samples architectures from the controller of a search, scores them with the supernet's weights and writes
         the best as architecture.json (§3.3), as the search's own end does.""",
         ("checkpoint=SEARCH/checkpoints/last.pt", "checkpoint=SEARCH/checkpoints/last.pt search.derive_samples=50"),
-        ("checkpoint", "search.derive_samples", "search.max_skips", "search.width"),
+        ("checkpoint", "search.derive_samples", "search.trials.candidates", "search.max_skips", "search.width"),
     ),
     "train": Page(
         "train an architecture from scratch, or fine-tune a checkpoint",

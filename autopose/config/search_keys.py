@@ -121,8 +121,8 @@ class TrialsConfig:
     """
 
     candidates: int = 0
-    steps: int = 60
-    repeats: int = 2
+    steps: int = 20
+    repeats: int = 3
 
     def __post_init__(self):
         check_ranges(self, TRIAL_RANGES, "search.trials.")

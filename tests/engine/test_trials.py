@@ -73,7 +73,7 @@ def told(trials: Trials, monkeypatch, losses: dict[tuple[int, int], float]) -> l
 
 
 def test_repeats_are_for_the_better_half_and_their_mean_decides(built, monkeypatch):
-    trials = built("search.trials.repeats=3")
+    trials = built()
     # 4 is the best at first, 2 the best of all; 0 would have been but leaves after the first repeat.
     losses = {(4, 0): 0.1, (4, 1): 0.9, (2, 0): 0.3, (2, 1): 0.3, (2, 2): 0.3, (3, 0): 0.5, (0, 0): 1.1, (0, 1): 0.0}
     made = told(trials, monkeypatch, losses)
@@ -94,11 +94,11 @@ def test_a_training_that_diverges_is_never_chosen(built, monkeypatch):
 
 def test_two_processes_share_the_trainings_and_agree(built, monkeypatch):
     losses = {(n, r): 1 / (1 + n) + r for n in range(5) for r in range(2)}
-    alone = built()
+    alone = built("search.trials.repeats=2")
     told(alone, monkeypatch, losses)
     shares: list[list[dict]] = []
     for rank in range(2):
-        trials = built(rank=rank, world_size=2)
+        trials = built("search.trials.repeats=2", rank=rank, world_size=2)
         made = told(trials, monkeypatch, losses)
         gathered: list[dict] = []
         shares.append(gathered)
@@ -120,6 +120,7 @@ def test_two_processes_share_the_trainings_and_agree(built, monkeypatch):
 
 def test_a_search_ends_with_the_candidate_that_learns_fastest(small_set, tmp_path, capsys):
     options = ["search.trials.candidates=6", "search.trials.steps=3", "search.width=1", "train.batch_size=4"]
+    options += ["search.trials.repeats=2"]
     assert run("search", tmp_path / "free", *SEARCH, f"data.root={small_set}", *options) == 0
     text = capsys.readouterr().out
     found = Architecture.load(tmp_path / "free" / "architecture.json")
