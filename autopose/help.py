@@ -32,8 +32,8 @@ PAGES = {
         ("experiment=quick name=first", "experiment=own data.root=MY_SET search.epochs=30"),
         (
             "experiment", "data.root", "data.image_size", "search.epochs", "search.iterations", "search.batch_size",
-            "search.algorithm", "search.reward.metric", "search.trials.candidates", "space.channels", "space.operations", "kernels",
-            "precision",
+            "search.algorithm", "search.reward.metric", "search.trials.candidates", "space.channels",
+            "space.operations", "kernels", "precision",
         ),
     ),
     "derive": Page(

@@ -47,7 +47,7 @@ def test_a_trial_is_the_beginning_of_a_training(built, small_set, tmp_path, monk
     batches, losses = training.batches(), []
     for step in range(5):
         training._set_lr(step)
-        losses.append(training.step(next(batches)))
+        losses.append(float(training.step(next(batches))))
     assert trials.losses(architecture, 0) == pytest.approx(losses, rel=1e-6)
 
 
