@@ -11,20 +11,23 @@ import triton.language as tl
 
 from .window import CONVS, MOMENTS, TAPS, edge_number, pixel_place
 
+# Row + 2 and column + 2 of the 25 taps of a 5x5 convolution, four bits each, 16 of them and 9 more.
+ROWS, MORE_ROWS = tl.constexpr(0x1100000333222111), tl.constexpr(0x444443322)
+COLS, MORE_COLS = tl.constexpr(0x4043210321321321), tl.constexpr(0x432104040)
+
 
 @triton.jit
 def tap_place(tap):
-    """Index of the convolution (0, 1, 2 for 1x1, 3x3, 5x5) of a tap, and its displacement in rows and columns."""
+    """Index of the convolution (0, 1, 2 for 1x1, 3x3, 5x5) of a tap, and its displacement in rows and columns.
+
+    From a table in constants: to reckon the ring of outer taps would cost a third of a product's instructions.
+    """
     conv = tl.where(tap < 25, 2, tl.where(tap < 34, 1, 0))
-    inner = tl.where(tap < 9, tap, tl.where(tap < 34, tap - 25, 4))
-    ring = tap - 9
-    side = ring - 5
-    outer_h = tl.where(ring < 5, -2, tl.where(ring >= 11, 2, side // 2 - 1))
-    outer_w = tl.where(ring < 5, ring - 2, tl.where(ring >= 11, ring - 13, (side % 2) * 4 - 2))
-    outer = (tap >= 9) & (tap < 25)
-    dh = tl.where(outer, outer_h, inner // 3 - 1)
-    dw = tl.where(outer, outer_w, inner % 3 - 1)
-    return conv, dh, dw
+    of_five = tl.where(tap < 25, tap, tl.where(tap < 34, tap - 25, 4))  # the tap of 5x5 that lies there
+    bits = (of_five % 16) * 4
+    dh = (tl.where(of_five < 16, ROWS, MORE_ROWS) >> bits) & 7
+    dw = (tl.where(of_five < 16, COLS, MORE_COLS) >> bits) & 7
+    return conv, dh.to(tl.int32) - 2, dw.to(tl.int32) - 2
 
 
 @triton.jit
@@ -37,10 +40,23 @@ def multiply(a, b, acc, UPCAST: tl.constexpr, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def load_tap(ptr, pixel, row, col, dh, dw, lane, P, H, W, C):
+def within(place, size):
+    """0 <= place < size, by one comparison: without its sign, a negative place is a large one."""
+    return place.to(tl.uint32, bitcast=True) < size.to(tl.uint32)
+
+
+@triton.jit
+def rows_of(pixel, P, H, W, C):
+    """Row, column and offset of pixels; behind the last pixel a row that no displacement brings into the image."""
+    row, col = pixel_place(pixel, H, W)
+    return tl.where(pixel < P, row, -(2**30)), col, pixel * C
+
+
+@triton.jit
+def load_tap(ptr, row, col, at, dh, dw, lane, H, W, C):
     """Rows of a plane displaced by (dh, dw), zero outside the image: (pixels, lanes)."""
-    inside = (pixel < P) & (row + dh >= 0) & (row + dh < H) & (col + dw >= 0) & (col + dw < W)
-    place = ptr + (pixel + dh * W + dw)[:, None] * C + lane[None, :]
+    inside = within(row + dh, H) & within(col + dw, W)
+    place = (ptr + (dh * W + dw) * C + lane)[None, :] + at[:, None]
     return tl.load(place, mask=inside[:, None] & (lane < C)[None, :], other=0.0)  # (pixels, lanes)
 
 
@@ -93,12 +109,12 @@ def taps_kernel(
     out = y_ptr + edge * CONVS * size + cout
     lanes = slot * CONVS * C + cout
     pixel = part * BM + tl.arange(0, BM)
-    row, col = pixel_place(pixel, H, W)
+    row, col, at = rows_of(pixel, P, H, W, C)
 
     acc = tl.zeros((BM, EB * NC), tl.float32)
     for block in range(KB):
         lane = block * BK + tl.arange(0, BK)
-        a = load_tap(active_ptr, pixel, row, col, 0, 0, lane, P, H, W, C)  # (BM, BK)
+        a = load_tap(active_ptr, row, col, at, 0, 0, lane, H, W, C)  # (BM, BK)
         acc = multiply(a, load_weight(weights, 34, lane, live, C), acc, UPCAST, PRECISION)  # (BM, BK) @ (BK, EB * NC)
     store_output(acc, y_ptr, stats_ptr, out, lanes, pixel, live, P, C, part, slots * CONVS * C, BM)
 
@@ -107,7 +123,7 @@ def taps_kernel(
     for step in range(9 * KB):
         tap = step // KB
         lane = (step % KB) * BK + tl.arange(0, BK)
-        a = load_tap(active_ptr, pixel, row, col, tap // 3 - 1, tap % 3 - 1, lane, P, H, W, C)  # (BM, BK)
+        a = load_tap(active_ptr, row, col, at, tap // 3 - 1, tap % 3 - 1, lane, H, W, C)  # (BM, BK)
         acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)  # (BM, BK) @ (BK, EB * NC)
         acc3 = multiply(a, load_weight(weights, tap + 25, lane, live, C), acc3, UPCAST, PRECISION)
     store_output(acc3, y_ptr, stats_ptr, out + size, lanes + C, pixel, live, P, C, part, slots * CONVS * C, BM)
@@ -116,7 +132,7 @@ def taps_kernel(
         tap = step // KB + 9
         lane = (step % KB) * BK + tl.arange(0, BK)
         _, dh, dw = tap_place(tap)
-        a = load_tap(active_ptr, pixel, row, col, dh, dw, lane, P, H, W, C)  # (BM, BK)
+        a = load_tap(active_ptr, row, col, at, dh, dw, lane, H, W, C)  # (BM, BK)
         acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)  # (BM, BK) @ (BK, EB * NC)
     store_output(acc, y_ptr, stats_ptr, out + 2 * size, lanes + 2 * C, pixel, live, P, C, part, slots * CONVS * C, BM)
 
@@ -136,7 +152,7 @@ def input_gradient_kernel(
     cin = tl.program_id(1) * NC + tl.arange(0, NC)
     member = tl.program_id(2)
     source += member
-    row, col = pixel_place(pixel, H, W)
+    row, col, at = rows_of(pixel, P, H, W, C)
     size = P.to(tl.int64) * C
     column = tl.arange(0, EB * NC)  # (EB * NC,), edge by edge
     dy_ptr += member * slots * CONVS * size
@@ -151,8 +167,8 @@ def input_gradient_kernel(
         mask = live[:, None] & (cin < C)[None, :]
         for tap in range(TAPS):
             conv, dh, dw = tap_place(tap)
-            inside = (pixel < P) & (row >= dh) & (row < H + dh) & (col >= dw) & (col < W + dw)
-            place = (planes + conv * size)[None, :] + ((pixel - dh * W - dw) * C)[:, None]
+            inside = within(row - dh, H) & within(col - dw, W)
+            place = (planes + (conv * size - (dh * W + dw) * C))[None, :] + at[:, None]
             a = tl.load(place, mask=inside[:, None] & live[None, :], other=0.0)  # (BM, EB * NC)
             b = tl.load(matrices[:, None] + ((tap * C + cin) * C)[None, :], mask=mask, other=0.0)  # (EB * NC, NC)
             acc = multiply(a, b, acc, UPCAST, PRECISION)  # (BM, EB * NC) @ (EB * NC, NC)
