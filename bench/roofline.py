@@ -16,12 +16,12 @@ from unittest import mock
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from autopose import kernels
 from autopose.kernels.topology import NUM_CONVS, NUM_NORMED, NUM_POOLS, NUM_TAPS, Topology
 from autopose.models import PoseNetwork
 from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
+from bench.graphed import CALL, REPLAY, Calls, host_of
 
 CELLS = {"individual_1": (1, 4), "individual_2": (1, 4), "aggregation": (4, 2)}
 CELL_CALLS = ("mixed_cell", "compress")
@@ -214,19 +214,6 @@ def iteration(
     return found
 
 
-class _Calls(TorchDispatchMode):
-    """Counts what is dispatched, views apart: on a GPU each is a launch, or a few."""
-
-    def __init__(self):
-        super().__init__()
-        self.count: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function.namespace in ("aten", "autopose") and not function.is_view:
-            self.count[function.overloadpacket.__name__] += 1
-        return function(*args, **(kwargs or {}))
-
-
 def host_calls(space: MacroSpace, beta: MacroArchitecture, batch: int, size: Sequence[int]) -> Counter[str]:
     """Calls that the host makes in a forward and backward pass of the supernet under β, by operator; no optimizer.
 
@@ -236,7 +223,7 @@ def host_calls(space: MacroSpace, beta: MacroArchitecture, batch: int, size: Seq
     from autopose.nas import ArchitectureParameters
     from autopose.nas.alpha import GumbelSettings
 
-    search, draws, calls = SearchSpace.full(space), torch.Generator().manual_seed(0), _Calls()
+    search, draws, calls = SearchSpace.full(space), torch.Generator().manual_seed(0), Calls()
     nothing = {"return_value": ""}
     as_on_a_gpu = [
         mock.patch("autopose.kernels.dispatch._missing_for_triton", **nothing),
@@ -303,6 +290,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         rest = sum(count for op, count in calls.items() if not op.startswith(CELL_CALLS))
         print(f"\nthe host's other calls in one of the two steps: {rest}, most of {dict(calls.most_common(6))}")
+        host, card = host_of(space, beta), found["all"].seconds
+        print(
+            f"the host of the iteration once graphed: {host.replays} replays and {host.calls.total()} calls, "
+            f"{1e3 * host.seconds:.1f} ms at {1e6 * REPLAY:.0f} and {1e6 * CALL:.0f} us each, "
+            f"{host.seconds / card:.0%} of the card's {1e3 * card:.1f} ms for the cells"
+        )
     hours = found["all"].seconds * asked.iterations / 3600
     print(f"{asked.iterations} iterations half on: {hours:.2g} hours of the card for these cells, an estimate")
     return 0

@@ -15,7 +15,8 @@ from autopose.space import OPS
 
 from .cell import Cell
 from .module import Branch, ConcatAggregation, MultiScaleModule, Resample
-from .network import Bottleneck, Head, PoseNetwork, Stem
+from .network import PoseNetwork
+from .stem_head import Bottleneck, Head, Stem
 
 AVERAGE, MAXIMUM, IDENTITY = (OPS.index(name) for name in ("avg_pool_3x3", "max_pool_3x3", "skip_connect"))
 

@@ -4,96 +4,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from autopose import kernels
-from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
+from autopose.space import MacroArchitecture, SearchSpace
 
 from .cell import Cell
 from .module import BranchMixture, MultiScaleModule
-from .norm import NORM_STATES, BatchNorm2d, NormState
+from .norm import NORM_STATES, NormState
 from .pieces import Pieces
+from .stem_head import Head, Stem
 
 if TYPE_CHECKING:
     from .backbone import Backbone
     from .inference import InferenceNetwork
-
-
-def _conv_bn_relu(before: int, after: int, stride: int, state: NormState, size: int = 3) -> nn.Sequential:
-    conv = nn.Conv2d(before, after, size, stride, size // 2, bias=False)
-    return nn.Sequential(conv, BatchNorm2d(after, state), nn.ReLU())
-
-
-class Bottleneck(nn.Module):
-    """Residual bottleneck: 1x1, 3x3, 1x1 with a projection where the channels differ."""
-
-    def __init__(self, before: int, after: int, state: NormState):
-        super().__init__()
-        middle = max(before // 4, 1)
-        self.body = nn.Sequential(
-            _conv_bn_relu(before, middle, 1, state, 1),
-            _conv_bn_relu(middle, middle, 1, state),
-            nn.Conv2d(middle, after, 1, bias=False),
-            BatchNorm2d(after, state),
-        )
-        same = before == after
-        self.shortcut = (
-            nn.Identity() if same else nn.Sequential(nn.Conv2d(before, after, 1, bias=False), BatchNorm2d(after, state))
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C', H, W)."""
-        return torch.relu(self.body(x) + self.shortcut(x))
-
-
-class Stem(nn.Module):
-    """Two stride-2 3x3 convolutions and a bottleneck to scale 4; a stride-2 3x3 convolution for each further scale."""
-
-    def __init__(self, macro: MacroSpace, state: NormState):
-        super().__init__()
-        c, stem = macro.channels, macro.stem_channels
-        self.first = nn.Sequential(
-            _conv_bn_relu(3, stem, 2, state), _conv_bn_relu(stem, stem, 2, state), Bottleneck(stem, c[0], state)
-        )
-        self.further = nn.ModuleList(_conv_bn_relu(c[b], c[b + 1], 2, state) for b in range(len(c) - 1))
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) to one tensor (N, C_b, H / s_b, W / s_b) a branch."""
-        features = [self.first(images)]
-        for down in self.further:
-            features.append(down(features[-1]))
-        return features
-
-
-class Head(nn.Module):
-    """All branches upsampled to scale 4 by nearest, concatenated (§4.2) or summed (§3), then a 3x3 convolution."""
-
-    def __init__(self, macro: MacroSpace, num_joints: int, state: NormState, choice: kernels.KernelChoice):
-        super().__init__()
-        self.choice = choice
-        c = macro.channels
-        if macro.head == "sum":
-            self.project = nn.ModuleList(
-                nn.Sequential(nn.Conv2d(channels, c[0], 1, bias=False), BatchNorm2d(c[0], state)) for channels in c
-            )
-            self.weights = nn.Parameter(torch.ones(len(c)))
-        else:
-            self.project = None
-        self.predict = nn.Conv2d(c[0] if macro.head == "sum" else sum(c), num_joints, 3, 1, 1)
-        nn.init.normal_(self.predict.weight, std=0.001)
-        nn.init.zeros_(self.predict.bias)
-
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Heatmaps (N, K, H / 4, W / 4)."""
-        size = tuple(features[0].shape[-2:])
-        if self.project is not None:
-            projected = [project(x) for project, x in zip(self.project, features, strict=True)]
-            weights = self.weights.to(projected[0].dtype)
-            return self.predict(kernels.resample_sum(projected, weights, size, implementation=self.choice.resample_sum))
-        upsampled = [features[0]] + [F.interpolate(x, size=size, mode="nearest") for x in features[1:]]
-        return self.predict(torch.cat(upsampled, 1))
 
 
 class PoseNetwork(nn.Module):
@@ -133,6 +58,7 @@ class PoseNetwork(nn.Module):
             for m in range(macro.num_modules)
         )
         self.head = Head(macro, num_joints, self.state, choice)
+        self._parts: dict[tuple[int, int] | None, list[nn.Parameter]] = {}
 
     def place(self, device: torch.device) -> "PoseNetwork":
         """Move to ``device`` with channels_last convolutions (stacked weights of cells have no such format)."""
@@ -195,13 +121,28 @@ class PoseNetwork(nn.Module):
 
     def active_parameters(self, beta: MacroArchitecture | None = None) -> list[nn.Parameter]:
         """The parameters that take part in a step under β: the same list, in the same order, on every process."""
-        beta = self._beta(beta)
-        found = [*self.stem.parameters(), *self.head.parameters()]
-        for m, module in enumerate(self.modules_):
-            for b, on in enumerate(beta.rows[self.space.macro.decision_of(m)]):
-                if on:
-                    found += module.branches[str(b)].parameters()
-        return found
+        rows, decision_of = self._beta(beta).rows, self.space.macro.decision_of
+        parts = self._parameters_of_parts().items()
+        return [p for part, found in parts if part is None or rows[decision_of(part[0])][part[1]] for p in found]
+
+    def requires_grad_(self, requires_grad: bool = True) -> "PoseNetwork":
+        """Whether parameters get gradients."""
+        for parameters in self._parameters_of_parts().values():
+            for parameter in parameters:
+                parameter.requires_grad_(requires_grad)
+        return self
+
+    def _parameters_of_parts(self) -> dict[tuple[int, int] | None, list[nn.Parameter]]:
+        """By module and branch, None for stem and head; kept, since a walk over modules takes its time."""
+        if not self._parts:
+            self._parts = {None: [*self.stem.parameters(), *self.head.parameters()]}
+            for m, module in enumerate(self.modules_):
+                self._parts |= {(m, int(b)): list(branch.parameters()) for b, branch in module.branches.items()}
+        return self._parts
+
+    def _apply(self, fn, recurse: bool = True) -> "PoseNetwork":
+        self._parts = {}  # parameters may be others on another device
+        return super()._apply(fn, recurse)
 
     def forward(
         self,

@@ -31,6 +31,7 @@ class Pieces:
         self.capture = capture
         self.pool = torch.cuda.graph_pool_handle() if capture else None
         self.pieces: dict[tuple, Piece] = {}
+        self._parameters: dict[nn.Module, list[nn.Parameter]] = {}  # a walk over modules costs more than a replay
 
     def __call__(self, part: Any, features: Sequence[Tensor], mixture: dict[str, EdgeMixture]):
         """``part(features, mixture)``, a bound method of a branch, by its piece; gradients for all that needs any.
@@ -41,16 +42,24 @@ class Pieces:
         if any(each.chosen is not None for each in mixture.values()):
             raise ValueError("a piece cannot choose operations: its launches are the same in every step")
         weights = {name: each.weights for name, each in mixture.items()}
-        parameters = [p for p in part.__self__.parameters() if p.requires_grad]
+        if part.__self__ not in self._parameters:
+            self._parameters[part.__self__] = list(part.__self__.parameters())
+        parameters = self._parameters[part.__self__]
         # A step of ω has parameters to learn, a step of α the mixing weights.
-        key = part, bool(parameters), any(w.requires_grad for w in weights.values())
+        key = part, any(p.requires_grad for p in parameters), any(w.requires_grad for w in weights.values())
         if key not in self.pieces:
-            self.pieces[key] = Piece(part, features, mixture, parameters, self)
-        return _Replay.apply(self.pieces[key], *features, *weights.values(), *self.pieces[key].parameters)
+            learned = [p for p in parameters if p.requires_grad]
+            self.pieces[key] = Piece(part, features, mixture, learned, self)
+        piece = self.pieces[key]
+        # One parameter stands for all: the output needs a gradient, and the piece itself gives theirs.
+        return _Replay.apply(piece, *features, *weights.values(), *piece.parameters[:1])
 
 
 class Piece:
-    """One part of a branch with its buffers: ``inputs`` (features and weights), ``output``, ``grads``."""
+    """One part of a branch with its buffers: ``inputs`` (features and weights), ``output``, ``grads``.
+
+    A parameter's gradient is the buffer itself, until the piece runs again with it.
+    """
 
     def __init__(self, part, features, mixture: dict[str, EdgeMixture], parameters: list[nn.Parameter], owner: Pieces):
         self.part, self.names, self.count = part, tuple(mixture), len(features)
@@ -87,6 +96,21 @@ class Piece:
             if grad is not None:
                 grad.copy_(found)
 
+    def give(self, grad: Tensor) -> list[Tensor | None]:
+        """Run backward from a gradient of ``output``, add to the parameters' gradients, return the inputs'."""
+        own = list(zip(self.parameters, self.grads[len(self.inputs) :], strict=True))
+        for parameter, buffer in own:
+            if parameter.grad is buffer:  # of an earlier micro-batch
+                parameter.grad = buffer.clone()
+        self.grad_output.copy_(grad)
+        self.backward()
+        for parameter, buffer in own:
+            if parameter.grad is None:
+                parameter.grad = buffer
+            else:
+                parameter.grad.add_(buffer)
+        return self.grads[: len(self.inputs)]
+
     def _run(self) -> Tensor:
         features, weights = self.inputs[: self.count], self.inputs[self.count :]
         mixture = {
@@ -104,7 +128,7 @@ class Piece:
         wanted = [x for x in (*self.inputs, *self.parameters) if x.requires_grad]
         found = torch.autograd.grad(result, wanted, self.grad_output, retain_graph=keep, allow_unused=True)
         grads = iter(found)
-        return tuple(next(grads) if x.requires_grad else None for x in (*self.inputs, *self.parameters))
+        return tuple(_like(next(grads), x) if x.requires_grad else None for x in (*self.inputs, *self.parameters))
 
     def _warm_up(self, times: int, stream) -> None:
         """Run on another stream, so that what is compiled, tuned or allocated once is before a capture."""
@@ -146,9 +170,8 @@ class _Replay(torch.autograd.Function):
                     f"a piece of a step takes tensors {tuple(buffer.shape)} of {buffer.dtype}, not "
                     f"{tuple(tensor.shape)} of {tensor.dtype}: every batch must be like the first"
                 )
-        with torch.no_grad():
-            for buffer, tensor in zip(piece.inputs, tensors[:count], strict=True):
-                buffer.detach().copy_(tensor)
+        for part in (slice(piece.count), slice(piece.count, count)):  # one launch for what is of one dtype
+            torch._foreach_copy_(piece.inputs[part], list(tensors[part]))
         piece.forward()
         piece.calls += 1
         ctx.piece, ctx.call = piece, piece.calls
@@ -159,10 +182,15 @@ class _Replay(torch.autograd.Function):
         piece = ctx.piece
         if ctx.call != piece.calls:
             raise RuntimeError("a piece ran forward again before the backward pass of its last step")
-        piece.grad_output.copy_(grad)
-        piece.backward()
         # The buffers themselves: autograd copies what others hold before it keeps or adds to it.
-        return None, *piece.grads
+        return None, *piece.give(grad), *[None] * len(piece.parameters[:1])
+
+
+def _like(grad: Tensor | None, tensor: Tensor) -> Tensor | None:
+    """A gradient in the strides of its tensor, which an optimizer takes for granted."""
+    if grad is None or grad.stride() == tensor.stride():
+        return grad
+    return torch.empty_like(tensor).copy_(grad)
 
 
 def _buffer(tensor: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from autopose.errors import Diverged, UserError
 from autopose.evaluation.inference import Poses, coco_results, predict_poses
 from autopose.evaluation.scoring import score_results
 from autopose.models import MultiScaleModule, PoseNetwork
-from autopose.models.network import Stem
+from autopose.models.stem_head import Stem
 from autopose.nas import ArchitectureParameters, cells_of, derive_ops
 from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
 from autopose.space.macs import count_macs

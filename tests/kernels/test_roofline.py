@@ -7,6 +7,7 @@ import pytest
 
 from autopose.kernels.topology import Topology
 from autopose.space import MacroSpace
+from bench.graphed import Host, host_of
 from bench.roofline import GPUS, cell_work, half_on, host_calls, iteration, launch_table, main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +40,16 @@ def test_calls_of_the_host_are_counted_with_a_cell_as_one():
     assert calls["convolution"] == calls["convolution_backward"] > 0
 
 
+@pytest.mark.parametrize(("beta", "calls"), [(PAPER.all_on(), 760), (half_on(PAPER), 480)], ids=["all on", "half on"])
+def test_the_host_of_a_graphed_iteration_takes_less_than_a_quarter_of_the_card(beta, calls):
+    """Calls by operator differ a little between versions of PyTorch; replays do not."""
+    host, card = host_of(PAPER, beta), iteration(PAPER, beta, 64, (192, 256), GPUS["h200"])["all"]
+    active = 2 * sum(map(sum, beta.rows))
+    assert host.replays == active * 2 * 2 * 2  # parts, forward and backward, steps
+    assert host.replays < host.calls.total() <= calls
+    assert host.seconds < 0.25 * card.seconds
+
+
 def test_the_page_shows_the_table_that_the_plan_prints():
     page = (ROOT / "docs" / "kernels.md").read_text(encoding="utf-8")
     assert "\n".join(launch_table()) in page, "python -m bench.roofline --launches prints the table anew"
@@ -51,6 +62,7 @@ def test_an_unknown_gpu_is_one_sentence(capsys):
 
 def test_a_search_is_billed_on_a_gpu_that_is_not_there(capsys, monkeypatch):
     monkeypatch.setattr("bench.roofline.host_calls", lambda *arguments: Counter())
+    monkeypatch.setattr("bench.roofline.host_of", lambda *arguments: Host(2, Counter(add=4)))
     hours = []
     for words in (["gpu=h100", "iterations=1000"], ["--gpu", "h100", "--iterations", "2000"]):
         assert main(words) == 0

@@ -60,13 +60,15 @@ def test_steps_from_static_buffers_are_the_plain_ones(steps, options):
     assert steps < 100 or len(pieces.pieces) == modules * branches * parts * kinds
 
 
-def test_gradients_leave_the_buffers():
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_gradients_are_the_buffers_until_a_piece_runs_again(accumulate):
     pieces = Pieces(capture=False)
-    search = bilevel(pieces)
+    search = bilevel(pieces, accumulate=accumulate)
     search._weight_step(batch(0), [MACRO.all_on()])
-    held = {grad.data_ptr() for piece in pieces.pieces.values() for grad in piece.grads if grad is not None}
-    kept = [p.grad.data_ptr() for p in search.network.parameters() if p.grad is not None]
-    assert held and kept and not held & set(kept)
+    parts = [p for module in search.network.modules_ for p in module.parameters()]
+    buffers = {grad.data_ptr() for piece in pieces.pieces.values() for grad in piece.grads if grad is not None}
+    assert {p.grad.data_ptr() in buffers for p in parts} == {accumulate == 1}
+    assert all(p.grad.stride() == p.stride() for p in parts)
 
 
 def test_a_batch_unlike_the_first_is_refused():
