@@ -101,6 +101,30 @@ def effective_dtype(x: torch.Tensor) -> torch.dtype:
     return x.dtype
 
 
+@torch.compiler.assume_constant_result
+def multiplies_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 matrices in hardware and the library knows how.
+
+    Asked of PyTorch: by its public table of capabilities where it has one, else by the probe that 2.6 brought.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if hasattr(torch.cpu, "get_capabilities"):
+        return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return probe is not None and bool(probe())
+
+
+def library_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """The dtype in which restructured ATen calls compute for tensors of ``dtype``.
+
+    A processor without matrix instructions widens every value of half precision again and again: float32 is faster.
+    """
+    if device.type == "cpu" and dtype in (torch.float16, torch.bfloat16):
+        return torch.bfloat16 if dtype == torch.bfloat16 and multiplies_bf16() else torch.float32
+    return dtype
+
+
 def traced() -> bool:
     """Whether a compiler or a tracer records what runs."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from . import reference
 from .checks import check_convolutions, check_finite_weights, check_norm, check_states, check_table
-from .dispatch import effective_dtype, resolve
+from .dispatch import effective_dtype, library_dtype, resolve
 from .topology import NUM_CONVS, NUM_NORMED, NUM_OPS, Topology
 
 
@@ -90,17 +90,19 @@ def evaluate(
         from ._triton.mixed_edge import stacked_nodes as fused
     else:
         from ._aten.mixed_edge import mixed_edges as fused
-    inputs = [t.to(dtype) for t in inputs]
+    inner = dtype
     if chosen != "triton":  # Triton's kernels cast while they pack the weights.
-        convs = [w.to(dtype) for w in convs]
+        inner = library_dtype(x.device, dtype)
+        convs = [w.to(inner) for w in convs]
         options["collect"] = running_mean is not None
+    inputs = [t.to(inner) for t in inputs]
     statistics = None if training else (running_mean, running_var)
     nodes, mean, var = fused(
         inputs, num_nodes, *convs, mix, norm_weight=norm_weight, norm_bias=norm_bias, statistics=statistics, **options
     )
     if training and running_mean is not None:
         update_running(running_mean, running_var, mean, var, momentum, x.numel() // x.shape[1], process_group)
-    return nodes
+    return nodes if inner == dtype else [node.to(dtype) for node in nodes]
 
 
 def update_running(running_mean, running_var, mean, var, momentum: float, count: int, process_group) -> None:

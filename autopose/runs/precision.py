@@ -9,6 +9,7 @@ import torch
 
 from autopose.config.schema import PRECISIONS
 from autopose.errors import UserError
+from autopose.kernels.dispatch import multiplies_bf16
 
 # Of CUDA devices, from which on tensor cores multiply bfloat16.
 CAPABILITY = (8, 0)
@@ -89,18 +90,10 @@ def _matrix_instructions(kind: str) -> tuple[bool, str]:
             return True, f"{name} has tensor cores for bf16"
         return False, f"{name} has none for bf16"
     if kind == "cpu":
-        if torch.backends.mkldnn.is_available() and _has_amx():
+        if multiplies_bf16():
             return True, "the processor has matrix instructions for bf16 (AMX)"
         return False, "the processor has no matrix instructions for bf16"
     return False, f"PyTorch does not say whether {kind} has matrix instructions for bf16"
-
-
-def _has_amx() -> bool:
-    """Asked of PyTorch: by its public table of capabilities where it has one, else by the probe that 2.6 brought."""
-    if hasattr(torch.cpu, "get_capabilities"):
-        return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
-    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return probe is not None and bool(probe())
 
 
 def _computes_bf16(kind: str) -> bool:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 CHANNELS_LAST = torch.channels_last
 PIXELS_PER_CHANNEL = 4
+HALF_WEIGHTS = 2**18
+"""Weights from which on the library's gradient of more in bfloat16 takes far longer than of as many in two calls."""
 
 
 def pixels(x: Tensor) -> Tensor:
@@ -50,6 +52,7 @@ class EdgeConvolution:
         self.rows = self._matrices(weight)
         self.gradient = empty_gradient(weight) if gradient else None
         self.gradient_rows = self._matrices(self.gradient) if gradient else None
+        self.half = like.device.type == "cpu" and like.dtype == torch.bfloat16
         self.outweighed = not self.taps_first and weights_outweigh(like, weight[0])
         self.by_product = (
             like.device.type == "cpu"
@@ -71,10 +74,19 @@ class EdgeConvolution:
         """The gradient (P, C) of x for that of the output, (P, edges * C); the weights' goes into ``gradient``."""
         if self._multiplies(edges):
             return self._product_backward(grad, x, edges, need_input)
-        mask = [need_input, self.gradient is not None, False]
+        parts = max(1, min(len(edges), HALF_WEIGHTS // self.rows[0].numel())) if self.half else len(edges)
+        if self.gradient is not None and parts < len(edges):
+            for at in range(0, len(edges), parts):
+                columns = grad[:, at * self.channels : (at + parts) * self.channels]
+                self._library_backward(columns.contiguous(), x, edges[at : at + parts], False, True)
+            return self._library_backward(grad, x, edges, True, False) if need_input else None
+        return self._library_backward(grad, x, edges, need_input, self.gradient is not None)
+
+    def _library_backward(self, grad: Tensor, x: Tensor, edges, need_input: bool, need_weight: bool) -> Tensor | None:
         back, geometry = torch.ops.aten.convolution_backward, ([1, 1], [self.k // 2] * 2, [1, 1], False, [0, 0], 1)
+        mask = [need_input, need_weight, False]
         dx, dw, _ = back(image(grad, x), self._formatted(x), self._gather(edges), None, *geometry, mask)
-        if self.gradient is not None:
+        if need_weight:
             torch._foreach_copy_([self.gradient_rows[edge] for edge in edges], list(self._split(dw)))
         return pixels(dx.contiguous(memory_format=CHANNELS_LAST)) if need_input else None
 

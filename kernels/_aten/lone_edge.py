@@ -37,8 +37,10 @@ def lone_edge(
     Without ``collect`` the batch's statistics are not returned.
     """
     channels, training = x.shape[1], statistics is None
-    mean, var = (None, None) if training else (t[0] for t in statistics)
-    weight, bias = (None if t is None else t[0] for t in (norm_weight, norm_bias))
+    # Tables may be of the half precision in whose place x is float32.
+    mix = mix.to(x.dtype)
+    mean, var = (None, None) if training else (t[0].to(x.dtype) for t in statistics)
+    weight, bias = (None if t is None else t[0].to(x.dtype) for t in (norm_weight, norm_bias))
     norm = EdgeNorm(channels, weight, bias, mean, var, mix[0, :NUM_NORMED], training, collect, eps, process_group)
     operand = Operand(x)
     outputs = [operand.convolve(weights[0]) for weights in convs] + [operand.pool(op) for op in (AVERAGE, MAXIMUM)]

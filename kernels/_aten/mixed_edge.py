@@ -10,12 +10,11 @@ from torch import Tensor
 
 from ..dispatch import check_first_order, memory_format, register
 from ..topology import NUM_NORMED, Topology
-from .cell import Kept, accumulator, backward, forward
+from .cell import backward, forward, source_kind
 from .convolution import CHANNELS_LAST, empty_gradient
 from .lone_edge import lone_edge, suits
+from .source import accumulator
 from .tables import Tables
-
-NUM_SAVED = 5
 
 
 def mixed_edges(
@@ -39,7 +38,8 @@ def mixed_edges(
     """
     if suits(inputs, num_nodes):
         convs, norm = (conv1, conv3, conv5), (norm_weight, norm_bias)
-        return lone_edge(inputs[0], convs, mix, *norm, statistics, eps, process_group, collect)
+        with torch.autocast("cpu", enabled=False):
+            return lone_edge(inputs[0], convs, mix, *norm, statistics, eps, process_group, collect)
     mean, var = (None, None) if statistics is None else statistics
     group = "" if process_group is None else process_group.group_name
     nodes = torch.ops.autopose.aten_mixed_cell(
@@ -53,13 +53,13 @@ def cell_forward(
     norm_weight: Tensor | None, norm_bias: Tensor | None, mean: Tensor | None, var: Tensor | None,
     eps: float, group: str,
 ) -> list[Tensor]:  # fmt: skip
-    """Nodes, mean, var and what the backward pass needs, `NUM_SAVED` tensors a source."""
+    """Nodes, mean, var and what the backward pass needs, `Source.NUM_SAVED` tensors a source."""
     like, cell = inputs[0], Topology(len(inputs), num_nodes)
     tables = Tables(cell, accumulator(like), mix, norm_weight, norm_bias, mean, var, eps, group)
     with torch.autocast(like.device.type, enabled=False):
-        nodes, mean, var, kept = forward(inputs, cell, [conv1, conv3, conv5], tables)
+        nodes, mean, var, sources = forward(inputs, cell, [conv1, conv3, conv5], tables)
     nodes = [node.contiguous(memory_format=memory_format(like)) for node in nodes]
-    return [*nodes, tables.unsort(mean), tables.unsort(var), *(t for source in kept for t in source.tensors())]
+    return [*nodes, tables.unsort(mean), tables.unsort(var), *(t for source in sources for t in source.tensors())]
 
 
 def _fake_forward(inputs, num_nodes, conv1, conv3, conv5, mix, norm_weight, norm_bias, mean, var, eps, group):
@@ -70,7 +70,7 @@ def _fake_forward(inputs, num_nodes, conv1, conv3, conv5, mix, norm_weight, norm
     nodes = [torch.empty_like(like, memory_format=memory_format(like)) for _ in range(num_nodes)]
     saved = []
     for edges in cell.by_source():
-        saved += [like.new_empty(p, len(edges) * c) for _ in range(3)] + [like.new_empty(p, 3 * c)]
+        saved += [like.new_empty(p, len(edges) * c) for _ in range(3)] + source_kind(like).plain_like(like)
         saved.append(torch.empty_like(like, dtype=torch.int64, memory_format=CHANNELS_LAST))
     return [*nodes, *tables, *saved]
 
@@ -84,13 +84,12 @@ def cell_backward(
     like, cell = states[0], Topology(len(states) - len(grads) + 1, len(grads))
     running = (None, None) if training else (mean, var)
     tables = Tables(cell, accumulator(like), mix, norm_weight, norm_bias, running[0], running[1], eps, group)
-    kept = []
-    for index, state in enumerate(states):
-        *convolved, plain, argmax = saved[index * NUM_SAVED : (index + 1) * NUM_SAVED]
-        kept.append(Kept(state.contiguous(memory_format=CHANNELS_LAST), convolved, plain, argmax))
+    kind = source_kind(like)
+    parts = [saved[at : at + kind.NUM_SAVED] for at in range(0, len(saved), kind.NUM_SAVED)]
+    sources = [kind.of(state, part) for state, part in zip(states, parts, strict=True)]
     with torch.autocast(like.device.type, enabled=False):
         statistics = tables.sort_statistics(mean, var)
-        found = backward(grads, kept, cell, convs, tables, statistics, (need_inputs, need_convs))
+        found = backward(grads, sources, cell, convs, tables, statistics, (need_inputs, need_convs))
     results = [g for g in (*found.inputs, *found.convs) if g is not None] + [found.mix.to(mix.dtype)]
     if norm_weight is not None:
         results += [found.weight.to(norm_weight.dtype), found.bias.to(norm_bias.dtype)]

@@ -100,3 +100,20 @@ class LaunchCounter(TorchDispatchMode):
         if not func.is_view and short not in ALLOCATIONS:
             self.calls[short] = self.calls.get(short, 0) + 1
         return func(*args, **kwargs)
+
+
+class WideTensors(LaunchCounter):
+    """Counts ATen calls that make a float32 or float64 tensor of at least ``numel`` elements."""
+
+    def __init__(self, numel: int):
+        super().__init__()
+        self.numel, self.wide = numel, {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = super().__torch_dispatch__(func, types, args, kwargs)
+        for t in out if isinstance(out, list | tuple) else [out]:
+            if isinstance(t, Tensor) and t.dtype in (torch.float32, torch.float64) and t.numel() >= self.numel:
+                name = func._schema.name
+                if name not in PLAIN:
+                    self.wide[name] = self.wide.get(name, 0) + 1
+        return out

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("there", [True, False])
 def test_auto_takes_bf16_where_the_processor_multiplies_it(monkeypatch, there):
-    monkeypatch.setattr(precision, "_has_amx", lambda: there)
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda: there)
     found = chosen_precision("auto", "cpu")
     assert found.name == ("bf16" if there else "fp32") and not found.explicit
     assert "matrix instructions for bf16" in str(found)
@@ -31,7 +31,7 @@ def test_auto_takes_bf16_where_the_processor_multiplies_it(monkeypatch, there):
 
 
 def test_the_probe_asks_pytorch():
-    assert isinstance(precision._has_amx(), bool)
+    assert isinstance(precision.multiplies_bf16(), bool)
 
 
 def test_what_a_device_cannot_is_one_sentence(monkeypatch):

@@ -1,0 +1,170 @@
+"""What a source of a cell computes in bfloat16, on processors that multiply its matrices: P, C and e as in `source`.
+
+Tensors are stored in bfloat16 and never widened. Statistics and reductions accumulate in float32 inside of the
+library's normalisation; sums of planes with a factor a channel are products with diagonal matrices, which read a plane
+once and accumulate in float32 too. The pools, the same for all edges, are kept normalised; in place of the average
+stands the sum over the window, a depth-wise convolution.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..topology import AVERAGE, MAXIMUM, NUM_CONVS, NUM_NORMED
+from .convolution import EdgeConvolution, image, pixels
+from .source import POOL, Source, Sums, diagonals, per_edge
+from .statistics import batch_statistics, total_over
+from .tables import Tables
+
+AREA = 9
+"""Pixels of a window; sums of windows that hold fewer are scaled up to as many, so that a sum is 9 averages."""
+
+POOLS = (AVERAGE, MAXIMUM)
+batch_norm, batch_norm_backward = torch.ops.aten.native_batch_norm, torch.ops.aten.native_batch_norm_backward
+
+
+class HalfSource(Source):
+    """A source in bfloat16: ``plain`` are two matrices (P, C), window sums and maxima.
+
+    They are normalised by the batch's statistics or, where statistics are given (they differ from edge to edge), raw.
+    """
+
+    NUM_SAVED = 6
+
+    @staticmethod
+    def sums_dtype(like: Tensor) -> torch.dtype:
+        return like.dtype
+
+    @staticmethod
+    def plain_like(like: Tensor) -> list[Tensor]:
+        channels = like.shape[1]
+        return [like.new_empty(like.numel() // channels, channels) for _ in POOLS]
+
+    @staticmethod
+    def node(total: Tensor, shift: Tensor, like: Tensor) -> Tensor:
+        # The library's normalisation adds the constants in float32.
+        zeros, ones = torch.zeros_like(shift), torch.ones_like(shift)
+        return batch_norm(image(total.contiguous(), like), ones, shift, zeros, ones, False, 0.0, 0.0)[0]
+
+    @staticmethod
+    def pools(state: Tensor) -> tuple[list[Tensor], Tensor]:
+        maximum, argmax = F.max_pool2d(state, 3, 1, 1, return_indices=True)
+        return [pixels(_scale_border(_window_sums(state))), pixels(maximum)], argmax
+
+    def statistics(self, tables: Tables) -> tuple[Tensor, Tensor]:
+        channels = self.state.shape[1]
+        mean, var = batch_statistics([*self.convolved, *self.plain], self.state, tables.group)
+        area, (mean, var) = _areas(mean), (per_edge(t, channels) for t in (mean, var))
+        return mean / area, var / area**2
+
+    def accumulate(self, sums: Tensor, tables: Tables, index: int, mean: Tensor, var: Tensor) -> Tensor:
+        area, batch = _areas(mean), tables.mean is None
+        scale = (tables.scales[index] * torch.rsqrt(var + tables.eps) / area).to(sums.dtype)
+        pools, raw = scale[NUM_CONVS:], NUM_NORMED
+        if batch:
+            self.plain = [self._normalised(op, mean[op, 0], var[op, 0], tables.eps) for op in POOLS]
+            pools, raw = tables.scales[index][NUM_CONVS:], NUM_CONVS
+        for op, y in enumerate(self.convolved):
+            matrix = torch.diag(scale[op].flatten())
+            if index == 0 and op == 0:
+                torch.mm(y, matrix, out=sums)
+            else:
+                sums.addmm_(y, matrix)
+        for plane, row in zip((*self.plain, pixels(self.state)), (*pools, tables.skip[index]), strict=True):
+            sums.addmm_(plane, diagonals([row], scale))
+        # With the rounded factors, so that a mean is taken away exactly as it was added.
+        const = -(scale * (mean * area))[:raw].sum(0)
+        return const if tables.shift is None else const + tables.shift[index]
+
+    def backward(
+        self, grad: Tensor, tables: Tables, index: int, mean: Tensor, var: Tensor,
+        convs: list[EdgeConvolution], edges: list[int], need: bool,
+    ) -> tuple[Sums, Tensor | None]:  # fmt: skip
+        weights, rstd, batch = tables.scales[index].expand_as(mean), torch.rsqrt(var + tables.eps), tables.mean is None
+        first, second, total = self._convolutions(grad, tables, (weights, mean, var, rstd), convs, edges, need)
+        pooled = torch.stack([_diagonal(torch.mm(x.t(), grad), mean) for x in (*self.plain, pixels(self.state))])
+        pooled, skip = pooled.split([len(POOLS), 1])
+        area, mean, rstd = (t[NUM_CONVS:] for t in (_areas(mean), mean, rstd))
+        if not batch:
+            pooled = (pooled / area - first * mean) * rstd
+        sums = (first, torch.cat([second, pooled]), skip[0])
+        if not need:
+            return sums, None
+        scale, const, slope = weights[NUM_CONVS:] * rstd / area, None, None
+        if batch:
+            (first, pooled), count = total_over([first, pooled], grad.shape[0], tables.group)
+            const, slope = ((scale * t).sum(1) / -count for t in (first, pooled))
+        return sums, self._state_gradient(grad, total, scale.to(grad.dtype), const, slope, tables.skip[index])
+
+    def _convolutions(self, grad, tables: Tables, rows, convs, edges, need: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """sum(g) (e, C), sum(g * normalised) (3, e, C), and the gradient (P, C) of the convolutions' input."""
+        active, g, batch = F.relu(self.state), image(grad, self.state), tables.mean is None
+        alone, shape, total, seconds = batch and not tables.group, rows[1].shape, None, []
+        for op, conv in enumerate(convs):
+            passes, y = need or conv.gradient is not None, self.convolved[op]
+            weight, mean, var, rstd = (t[op].flatten() for t in rows)
+            given = (None, None, mean, rstd) if alone else (mean, var, None, None)
+            mask = [passes, True, True]
+            dy, second, first = batch_norm_backward(g, image(y, self.state), weight, *given, alone, tables.eps, mask)
+            seconds.append(second)
+            if not passes:
+                continue
+            dy = pixels(dy)
+            if batch and not alone:
+                # So far the statistics were constants; they depend on the values of all processes.
+                (a, b), count = total_over([first, second], grad.shape[0], tables.group)
+                slope = weight * rstd**2 * b / -count
+                const = weight * rstd * a / -count - slope * mean
+                dy.addcmul_(y, slope.to(y.dtype)).add_(const.to(y.dtype))
+            dx = conv.backward(dy, active, edges, need)
+            total = dx if total is None or not need else total.add_(dx)
+        return first.view(shape[1:]), torch.stack(seconds).view(-1, *shape[1:]), total
+
+    def _state_gradient(self, grad: Tensor, total: Tensor, scale, const, slope, skip: Tensor) -> Tensor:
+        """(P, C): ``total`` through the ReLU, and what comes through the pools and the identity."""
+        state, parts = self.state, []
+        for op, x in enumerate(self.plain):
+            matrix = diagonals([scale[op]], scale).t()
+            if const is None:
+                part = torch.mm(grad, matrix)
+            else:
+                part = torch.addmm(const[op].to(grad.dtype), grad, matrix)
+                part.addmm_(x, torch.diag(slope[op].to(grad.dtype)))
+            parts.append(image(part, state))
+        average = _window_sums(_scale_border(parts[0]))
+        maximum = torch.ops.aten.max_pool2d_with_indices_backward(parts[1], state, *POOL, [1, 1], False, self.argmax)
+        total = torch.ops.aten.threshold_backward(total, pixels(state), 0)
+        total.add_(pixels(average)).add_(pixels(maximum))
+        return total.addmm_(grad, diagonals([skip], scale).t())
+
+    def _normalised(self, op: int, mean: Tensor, var: Tensor, eps: float) -> Tensor:
+        """A pool by the statistics that all edges share."""
+        area = AREA if op == AVERAGE else 1
+        x = image(self.plain[op - NUM_CONVS], self.state)
+        return pixels(batch_norm(x, None, None, mean * area, var * area**2, False, 0.0, eps * area**2)[0])
+
+
+def _areas(like: Tensor) -> Tensor:
+    """(5, 1, 1): what the kept planes are multiples of."""
+    return like.new_tensor([AREA if op == AVERAGE else 1 for op in range(NUM_NORMED)]).view(-1, 1, 1)
+
+
+def _window_sums(x: Tensor) -> Tensor:
+    """x (N, C, H, W) summed over windows of 3 x 3; its own gradient."""
+    channels = x.shape[1]
+    return F.conv2d(x, x.new_ones(channels, 1, 3, 3), padding=1, groups=channels)
+
+
+def _scale_border(x: Tensor) -> Tensor:
+    """Window sums x (N, C, H, W), in place, as if the windows at the border were whole; its own gradient."""
+    for axis in (2, 3):
+        size = x.shape[axis]
+        for at in {0, size - 1}:
+            # A whole number of halves: exact in any format.
+            x.select(axis, at).mul_(3 if size == 1 else 1.5)
+    return x
+
+
+def _diagonal(matrix: Tensor, like: Tensor) -> Tensor:
+    """The diagonals (e, C) of matrix (C, e * C), in the dtype of ``like`` (any, e, C)."""
+    return matrix.view(like.shape[2], *like.shape[1:]).diagonal(dim1=0, dim2=2).to(like.dtype)
