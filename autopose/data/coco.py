@@ -47,7 +47,7 @@ def load_coco(source: DataSource, aspect: float = 0.75, *, need_images: bool = T
         persons = detected_persons(source, category.ids, schema, images, aspect, remarks)
         box_source = f"detections {source.path(source.detection_file).name}"
     else:
-        persons = _annotated_persons(annotations, schema, images, aspect)
+        persons = _annotated_persons(annotations, schema, images, aspect, remarks)
         box_source = "ground truth"
         if not persons:
             raise UserError(
@@ -122,8 +122,12 @@ def _images(rows: list[dict], source: DataSource, path, need_images: bool) -> di
     return images
 
 
-def _annotated_persons(rows: list[dict], schema: KeypointSchema, images: dict, aspect: float) -> tuple[Person, ...]:
-    wanted = [row for row in rows if not row["iscrowd"] and row["num_keypoints"] and row["area"] > 0]
+def _annotated_persons(
+    rows: list[dict], schema: KeypointSchema, images: dict, aspect: float, remarks: dict[str, str]
+) -> tuple[Person, ...]:
+    """People with a labelled joint and something of a box on their picture; ``remarks`` tells of those without one."""
+    labelled = [row for row in rows if not row["iscrowd"] and row["num_keypoints"]]
+    wanted = [row for row in labelled if row["area"] > 0]
     boxes = np.array([row["bbox"] for row in wanted], dtype=np.float64).reshape(-1, 4)
     sizes = np.array([(images[row["image_id"]].width, images[row["image_id"]].height) for row in wanted])
     boxes, usable = clip_boxes(boxes, sizes.reshape(-1, 2))
@@ -143,7 +147,15 @@ def _annotated_persons(rows: list[dict], schema: KeypointSchema, images: dict, a
             area=row["area"],
         )
 
-    return crops(boxes, usable, aspect, person)
+    persons = crops(boxes, usable, aspect, person)
+    lost = sorted({row["id"] for row in labelled} - {found.annotation_id for found in persons})
+    if lost:
+        names = ", ".join(map(str, lost[:3])) + (", ..." if len(lost) > 3 else "")
+        remarks["boxes"] = (
+            f"{len(lost)} of {len(labelled)} labelled people are left out (annotation {names}): their box is empty or "
+            "lies outside of the picture"
+        )
+    return persons
 
 
 def clip_boxes(boxes: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ Letters: N people, K joints.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,6 +38,10 @@ class Findings:
         return "\n".join(f"{heading:<10} {sentence}" for heading, sentence in rows)
 
 
+def _listed(rows: Sequence[str]) -> str:
+    return "; ".join(rows[:_SHOWN]) + (f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")
+
+
 def count_split(name: str, split: PoseAnnotations, findings: Findings) -> None:
     """Pictures, people and labelled joints."""
     visible = np.array([person.visible for person in split.persons])
@@ -50,6 +54,7 @@ def count_split(name: str, split: PoseAnnotations, findings: Findings) -> None:
         f"{len(split.images)} pictures, {people} ({hidden} hidden)"
         + (f"; on {empty} pictures nobody is labelled" if empty else ""),
     )
+    findings.notes += [f"{name}: {remark}." for remark in split.remarks.values()]
 
 
 def describe_joints(splits: Mapping[str, PoseAnnotations], findings: Findings) -> None:
@@ -101,7 +106,7 @@ def describe_pictures(
     findings.add("pictures", f"{common}{more} px")
     bad = [sentence for sentence in files.values() if isinstance(sentence, str)]
     if bad:
-        findings.wrong.append(f"{len(bad)} pictures cannot be used: {' '.join(bad[:_SHOWN])}")
+        findings.wrong.append(f"Pictures that cannot be used: {len(bad)}; {_listed(bad)}.")
     turned = [path for path, file in readable.items() if file.orientation != 1]
     findings.add("EXIF", f"{len(turned)} pictures carry a turn" if turned else "no picture carries a turn")
     annotated = {image.path: (image.width, image.height) for s in splits.values() for image in s.images.values()}
@@ -111,7 +116,7 @@ def describe_pictures(
         if annotated[path] not in ((None, None), (file.width, file.height), file.shown)
     ]
     if other:
-        findings.wrong.append(f"{len(other)} pictures have another size than annotated: {'; '.join(other[:_SHOWN])}.")
+        findings.wrong.append(f"Pictures of another size than annotated: {len(other)}, {_listed(other)}.")
     if turned:
         findings.notes.append(
             f"{len(turned)} pictures are turned by their EXIF tag when shown ('{turned[0]}'): they are read as the "
@@ -148,13 +153,13 @@ def describe_boxes(splits: Mapping[str, PoseAnnotations], files: Mapping, findin
     findings.add("boxes", f"median {median[0]:.0f}x{median[1]:.0f} px; {whole} of {len(boxes)} are the whole picture")
     if len(loose) > _SLIPS * len(boxes):
         findings.wrong.append(
-            f"{len(loose)} of {len(boxes)} boxes do not hold their own joints: {', '.join(loose[:_SHOWN])}; are x and "
+            f"{len(loose)} of {len(boxes)} boxes do not hold their own joints: {_listed(loose)}; are x and "
             "y swapped, or boxes written as x, y, x, y instead of x, y, width, height?"
         )
     elif loose:
-        findings.notes.append(f"{len(loose)} boxes do not hold all their joints: {', '.join(loose[:_SHOWN])}.")
+        findings.notes.append(f"Boxes that do not hold all their joints: {len(loose)}, {_listed(loose)}.")
     if off:
-        findings.notes.append(f"{len(off)} people have joints outside of their picture: {', '.join(off[:_SHOWN])}.")
+        findings.notes.append(f"People with joints outside of their picture: {len(off)}, {_listed(off)}.")
 
 
 def find_duplicates(splits: Mapping[str, PoseAnnotations], files: Mapping, findings: Findings) -> None:
@@ -169,7 +174,7 @@ def find_duplicates(splits: Mapping[str, PoseAnnotations], files: Mapping, findi
     if across:
         examples = ", ".join(" = ".join(f"{name} '{path}'" for name, path in own[:2]) for own in across[:_SHOWN])
         findings.wrong.append(
-            f"{len(across)} pictures are in two splits ({examples}): a network is then tested on what it has seen."
+            f"Pictures in two splits: {len(across)} ({examples}). A network is then tested on what it has seen."
         )
     else:
         findings.add("duplicates", "no picture is in two splits")

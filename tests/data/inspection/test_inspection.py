@@ -81,11 +81,11 @@ def test_a_sound_set(tmp_path, capsys):
 BROKEN = {
     "a picture in two splits": (
         lambda root: (root / "val" / "0.png").write_bytes((root / "train" / "3.png").read_bytes()),
-        "1 pictures are in two splits",
+        "Pictures in two splits: 1 (",
     ),
     "a cut-off picture": (
         lambda root: (root / "val" / "0.png").write_bytes((root / "val" / "0.png").read_bytes()[:900]),
-        "1 pictures cannot be used: the picture",
+        "Pictures that cannot be used: 1; the picture",
     ),
     "a missing picture": (lambda root: (root / "val" / "0.png").unlink(), "missing"),
     "another size": (
@@ -106,6 +106,8 @@ BROKEN = {
     ),
 }
 
+NOBODYS = ([10, 10, 0, 0], [9000, 9000, 50, 50])
+
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_what_is_wrong_is_found_and_said(what, tmp_path, capsys):
@@ -125,6 +127,9 @@ def test_notes_do_not_fail_a_set(tmp_path, capsys):
     change(root, "val", lambda d: [a["keypoints"].__setitem__(slice(9, 12), [0, 0, 0]) for a in d["annotations"]])
     code, text, _ = check(root, capsys, tmp_path)
     assert code == 0
+    change(root, "train", lambda d: [d["annotations"][n].update(bbox=box) for n, box in enumerate(NOBODYS)])
+    code, text, _ = check(root, capsys, tmp_path)
+    assert code == 0 and "train: 2 of 6 labelled people are left out (annotation 1, 2): their box is empty or" in text
     for expected in ("No mirror pairs", "1 pictures are turned by their EXIF tag", "Never labelled in val: tail"):
         assert expected in text
 
