@@ -1,8 +1,9 @@
 """How long a network takes here: ``python -m autopose.latency checkpoint=PATH`` or ``architecture=PATH|hrnet|…``.
 
-PyTorch as it predicts, PyTorch's reference kernels, ONNX Runtime in float32 and INT8, timed in turn at batches of 1 and
-``latency.batch``; ``latency.json`` holds the table. ``latency.operations=true`` also writes ``operations.json``, what
-each operation costs on each branch (``autopose.space.latency``).
+PyTorch as it predicts (in bf16 too where that is the machine's precision), PyTorch's reference kernels, ONNX Runtime in
+float32 and INT8, timed in turn at batches of 1 and ``latency.batch``; ``latency.json`` holds the table.
+``latency.operations=true`` also writes ``operations.json``, what each operation costs on each branch
+(``autopose.space.latency``).
 """
 
 import logging
@@ -39,7 +40,7 @@ def run(config: Config, runtime: Runtime) -> Path:
     if runtime.device.type == "cuda":
         hardware["gpu"] = torch.cuda.get_device_name(runtime.device)
     batches = tuple(sorted({1, config.latency.batch}))
-    forms = latency.forms_of(network, config, runtime.device)
+    forms = latency.forms_of(network, config, runtime.device, runtime.precision)
     rows = latency.rows_of(latency.measure(forms, size, batches, config.latency.rounds, runtime.device))
     of = {"checkpoint": config.checkpoint, "architecture": config.architecture, "width": config.train.width}
     about = {**of, "image_size": list(size), "hardware": hardware, "batches": list(batches)}
@@ -47,6 +48,7 @@ def run(config: Config, runtime: Runtime) -> Path:
     save_json(path, {"version": 1, **about, "rows": rows, "missing": forms.missing})
     logger.info("hardware   %s, %d thread(s)", hardware["gpu"] or hardware["cpu"], hardware["threads"])
     logger.info("\n%s", format_forms(rows, forms.missing))
+    logger.info("predict    runs %s, under precision %s", next(iter(forms.run)), runtime.precision)
     if config.latency.operations:
         operations = ordered([*config.space.operations, *network.space.operations])
         wanted = Measured(macro, config.train.width, operations, size, network.num_joints, batches)

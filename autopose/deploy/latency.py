@@ -19,11 +19,12 @@ from autopose.kernels import KernelChoice
 from autopose.models import PoseNetwork
 from autopose.models.frozen import quickest
 from autopose.progress import progress
+from autopose.runs.precision import FP32, Precision
 from autopose.runs.timing import Interleaved, Timing
 
-FOLDED, REFERENCE = "PyTorch, folded (what predict runs)", "PyTorch, reference kernels"
+FOLDED, HALF, REFERENCE = "PyTorch, folded", "PyTorch, folded, bf16", "PyTorch, reference kernels"
 ONNX, INT8 = "ONNX Runtime, float32", "ONNX Runtime, INT8"
-FORMS = (FOLDED, REFERENCE, ONNX, INT8)
+FORMS = (FOLDED, HALF, REFERENCE, ONNX, INT8)
 WARM_UP = 2
 
 
@@ -35,18 +36,21 @@ class Forms:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def forms_of(network: PoseNetwork, config: Config, device: torch.device) -> Forms:
+def forms_of(network: PoseNetwork, config: Config, device: torch.device, precision: Precision = FP32) -> Forms:
     """Every form that this machine can run; an exported one only after it was checked against PyTorch.
 
+    The first one is what predict runs under ``precision``; bf16 is measured where it is that.
     INT8's ranges are those of noise: its time depends on them as little as on the pictures.
     """
     found = Forms()
-    found.run[REFERENCE] = _reference(network, config, device)
     if not network.foldable:
-        why = "an operation of another package"
-        found.missing = dict.fromkeys((FOLDED, ONNX, INT8), why)
+        found.run[REFERENCE] = _reference(network, config, device)
+        found.missing = dict.fromkeys((FOLDED, ONNX, INT8), "an operation of another package")
         return found
+    if precision.half:
+        found.run[HALF] = precision.wrapped(quickest(network, device, half=True), device)
     found.run[FOLDED] = quickest(network, device)
+    found.run[REFERENCE] = _reference(network, config, device)
     for name, make in ((ONNX, _onnx), (INT8, _int8)):
         try:
             found.run[name] = make(network, config, device)

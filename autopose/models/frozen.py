@@ -18,15 +18,25 @@ class FrozenNetwork:
 
     The operations are the same; Python between them, and layouts that change from one to the next, are gone: worth most
     for a narrow network and a single image (``python -m autopose.latency``).
+
+    Args:
+        network: it is converted in place where ``half``.
+        half: weights and activations are bfloat16, which saves the casts that autocast makes at every call.
     """
 
-    def __init__(self, network: InferenceNetwork, after: int = AFTER):
-        self.network, self.after, self.left = network, after, after
+    def __init__(self, network: InferenceNetwork, after: int = AFTER, half: bool = False):
+        self.dtype = torch.bfloat16 if half else torch.float32
+        self.network, self.after, self.left = network.to(self.dtype), after, after
         self.size: torch.Size | None = None
         self.frozen: torch.jit.ScriptModule | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) to (N, K, H / 4, W / 4)."""
+        """(N, 3, H, W) to (N, K, H / 4, W / 4) float32."""
+        # Whatever a caller computes in, here it is settled.
+        with torch.autocast("cpu", enabled=False):
+            return self._run(images.to(self.dtype)).float()
+
+    def _run(self, images: Tensor) -> Tensor:
         if images.shape[1:] != self.size:
             self.size, self.frozen, self.left = images.shape[1:], None, self.after
         if self.left:
@@ -41,12 +51,12 @@ def quickest(network: PoseNetwork, device: torch.device, half: bool = False) -> 
     """The fastest form of a derived network by running statistics: folded where it can be, on a CPU frozen as well.
 
     Args:
-        half: it is called under bfloat16 autocast, which does not freeze.
+        half: compute in bfloat16, on a CPU without autocast; other devices have theirs around it.
     """
     if not network.foldable:
         return network
     folded = network.for_inference(device)
-    return FrozenNetwork(folded) if device.type == "cpu" and not half else folded
+    return FrozenNetwork(folded, half=half) if device.type == "cpu" else folded
 
 
 def _frozen(network: InferenceNetwork, images: Tensor) -> torch.jit.ScriptModule:

@@ -11,6 +11,7 @@ from autopose.deploy import latency
 from autopose.deploy.parts import Measured, Parts, measure_parts
 from autopose.latency import FILE, OPERATIONS_FILE, run
 from autopose.report.latency import format_check, format_forms
+from autopose.runs.precision import Precision
 from autopose.runs.runtime import Runtime, StopRequest
 from autopose.space import OPS, MacroSpace
 from autopose.space.latency import LatencyTable, parts_of
@@ -22,14 +23,19 @@ HARDWARE = {"cpu": "x", "threads": 1, "gpu": None, "torch": "2"}
 
 def test_all_forms_give_the_networks_heatmaps(network, config):
     pytest.importorskip("onnxruntime")
-    forms = latency.forms_of(network, config, CPU)
+    forms = latency.forms_of(network, config, CPU, Precision("bf16"))
     assert set(forms.run) == set(latency.FORMS) and not forms.missing
+    assert (
+        next(iter(forms.run)) == latency.HALF and next(iter(latency.forms_of(network, config, CPU).run)) != latency.HALF
+    )
     images = torch.randn(2, 3, 64, 48)
     with torch.inference_mode():
         truth = network(images)
         for name, form in forms.run.items():
             heatmaps = form(images)
-            if name == latency.INT8:
+            if name == latency.HALF:
+                torch.testing.assert_close(heatmaps, truth, atol=0.05 * float(truth.abs().max()), rtol=0)
+            elif name == latency.INT8:
                 assert torch.corrcoef(torch.stack([heatmaps.flatten(), truth.flatten()]))[0, 1] > 0.9
             else:
                 torch.testing.assert_close(heatmaps, truth, atol=1e-4, rtol=0)

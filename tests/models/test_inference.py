@@ -99,3 +99,15 @@ def test_frozen_after_some_calls_it_is_the_same_function_at_any_batch_and_size()
         assert agree(folded(larger), frozen(larger)) and frozen.frozen is None
         with pytest.raises(UserError, match="multiple"):
             frozen(x[..., 1:])
+
+
+def test_in_bf16_it_is_frozen_as_well_and_autocast_changes_nothing():
+    folded = trained(builtin_architecture("random", TINY, 5)).for_inference()
+    with torch.inference_mode():
+        exact = [folded(images(count=2, seed=call)) for call in range(4)]
+        half = FrozenNetwork(folded, after=2, half=True)
+        for call, truth in enumerate(exact):
+            with torch.autocast("cpu", torch.bfloat16, enabled=call % 2 == 1):
+                found = half(images(count=2, seed=call))
+            assert found.dtype == torch.float32 and (half.frozen is not None) == (call >= 2)
+            assert (found - truth).abs().max() < 0.05 * truth.abs().max()
