@@ -91,7 +91,7 @@ class Product:
         The weight gradient's includes the sum of its partial ones, since a setting decides how many there are.
         """
         with applied(self.product, self.channels, setting):
-            whole = TritonConvolutions(self.cell, torch.bfloat16, (self.product == "weight",) * 3)
+            whole = TritonConvolutions(self.cell, torch.bfloat16, (self.product == "weight",) * 3, gathers=False)
             group = whole.group(self.sources)
         packed = whole.weights(self.convs, self.active[0])
 

@@ -18,7 +18,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from autopose import kernels
-from autopose.kernels.topology import NUM_CONVS, NUM_NORMED, NUM_POOLS, NUM_TAPS, Topology
+from autopose.kernels.topology import NUM_CONVS, NUM_NORMED, NUM_POOLS, NUM_TAPS, Topology, input_gradient_splits
 from autopose.models import PoseNetwork
 from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
 from bench.graphed import CALL, REPLAY, Calls, host_of
@@ -150,21 +150,26 @@ def _backward_group(
         reads=f"{count} x, {edges} g, {dy} y",
         writes=f"{dy} dy, {3 * count} of pools and skip, {count} places" + (f", {count} ReLU(x)" if weights else ""),
     )  # fmt: skip
-    yield Work(
-        "input_gradient_kernel", dy, count, packed * itemsize, 0, 2 * packed * pixels, f"{dy} dy, packed weights",
-        f"{count} dx of the convolutions",
-    )  # fmt: skip
+    of_node = group[0] >= cell.inputs
+    splits = input_gradient_splits(count * pixels * channels)
+    others = (4 + place + of_node) * count  # x, two pools', the identity's, places, and what a node has from outside
     if weights:
         yield Work(
             "weight_gradient_kernel", count + dy, 0, 0, packed * WIDE, 2 * packed * pixels, f"{count} ReLU(x), {dy} dy",
             "partial weight gradients",
         )  # fmt: skip
         yield Work("unpack_kernel", 0, 0, packed * WIDE, packed * WIDE, 0, "partial weight gradients", "their sum")
-    of_node = group[0] >= cell.inputs
+    gathers, gradients = splits == 1, (3 + of_node) * count
     yield Work(
-        "gather_kernel", (5 + place + of_node) * count, count,
-        reads=f"{count} x, {(4 + of_node) * count} gradients, {count} places", writes=f"{count} dx",
+        "input_gradient_kernel", dy + others * gathers, count * splits, packed * itemsize, 0, 2 * packed * pixels,
+        f"{dy} dy, packed weights" + (f", {count} x, {gradients} gradients, {count} places" if gathers else ""),
+        f"{count} dx" if gathers else f"{count * splits} shares of dx",
     )  # fmt: skip
+    if not gathers:
+        yield Work(
+            "gather_kernel", others + count * splits, count,
+            reads=f"{count} x, {gradients + count * splits} gradients, {count} places", writes=f"{count} dx",
+        )  # fmt: skip
 
 
 def bytes_of(work: Work, channels: int, pixels: int, itemsize: int) -> float:

@@ -25,6 +25,19 @@ NUM_TAPS = sum(CONV_TAPS)
 """Taps of all convolutions of an edge, 1 + 9 + 25: its weights are this many matrices (C, C)."""
 
 
+PARTIAL_SUMS = 3
+"""Sums that `gather_kernel` adds up: of the three convolutions, or of three shares of their taps."""
+
+
+def input_gradient_splits(elements: int) -> int:
+    """Programs that share the taps of a tile of an input gradient, for states of ``elements`` in a launch.
+
+    Below 2^20 elements a GPU's multiprocessors would get fewer than two tiles of 64 x 64 each; from there on one
+    program sums all taps, and gathers the other gradients of its pixels as well.
+    """
+    return PARTIAL_SUMS if elements < 2**20 else 1
+
+
 def first_edge(node, inputs):
     """The number of the first edge that leads to ``node`` of a cell with ``inputs`` inputs; integers or tensors."""
     return node * inputs + node * (node - 1) // 2

@@ -185,6 +185,18 @@ def test_with_triton_convolutions(name, monkeypatch):
     _compare(CASES[name])
 
 
+@pytest.mark.parametrize("case", [Case((1, 17, 3, 4), (2, 2)), Case((3, 16, 5, 3), dtype=torch.bfloat16)], ids=str)
+def test_gradients_gathered_by_the_product(case, monkeypatch):
+    """As it does for states so large that no program shares its taps."""
+    from autopose.kernels._triton.mixed_edge import plan, products
+
+    monkeypatch.setenv("AUTOPOSE_TAPS", "triton")
+    monkeypatch.setattr(products, "input_gradient_splits", lambda elements: 1)
+    plan._backward_plan.cache_clear()
+    _compare(case)
+    plan._backward_plan.cache_clear()
+
+
 @needs_gpu
 @pytest.mark.parametrize("name", [name for name in PAPER if not name.startswith("float32")])
 def test_paper_shapes_in_half_precision(name, monkeypatch):

@@ -221,9 +221,7 @@ class BackwardGroup:
             spread_kernel, grid, *plane, cell.inputs, sources[0], slots, *self.convs.gradient_strides,
             FIXED=fixed, ACTIVE=self.needs_active, **tile,
         )  # fmt: skip
-        self._gather = Launch(
-            gather_kernel, grid, *plane, OUTPUTS=plan.convs.outputs, ADD=sources[0] >= cell.inputs, **tile
-        )
+        self._gather = Launch(gather_kernel, grid, *plane, ADD=sources[0] >= cell.inputs, **tile)
 
     def coefficients(self, x, y, grad, tables, statistics, out, process_group) -> Tensor:
         """A, B, D (group, slots, 5, 3, C) of the group's edges; writes their rows of ``out`` = (dmix, dweight, dbias).
@@ -252,5 +250,7 @@ class BackwardGroup:
         place = torch.empty_like(x, dtype=torch.uint8)
         active = torch.empty_like(x) if self.needs_active else None
         self._spread(x, y, *grad, coef, mix, dy, davg, dmax, dskip, place, active)
-        through = self.convs.backward(active, weights, dy, dconv)
-        self._gather(x, through[0], through[-1], through[len(through) // 2], davg, dmax, dskip, place, base, dx)
+        others = (x, davg, dmax, dskip, place, base)
+        through = self.convs.backward(active, weights, dy, dconv, others, dx)
+        if not self.convs.gathers:
+            self._gather(*through, *others, dx)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...dispatch import interpreting
-from ...topology import CONV_TAPS, NUM_CONVS, NUM_TAPS
+from ...topology import CONV_TAPS, NUM_CONVS, NUM_TAPS, input_gradient_splits
 from ..launch import PARTS, PROGRAMS, Cell, Launch, Tiles, power_of_two, tile_table, width
 from .forward import collect_kernel
 from .pack import pack_kernel, unpack_kernel
@@ -50,12 +50,14 @@ def settings(product: str, cell: Cell) -> tuple[dict, dict]:
 class TritonConvolutions:
     """Triton's implicit matrix products; float32 in full precision unless cuDNN is allowed tf32.
 
-    ``wanted``: which of the three convolutions' weights get gradients.
+    ``wanted``: which of the three convolutions' weights get gradients. ``gathers``: whether the input gradient may
+    gather the gradients of x from pools and identity.
     """
 
-    grouped, packs, outputs = True, True, 1
+    grouped, packs = True, True
 
-    def __init__(self, cell: Cell, dtype: torch.dtype, wanted: tuple[bool, bool, bool]):
+    def __init__(self, cell: Cell, dtype: torch.dtype, wanted: tuple[bool, bool, bool], gathers: bool = True):
+        self.gathers = gathers
         self.cell, self.wanted, self.needs_active = cell, wanted, any(wanted)
         self.options = dict(
             UPCAST=interpreting() and dtype.itemsize == 2,
@@ -97,10 +99,14 @@ class TritonGroup:
 
         self.gradient_shape, self.gradient_strides = (count, slots, NUM_CONVS, size), (NUM_CONVS * size, size, channels)
         tile, launch = settings("input", cell)
+        splits = input_gradient_splits(size * count) if whole.gathers else 1
+        self.gathers = whole.gathers and splits == 1
         self._input = Launch(
-            input_gradient_kernel, (-(-cell.pixels // tile["rows"]), t.KB, count), *plane, cell.inputs, sources[0],
-            slots, BM=tile["rows"], EB=t.EB, NC=t.NC, KB=t.KB, **launch, **whole.options,
+            input_gradient_kernel, (-(-cell.pixels // tile["rows"]), t.KB, count * splits), *plane, cell.inputs,
+            sources[0], slots, BM=tile["rows"], EB=t.EB, NC=t.NC, KB=t.KB, SPLITS=splits, GATHER=self.gathers,
+            ADD=sources[0] >= cell.inputs, EVEN=channels % t.NC == 0, **launch, **whole.options,
         )  # fmt: skip
+        self._shares = (splits, count, cell.pixels, channels)
 
         tile, launch = settings("weight", cell)
         rows = min(max(power_of_two(channels), 16), tile["rows"])
@@ -134,17 +140,23 @@ class TritonGroup:
         return moments
 
     def backward(
-        self, active: Tensor | None, packed: Tensor, dy: Tensor, gradients: list[Tensor | None]
-    ) -> list[Tensor]:
-        """The sum of the convolutions' input gradients (group, P, C), before ReLU's mask, and the weights' gradients.
+        self, active: Tensor | None, packed: Tensor, dy: Tensor, gradients: list[Tensor | None], others=(None,) * 6,
+        dx: Tensor | None = None,
+    ) -> list[Tensor]:  # fmt: skip
+        """The gradients of the weights and of the sources.
 
-        ``dy`` (group, slots, 3, P * C) are those of the raw outputs; the weights' go to ``gradients``.
+        ``dy`` (group, slots, 3, P * C) are those of the raw outputs; the weights' go to ``gradients``. Where the group
+        ``gathers``, the sources' go to ``dx`` and nothing is returned; ``others`` are x and the rest of what
+        `gathered` reads. Else the convolutions' part of it is returned, before ReLU's mask, in shares (group, P, C).
         """
-        dx = dy.new_empty(dy.shape[0], self.pixels, self.channels)
-        self._input(dy, packed, dx)
         if any(self.wanted):
             self.weights(active, dy, gradients)
-        return [dx]
+        if self.gathers:
+            self._input(dy, packed, *others, dx)
+            return []
+        shares = dy.new_empty(self._shares)
+        self._input(dy, packed, *(None,) * 6, shares)
+        return list(shares.unbind(0))
 
     def weights(self, active: Tensor, dy: Tensor, gradients: list[Tensor | None]) -> None:
         """Gradients of the weights, (E, C, C, k, k), of the group's edges."""
@@ -159,7 +171,7 @@ class LibraryConvolutions:
     Arguments and results are those of `TritonConvolutions` for groups of one source.
     """
 
-    grouped, packs, outputs, needs_active = False, False, 3, True
+    grouped, packs, needs_active = False, False, True
 
     def __init__(self, cell: Cell, dtype: torch.dtype, wanted: tuple[bool, bool, bool]):
         self.cell, self.wanted = cell, wanted
@@ -175,6 +187,8 @@ class LibraryConvolutions:
 
 class LibraryGroup:
     """The convolutions of one source with ``slots`` edges."""
+
+    gathers = False
 
     def __init__(self, cell: Cell, source: int, wanted: tuple[bool, bool, bool]):
         self.edges, self.wanted = cell.out_of(source), wanted
@@ -205,7 +219,7 @@ class LibraryGroup:
         return moments
 
     def backward(
-        self, active: Tensor, weights: list[Tensor], dy: Tensor, gradients: list[Tensor | None]
+        self, active: Tensor, weights: list[Tensor], dy: Tensor, gradients: list[Tensor | None], *_
     ) -> list[Tensor]:
         """The three convolutions' input gradients (N, H, W, C), before ReLU's mask, and the weights' gradients."""
         x, through = active[0].permute(0, 3, 1, 2), []

@@ -9,6 +9,7 @@ precision as integers, so it is given float32. PRECISION is that of float32 prod
 import triton
 import triton.language as tl
 
+from .backward import gathered
 from .window import CONVS, MOMENTS, TAPS, edge_number, pixel_place
 
 # Row + 2 and column + 2 of the 25 taps of a 5x5 convolution, four bits each, 16 of them and 9 more.
@@ -137,26 +138,43 @@ def taps_kernel(
     store_output(acc, y_ptr, stats_ptr, out + 2 * size, lanes + 2 * C, pixel, live, P, C, part, slots * CONVS * C, BM)
 
 
+@triton.jit
+def add_tap(
+    acc, tap, planes, matrices, row, col, at, cin, live, size, H, W, C, UPCAST: tl.constexpr, PRECISION: tl.constexpr
+):
+    """acc and what a tap of the edges' convolutions gives back, (pixels, C_in)."""
+    conv, dh, dw = tap_place(tap)
+    inside = within(row - dh, H) & within(col - dw, W)
+    place = (planes + (conv * size - (dh * W + dw) * C))[None, :] + at[:, None]
+    a = tl.load(place, mask=inside[:, None] & live[None, :], other=0.0)  # (pixels, columns)
+    mask = live[:, None] & (cin < C)[None, :]
+    b = tl.load(matrices[:, None] + ((tap * C + cin) * C)[None, :], mask=mask, other=0.0)  # (columns, C_in)
+    return multiply(a, b, acc, UPCAST, PRECISION)
+
+
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots"])
 def input_gradient_kernel(
-    dy_ptr, packed_ptr, dx_ptr, P, H, W, C, S, source, slots,
-    BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, KB: tl.constexpr,
-    UPCAST: tl.constexpr, PRECISION: tl.constexpr,
+    dy_ptr, packed_ptr, x_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, base_ptr, dx_ptr, P, H, W, C, S, source, slots,
+    BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, KB: tl.constexpr, SPLITS: tl.constexpr,
+    GATHER: tl.constexpr, ADD: tl.constexpr, EVEN: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Gradient (P, C) of ReLU's output of a group's sources: all edges, convolutions and taps of dy in one sum.
 
-    dy (group, slots, 3, P, C). One program a (tile of BM pixels, block of NC input channels, source). A step multiplies
-    EB edges times NC output channels of one tap; KB blocks of channels cover all.
+    dy (group, slots, 3, P, C). One program a (tile of BM pixels, block of NC input channels, source and one of SPLITS
+    shares of the taps). A step multiplies EB edges times NC output channels of one tap; KB blocks of channels cover
+    all. GATHER makes of it the gradient of x, with the pools', the identity's and (ADD) base: see `gathered`. Else dx
+    is (SPLITS, group, P, C), and the other pointers are not used.
     """
+    group = tl.num_programs(2) // SPLITS
+    member = tl.program_id(2) % group
+    split = tl.program_id(2) // group
+    source += member
     pixel = tl.program_id(0) * BM + tl.arange(0, BM)
     cin = tl.program_id(1) * NC + tl.arange(0, NC)
-    member = tl.program_id(2)
-    source += member
     row, col, at = rows_of(pixel, P, H, W, C)
     size = P.to(tl.int64) * C
     column = tl.arange(0, EB * NC)  # (EB * NC,), edge by edge
     dy_ptr += member * slots * CONVS * size
-    dx_ptr += member * size
     acc = tl.zeros((BM, NC), tl.float32)
     for block in range(tl.cdiv(slots, EB) * KB):
         slot = (block // KB) * EB + column // NC
@@ -164,16 +182,22 @@ def input_gradient_kernel(
         live = (slot < slots) & (lane < C)
         planes = dy_ptr + slot * CONVS * size + lane
         matrices = packed_ptr + edge_number(source, slot, S).to(tl.int64) * TAPS * C * C + lane
-        mask = live[:, None] & (cin < C)[None, :]
-        for tap in range(TAPS):
-            conv, dh, dw = tap_place(tap)
-            inside = within(row - dh, H) & within(col - dw, W)
-            place = (planes + (conv * size - (dh * W + dw) * C))[None, :] + at[:, None]
-            a = tl.load(place, mask=inside[:, None] & live[None, :], other=0.0)  # (BM, EB * NC)
-            b = tl.load(matrices[:, None] + ((tap * C + cin) * C)[None, :], mask=mask, other=0.0)  # (EB * NC, NC)
-            acc = multiply(a, b, acc, UPCAST, PRECISION)  # (BM, EB * NC) @ (EB * NC, NC)
+        if SPLITS == 1:
+            for tap in range(TAPS):
+                acc = add_tap(acc, tap, planes, matrices, row, col, at, cin, live, size, H, W, C, UPCAST, PRECISION)
+        else:
+            share: tl.constexpr = (TAPS + SPLITS - 1) // SPLITS
+            for tap in range(split * share, tl.minimum(split * share + share, TAPS)):
+                acc = add_tap(acc, tap, planes, matrices, row, col, at, cin, live, size, H, W, C, UPCAST, PRECISION)
+    if GATHER:
+        plane = member * size
+        acc = gathered(
+            acc, x_ptr + plane, davg_ptr + plane, dmax_ptr + plane, dskip_ptr + plane, place_ptr + plane,
+            base_ptr + plane, pixel, cin, P, H, W, C, ADD, EVEN,
+        )  # fmt: skip
+    dx_ptr += tl.program_id(2) * size
     valid = (pixel < P)[:, None] & (cin < C)[None, :]
-    tl.store(dx_ptr + (pixel * C)[:, None] + cin[None, :], acc.to(dx_ptr.dtype.element_ty), mask=valid)
+    tl.store(dx_ptr + at[:, None] + cin[None, :], acc.to(dx_ptr.dtype.element_ty), mask=valid)
 
 
 @triton.jit(do_not_specialize=["P", "H", "W", "slots", "steps", "splits"])
