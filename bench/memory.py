@@ -8,7 +8,6 @@ set on a CPU, the allocator's on a GPU), the whole of it beside what ``autopose.
 import argparse
 import csv
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -52,19 +51,11 @@ def saved_bytes(network: torch.nn.Module, images: torch.Tensor, forward) -> int:
     return sum(kept.values())
 
 
-def held(device: torch.device) -> int:
-    """Bytes that the device's allocator gave, or on a CPU the resident set of this process."""
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
-
-
 def measure(switches: dict, shape: dict, device: torch.device, steps: int) -> dict:
     """One case, in this process."""
     from autopose.models import PoseNetwork
     from autopose.nas import BilevelSearch, BilevelSettings, GumbelSettings
-    from autopose.runs.memory import peak_during, predict_peak
+    from autopose.runs.memory import held, peak_during, predict_peak
     from autopose.runs.precision import Precision
     from autopose.space import MacroSpace, SearchSpace
 

@@ -4,8 +4,10 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ from autopose.data.schema import schema_to_dict
 from autopose.data.stream import BatchStream, Loader, LoaderFailed, place
 from autopose.errors import UserError
 from autopose.evaluation.constant_pose import ConstantPose
-from autopose.evaluation.evaluation import evaluate, main_metric
+from autopose.evaluation.evaluation import evaluate, main_metric, rehearse
 from autopose.evaluation.inference import Poses
 from autopose.evaluation.scoring import Score
 from autopose.files import save_json
@@ -33,7 +35,7 @@ from autopose.runs.clock import Clock
 from autopose.runs.datasets import load_annotations, pose_dataset, training_samples
 from autopose.runs.memory import explain_out_of_memory, log_prediction
 from autopose.runs.pretrained import load_pretrained
-from autopose.runs.record import Losses, StepTrace, open_log
+from autopose.runs.record import Losses, StepTrace, open_log, rehearse_picture
 from autopose.runs.runtime import Interrupted, Runtime, progress_bar
 from autopose.space import Architecture
 
@@ -125,8 +127,17 @@ class TrainRun:
             logger.info("kernel     %s", line)
         for line in self.network.describe():
             logger.info("cells      %s", line)
-        size = self.config.data.image_size
-        log_prediction("train", self.network, self.settings, size, self.runtime, self.network)
+        config, size = self.config, self.config.data.image_size
+        count = min(config.evaluate.batch_size, len(self.validation.persons))
+        inference = partial(rehearse, self.network, self.validation, config.data, config.evaluate, self.runtime)
+        later = [(count, inference), (1, self._rehearse_picture)][: 2 if self.runtime.is_main else 1]
+        log_prediction("train", self.network, self.settings, size, self.runtime, self.network, later=later)
+
+    def _rehearse_picture(self, _: int) -> None:
+        """The picture that follows an evaluation, of annotated poses."""
+        truth = np.stack([person.joints for person in self.validation.persons])
+        poses = Poses(np.arange(len(truth)), truth, np.ones(truth.shape[:2]))
+        rehearse_picture(sheet_of(self.validation, poses))
 
     def run(self, figures: bool = True) -> list[Score]:
         """Train all epochs and score the final (averaged, where ``ema``) network; resumes where asked."""

@@ -1,19 +1,22 @@
 """Evaluation of a network on a validation split under the configured protocol."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from autopose.config import DataConfig, EvaluateConfig
 from autopose.data.records import PoseAnnotations
 from autopose.data.stream import evaluation_loader
 from autopose.errors import UserError
 from autopose.evaluation.constant_pose import ConstantPose
-from autopose.evaluation.inference import Forward, Poses, coco_results, predict_poses
+from autopose.evaluation.inference import Forward, Poses, coco_results, predict_batches, predict_poses
 from autopose.evaluation.pixel_scores import score_pixels
 from autopose.evaluation.scoring import Score, score_poses, score_results
 from autopose.models import PoseNetwork
-from autopose.models.frozen import quickest
+from autopose.models.frozen import FrozenNetwork, quickest
 from autopose.progress import progress
 from autopose.runs.datasets import pose_dataset
 from autopose.runs.runtime import Runtime
@@ -58,15 +61,43 @@ def predict(
     arguments = (batches, runtime.device, pairs, settings.decoding, data.udp)
     if not isinstance(network, PoseNetwork):
         return predict_poses(network, *arguments)
-    if network.foldable:
-        forward = quickest(network, runtime.device, runtime.precision.half)
+    with _inference(network, runtime) as forward:
         return predict_poses(runtime.precision.wrapped(forward, runtime.device), *arguments)
+
+
+def rehearse(
+    network: PoseNetwork,
+    annotations: PoseAnnotations,
+    data: DataConfig,
+    settings: EvaluateConfig,
+    runtime: Runtime,
+    images: int,
+) -> None:
+    """The inference of an evaluation on a batch of so many black crops, for the memory that it takes."""
+    pairs = annotations.schema.flip_pairs if settings.flip_test else None
+    width, height = data.image_size
+    batch = {
+        "image": torch.zeros(images, height, width, 3, dtype=torch.uint8),
+        "index": np.arange(images), "center": torch.zeros(images, 2), "scale": torch.ones(images, 2),
+    }  # fmt: skip
+    with _inference(network, runtime) as forward:
+        if isinstance(forward, FrozenNetwork):
+            forward.left = 1  # soon what comes after some batches
+        forward = runtime.precision.wrapped(forward, runtime.device)
+        predict_batches(forward, [batch] * 2, runtime.device, pairs, settings.decoding, data.udp)
+
+
+@contextmanager
+def _inference(network: PoseNetwork, runtime: Runtime) -> Iterator[Forward]:
+    """The network in its quickest form for inference; one without a form of its own trains on after it."""
     was_training = network.training
-    network.eval()
+    if not network.foldable:
+        network.eval()
     try:
-        return predict_poses(runtime.precision.wrapped(network, runtime.device), *arguments)
+        yield quickest(network, runtime.device, runtime.precision.half)
     finally:
-        network.train(was_training)
+        if network.training != was_training:
+            network.train(was_training)
 
 
 def protocol_of(annotations: PoseAnnotations, data: DataConfig, settings: EvaluateConfig) -> dict[str, str]:

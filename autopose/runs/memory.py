@@ -1,6 +1,7 @@
 """Peak memory: predicted before the first step, and the switches that lower it named when it runs out."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +16,7 @@ from autopose.runs.runtime import Runtime
 
 logger = logging.getLogger("autopose")
 GIB = 2**30
+Stage = tuple[int, Callable[[int], object]]  # of how many, and what runs a number of them
 SWITCHES = {
     "search": "search.graphs=false, search.accumulate=2, search.activation_checkpointing=true, precision=bf16, "
     "search.gumbel.relaxation=one_op or a smaller search.batch_size",
@@ -37,12 +39,40 @@ def peak_during(call: Callable[[], object], device: torch.device) -> int | None:
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
+def held(device: torch.device) -> int:
+    """Bytes that the device's allocator has given, on a CPU the resident set of this process (Linux)."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")
+
+
+def foretold(run: Callable[[int], object], count: int, device: torch.device) -> tuple[int, int] | None:
+    """Peak bytes while ``run(count)`` would run, and bytes held after it; None where they cannot be told.
+
+    By the lines through those of a quarter and of half of ``count``.
+    """
+    quarter = max(count // 4, 1)
+    half = min(max(count // 2, quarter + 1), count)
+    run(quarter)  # what the libraries allocate once is no part of the line
+    found = []
+    for part in (quarter, half):
+        peak = peak_during(partial(run, part), device)
+        if peak is None:
+            return None
+        found.append((peak, held(device)))
+    far = (count - half) / max(half - quarter, 1)
+    peak, after = (int(high + max(high - low, 0) * far) for low, high in zip(*found, strict=True))
+    return peak, after
+
+
 def predict_peak(
     network: PoseNetwork,
     image_size: Sequence[int],
     batch_size: int,
     precision: Precision,
     forward: Callable[[torch.Tensor], torch.Tensor],
+    later: Sequence[Stage] = (),
 ) -> int | None:
     """Peak bytes of a training with Adam: of the device, on a CPU of this whole process; None where it cannot be told.
 
@@ -52,8 +82,10 @@ def predict_peak(
     Args:
         image_size: width and height in px.
         forward: (N, 3, H, W) to heatmaps, as in a step.
+        later: what comes after some steps, one after the other; gradients and moments stay meanwhile.
     """
     device, weights = next(network.parameters()).device, [p for p in network.parameters() if p.requires_grad]
+    size = sum(p.numel() * p.element_size() for p in weights)
 
     def step(images: int) -> None:
         black = torch.zeros(images, 3, image_size[1], image_size[0], device=device)
@@ -61,14 +93,21 @@ def predict_peak(
             loss = forward(black).float().square().mean()
         torch.autograd.grad(loss, weights, allow_unused=True)
 
-    quarter = max(batch_size // 4, 1)
-    half = min(max(batch_size // 2, quarter + 1), batch_size)
-    step(quarter)  # what the libraries allocate once is no part of the line
-    low, high = (peak_during(partial(step, images), device) for images in (quarter, half))
-    if low is None or high is None:
+    mode = network.state.mode
+    network.set_norm("batch")
+    stepping = foretold(step, batch_size, device)
+    network.set_norm(mode)
+    if stepping is None:
         return None
-    slope = max(high - low, 0) / max(half - quarter, 1)
-    return int(high + slope * (batch_size - half)) + 2 * sum(p.numel() * p.element_size() for p in weights)
+    peak, after = stepping
+    for count, run in later:
+        before = held(device)
+        found = foretold(run, count, device)
+        if found is not None:
+            # Gradients stay until the next step, and a heap keeps much of what was given back to it.
+            peak = max(peak, after + size + found[0] - before)
+            after += max(found[1] - before, 0)
+    return peak + 2 * size
 
 
 def report_memory(network: PoseNetwork, settings, image_size: Sequence[int], runtime: Runtime) -> None:
@@ -94,18 +133,16 @@ def log_prediction(
     runtime: Runtime,
     forward: Callable[[torch.Tensor], torch.Tensor],
     when: str = "",
+    later: Sequence[Stage] = (),
 ) -> None:
     """Log `predict_peak` for the batch of one process of a ``kind``, "search" or "train"; the network's mode stays.
 
     Raises:
         UserError: a step with half of the batch does not fit.
     """
-    mode = network.state.mode
-    network.set_norm("batch")
     batch = max(settings.batch_size // runtime.world_size // settings.accumulate, 1)
     with explain_out_of_memory(kind):
-        peak = predict_peak(network, image_size, batch, runtime.precision, forward)
-    network.set_norm(mode)
+        peak = predict_peak(network, image_size, batch, runtime.precision, forward, later)
     if peak is not None:
         where = "on the device" if runtime.device.type == "cuda" else "of this process"
         logger.info("memory     about %.2f GiB %s at peak%s%s", peak / GIB, where, when, _room(runtime))

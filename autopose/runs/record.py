@@ -98,6 +98,14 @@ class MetricsLog:
                 self._board.close()
 
 
+def rehearse_picture(picture: np.ndarray | None) -> None:
+    """Encode a picture (H, W, 3) uint8 as TensorBoard does before it writes it, for the memory that this takes."""
+    if picture is not None:
+        from torch.utils.tensorboard import summary
+
+        summary.image("rehearsal", picture, dataformats="HWC")
+
+
 class Losses:
     """Losses of an epoch's steps, by name; new ones stay on their device until they are read.
 

@@ -1,5 +1,10 @@
 """What is kept for the backward pass, with each switch, and what running out of memory says."""
 
+import json
+import re
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -41,10 +46,28 @@ def test_the_prediction_is_a_line_and_leaves_the_network_alone(monkeypatch):
     for batch, sizes in ((16, [4, 8]), (3, [1, 2]), (2, [1, 2]), (1, [1, 1])):
         assert predict_peak(network, (32, 32), batch, FP32, network) == moments + 100 + 3 * batch
         assert asked[-2:] == sizes
+    rows = [(8, lambda count: None), (1, lambda count: None)]
+    monkeypatch.setattr(memory, "held", lambda device: 50)
+    held = moments // 2 + 50  # gradients, and what is held after the steps
+    wanted = moments + max(100 + 3 * 2, held + 100 + 3 * 8 - 50, held + 100 + 3 - 50)
+    assert predict_peak(network, (32, 32), 2, FP32, network, rows) == wanted
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(p.grad is None for p in network.parameters())
     monkeypatch.setattr(memory, "peak_during", lambda call, device: None)
     assert predict_peak(network, (32, 32), 8, FP32, network) is None
+
+
+def test_a_training_foretells_the_peak_of_its_evaluations_too(tmp_path):
+    """In a process of its own, as users start it, whose largest moment is an evaluation's inference and picture."""
+    command = [
+        sys.executable, "-m", "autopose.train", f"hydra.run.dir={tmp_path / 'run'}", f"data.root={tmp_path / 'set'}",
+        "experiment=quick", "precision=fp32", "device=cpu", "architecture=random", "train.epochs=2",
+        "train.evaluate_every=1", "data.num_train=64", "data.num_val=64", "data.image_size=[96,128]",
+    ]  # fmt: skip
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    foretold = float(re.search(r"memory +about ([\d.]+) GiB of this process at peak", text)[1]) * 2**30
+    measured = json.loads((tmp_path / "run" / "run.json").read_text())["clock"]["peak_memory"]
+    assert foretold == pytest.approx(measured, rel=0.1)
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory.\nMore"), MemoryError("no\nroom"),
