@@ -24,6 +24,7 @@ CASES = {
     "activation_checkpointing": {"activation_checkpointing": True},
     "accumulate=2": {"accumulate": 2},
     "gumbel one_op": {"relaxation": "one_op"},
+    "search.graphs": {"graphs": True},
     "precision=bf16": {"precision": "bf16"},
     "all four": {"activation_checkpointing": True, "accumulate": 2, "relaxation": "one_op", "precision": "bf16"},
 }
@@ -54,11 +55,13 @@ def saved_bytes(network: torch.nn.Module, images: torch.Tensor, forward) -> int:
 def measure(switches: dict, shape: dict, device: torch.device, steps: int) -> dict:
     """One case, in this process."""
     from autopose.models import PoseNetwork
+    from autopose.models.pieces import Pieces
     from autopose.nas import BilevelSearch, BilevelSettings, GumbelSettings
-    from autopose.runs.memory import held, peak_during, predict_peak
+    from autopose.runs.memory import held, peak_during, predict_peak, search_passes
     from autopose.runs.precision import Precision
     from autopose.space import MacroSpace, SearchSpace
 
+    graphs = switches.get("graphs", False)
     names = ("channels", "modules_per_stage", "nodes_individual", "nodes_aggregation", "stem_channels")
     macro = MacroSpace(**{name: tuple(v) if isinstance(v := shape[name], list) else v for name in names})
     width, height = shape["size"]
@@ -70,10 +73,11 @@ def measure(switches: dict, shape: dict, device: torch.device, steps: int) -> di
     network.place(device).train()
     settings = BilevelSettings(
         training_beta="all_on", accumulate=switches.get("accumulate", 1),
-        alpha_start_epoch=1, gumbel=GumbelSettings(relaxation=switches.get("relaxation", "soft")),
+        alpha_start_epoch=0 if graphs else 1, gumbel=GumbelSettings(relaxation=switches.get("relaxation", "soft")),
     )  # fmt: skip
+    pieces = Pieces(capture=device.type == "cuda", keep=True) if graphs else None
     precision = Precision(switches.get("precision", "fp32"))
-    search = BilevelSearch(network, settings, 0, autocast=precision.half)
+    search = BilevelSearch(network, settings, 0, autocast=precision.half, pieces=pieces)
     micro = shape["batch"] // settings.accumulate
 
     def forward(images: torch.Tensor) -> torch.Tensor:
@@ -83,7 +87,8 @@ def measure(switches: dict, shape: dict, device: torch.device, steps: int) -> di
             return network(images, macro.all_on(), mixtures)
 
     network.set_norm("batch")
-    predicted = predict_peak(network, (width, height), micro, precision, forward)
+    passes = search_passes(network, settings.gumbel, precision, graphs)
+    predicted = predict_peak(network, (width, height), micro, passes)
     batch = {
         "image": torch.randn(shape["batch"], 3, height, width, device=device),
         "target": torch.rand(shape["batch"], NUM_JOINTS, height // 4, width // 4, device=device),

@@ -153,7 +153,7 @@ class SearchRun:
             logger.info("kernel     %s", line)
         for line in network.describe():
             logger.info("cells      %s", line)
-        report_memory(network, self.settings, self.size, self.runtime)
+        report_memory(network, self.settings, self.size, self.runtime, self.bilevel.pieces is not None)
 
     def run(self) -> Architecture:
         """Algorithm 1, then derivation (§3.3); resumes where asked."""

@@ -33,7 +33,7 @@ from autopose.report.curves import draw_training_curves
 from autopose.runs.checkpoint import CheckpointStore, fitting
 from autopose.runs.clock import Clock
 from autopose.runs.datasets import load_annotations, pose_dataset, training_samples
-from autopose.runs.memory import explain_out_of_memory, log_prediction
+from autopose.runs.memory import explain_out_of_memory, log_prediction, plain_passes
 from autopose.runs.pretrained import load_pretrained
 from autopose.runs.record import Losses, StepTrace, open_log, rehearse_picture
 from autopose.runs.runtime import Interrupted, Runtime, progress_bar
@@ -131,7 +131,8 @@ class TrainRun:
         count = min(config.evaluate.batch_size, len(self.validation.persons))
         inference = partial(rehearse, self.network, self.validation, config.data, config.evaluate, self.runtime)
         later = [(count, inference), (1, self._rehearse_picture)][: 2 if self.runtime.is_main else 1]
-        log_prediction("train", self.network, self.settings, size, self.runtime, self.network, later=later)
+        passes = plain_passes(self.network, self.runtime.precision, self.network)
+        log_prediction("train", self.network, self.settings, size, self.runtime, passes, later=later)
 
     def _rehearse_picture(self, _: int) -> None:
         """The picture that follows an evaluation, of annotated poses."""

@@ -25,10 +25,11 @@ class Pieces:
 
     Args:
         capture: replay CUDA graphs; else the same calls run on the same buffers, one after the other.
+        keep: keep what a backward pass read, as graphs do, also where none is captured.
     """
 
-    def __init__(self, capture: bool = True):
-        self.capture = capture
+    def __init__(self, capture: bool = True, keep: bool = False):
+        self.capture, self.keep = capture, keep
         self.pool = torch.cuda.graph_pool_handle() if capture else None
         self.pieces: dict[tuple, Piece] = {}
         self._parameters: dict[nn.Module, list[nn.Parameter]] = {}  # a walk over modules costs more than a replay
@@ -68,7 +69,7 @@ class Piece:
         self.inputs = [_buffer(x).requires_grad_() for x in features]
         self.inputs += [_buffer(each.weights).requires_grad_(each.weights.requires_grad) for each in mixture.values()]
         self.parameters, self.graphs = parameters, None
-        self.calls = 0
+        self.calls, self.keep = 0, owner.keep
         buffers = list(part.__self__.buffers())
         kept = [buffer.clone() for buffer in buffers]
         stream = torch.cuda.Stream() if owner.capture else None
@@ -92,7 +93,7 @@ class Piece:
         if self.graphs:
             self.graphs[1].replay()
             return
-        for grad, found in zip(self.grads, self._differentiate(self.result), strict=True):
+        for grad, found in zip(self.grads, self._differentiate(self.result, self.keep), strict=True):
             if grad is not None:
                 grad.copy_(found)
 

@@ -11,11 +11,15 @@ import torch
 
 from autopose.errors import UserError
 from autopose.models import PoseNetwork
+from autopose.models.pieces import Pieces
+from autopose.nas import ArchitectureParameters, GumbelSettings
+from autopose.nas.randomness import generator
 from autopose.runs.precision import Precision
 from autopose.runs.runtime import Runtime
 
 logger = logging.getLogger("autopose")
 GIB = 2**30
+Passes = Callable[[torch.Tensor], object]  # forward and backward of images (N, 3, H, W)
 Stage = tuple[int, Callable[[int], object]]  # of how many, and what runs a number of them
 SWITCHES = {
     "search": "search.graphs=false, search.accumulate=2, search.activation_checkpointing=true, precision=bf16, "
@@ -66,12 +70,54 @@ def foretold(run: Callable[[int], object], count: int, device: torch.device) -> 
     return peak, after
 
 
+def plain_passes(network: PoseNetwork, precision: Precision, forward: Callable[[torch.Tensor], torch.Tensor]) -> Passes:
+    """The passes of a step whose heatmaps ``forward`` gives."""
+
+    def run(images: torch.Tensor) -> None:
+        weights = [p for p in network.parameters() if p.requires_grad]
+        torch.autograd.grad(_loss(precision, forward, images), weights, allow_unused=True)
+
+    return run
+
+
+def search_passes(network: PoseNetwork, gumbel: GumbelSettings, precision: Precision, graphs: bool) -> Passes:
+    """Those of a search's step of ω with every branch active; of ω and then of α where they run as graphs.
+
+    Graphs keep their static buffers and what their backward passes read, for both kinds of step: here they are not
+    captured, but keep the same.
+    """
+    alphas = ArchitectureParameters(network.space).to(next(network.parameters()).device)
+    beta = network.space.macro.all_on()
+
+    def run(images: torch.Tensor) -> None:
+        pieces = Pieces(capture=False, keep=True)
+        for weights in (True, False):
+            network.requires_grad_(weights)
+            with torch.set_grad_enabled(not weights):
+                mixtures = alphas.sample(gumbel, 0.0, generator(0))
+            _loss(precision, partial(network, beta=beta, mixtures=mixtures, pieces=pieces), images).backward()
+        network.requires_grad_(True)
+        for parameter in (*network.parameters(), *alphas.parameters()):
+            parameter.grad = None
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            mixtures = alphas.sample(gumbel, 0.0, generator(0))
+        return network(images, beta, mixtures)
+
+    return run if graphs else plain_passes(network, precision, forward)
+
+
+def _loss(precision: Precision, forward: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+    with precision.autocast(images.device):
+        return forward(images).float().square().mean()
+
+
 def predict_peak(
     network: PoseNetwork,
     image_size: Sequence[int],
     batch_size: int,
-    precision: Precision,
-    forward: Callable[[torch.Tensor], torch.Tensor],
+    passes: Passes,
     later: Sequence[Stage] = (),
 ) -> int | None:
     """Peak bytes of a training with Adam: of the device, on a CPU of this whole process; None where it cannot be told.
@@ -81,17 +127,14 @@ def predict_peak(
 
     Args:
         image_size: width and height in px.
-        forward: (N, 3, H, W) to heatmaps, as in a step.
+        passes: of a step.
         later: what comes after some steps, one after the other; gradients and moments stay meanwhile.
     """
     device, weights = next(network.parameters()).device, [p for p in network.parameters() if p.requires_grad]
     size = sum(p.numel() * p.element_size() for p in weights)
 
     def step(images: int) -> None:
-        black = torch.zeros(images, 3, image_size[1], image_size[0], device=device)
-        with precision.autocast(device):
-            loss = forward(black).float().square().mean()
-        torch.autograd.grad(loss, weights, allow_unused=True)
+        passes(torch.zeros(images, 3, image_size[1], image_size[0], device=device))
 
     mode = network.state.mode
     network.set_norm("batch")
@@ -110,19 +153,13 @@ def predict_peak(
     return peak + 2 * size
 
 
-def report_memory(network: PoseNetwork, settings, image_size: Sequence[int], runtime: Runtime) -> None:
+def report_memory(
+    network: PoseNetwork, settings, image_size: Sequence[int], runtime: Runtime, graphs: bool = False
+) -> None:
     """Log the prediction for a search with every branch active, beside what the device has."""
-    from autopose.nas import ArchitectureParameters
-    from autopose.nas.randomness import generator
-
-    alphas = ArchitectureParameters(network.space).to(runtime.device)
-
-    def forward(images: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            mixtures = alphas.sample(settings.gumbel, 0.0, generator(0))
-        return network(images, network.space.macro.all_on(), mixtures)
-
-    log_prediction("search", network, settings, image_size, runtime, forward, " with every branch active")
+    passes = search_passes(network, settings.gumbel, runtime.precision, graphs)
+    when = " with every branch active" + ", as graphs" * graphs
+    log_prediction("search", network, settings, image_size, runtime, passes, when)
 
 
 def log_prediction(
@@ -131,7 +168,7 @@ def log_prediction(
     settings,
     image_size: Sequence[int],
     runtime: Runtime,
-    forward: Callable[[torch.Tensor], torch.Tensor],
+    passes: Passes,
     when: str = "",
     later: Sequence[Stage] = (),
 ) -> None:
@@ -142,7 +179,7 @@ def log_prediction(
     """
     batch = max(settings.batch_size // runtime.world_size // settings.accumulate, 1)
     with explain_out_of_memory(kind):
-        peak = predict_peak(network, image_size, batch, runtime.precision, forward, later)
+        peak = predict_peak(network, image_size, batch, passes, later)
     if peak is not None:
         where = "on the device" if runtime.device.type == "cuda" else "of this process"
         logger.info("memory     about %.2f GiB %s at peak%s%s", peak / GIB, where, when, _room(runtime))

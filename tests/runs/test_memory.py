@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from autopose.errors import UserError
-from autopose.runs.memory import explain_out_of_memory, predict_peak
+from autopose.runs.memory import explain_out_of_memory, plain_passes, predict_peak
 from autopose.runs.precision import FP32
-from bench.memory import measure
+from bench.memory import SMALL, child, measure
 
 SHAPE = {"channels": (4, 8), "modules_per_stage": 1, "nodes_individual": 2, "nodes_aggregation": 1,
          "stem_channels": 4, "batch": 4, "size": (32, 32)}  # fmt: skip
@@ -31,6 +31,13 @@ def test_a_switch_keeps_less_and_the_prediction_knows(switches, default):
     assert 0.8 < found["prediction_over_peak"] < 1.1
 
 
+def test_what_graphs_keep_is_foretold():
+    """ω's and α's pieces together hold more than a step; both are measured uncaptured, keeping what graphs keep."""
+    found = child("search.graphs", SMALL, "cpu", 2)
+    assert found["prediction_over_peak"] == pytest.approx(1, abs=0.1)
+    assert found["peak_mib"] > 2.5 * found["kept_for_backward_mib"]
+
+
 def test_the_prediction_is_a_line_and_leaves_the_network_alone(monkeypatch):
     from autopose.models import PoseNetwork
     from autopose.runs import memory
@@ -44,17 +51,17 @@ def test_the_prediction_is_a_line_and_leaves_the_network_alone(monkeypatch):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     moments = 2 * sum(p.numel() * p.element_size() for p in network.parameters())
     for batch, sizes in ((16, [4, 8]), (3, [1, 2]), (2, [1, 2]), (1, [1, 1])):
-        assert predict_peak(network, (32, 32), batch, FP32, network) == moments + 100 + 3 * batch
+        assert predict_peak(network, (32, 32), batch, plain_passes(network, FP32, network)) == moments + 100 + 3 * batch
         assert asked[-2:] == sizes
     rows = [(8, lambda count: None), (1, lambda count: None)]
     monkeypatch.setattr(memory, "held", lambda device: 50)
     held = moments // 2 + 50  # gradients, and what is held after the steps
     wanted = moments + max(100 + 3 * 2, held + 100 + 3 * 8 - 50, held + 100 + 3 - 50)
-    assert predict_peak(network, (32, 32), 2, FP32, network, rows) == wanted
+    assert predict_peak(network, (32, 32), 2, plain_passes(network, FP32, network), rows) == wanted
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(p.grad is None for p in network.parameters())
     monkeypatch.setattr(memory, "peak_during", lambda call, device: None)
-    assert predict_peak(network, (32, 32), 8, FP32, network) is None
+    assert predict_peak(network, (32, 32), 8, plain_passes(network, FP32, network)) is None
 
 
 def test_a_training_foretells_the_peak_of_its_evaluations_too(tmp_path):
