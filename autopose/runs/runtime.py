@@ -32,12 +32,18 @@ class Interrupted(Exception):
         self.signum, self.exit_code = signum, 128 + signum
 
 
+def _outlives(signum: int) -> bool:
+    """Whether the process was started to go on after this signal, as nohup starts it."""
+    return signum == getattr(signal, "SIGHUP", None) and signal.getsignal(signum) is signal.SIG_IGN
+
+
 class StopRequest:
     """Answers SIGINT, SIGTERM, SIGHUP and SIGUSR1.
 
     Outside of ``deferred`` a signal raises Interrupted where the program stands: in checks of data, in scoring, while
     figures are drawn. Inside, it becomes a flag that the loop reads between steps, when its state is whole. With
     several processes it is always a flag, because all must stop at the same place. A second SIGINT stops at once.
+    Under nohup SIGHUP stays ignored: the run outlives its terminal.
     """
 
     def __init__(self):
@@ -47,7 +53,8 @@ class StopRequest:
         self._hosts = dist.new_group(backend="gloo") if nccl else None
         # Python hands signals to the main thread alone.
         here = threading.current_thread() is threading.main_thread()
-        self._before = {signum: signal.signal(signum, self._handle) for signum in SIGNALS if here}
+        answered = [signum for signum in SIGNALS if here and not _outlives(signum)]
+        self._before = {signum: signal.signal(signum, self._handle) for signum in answered}
 
     def release(self) -> None:
         """Give the signals back to who had them before."""
