@@ -114,8 +114,8 @@ class TrialsConfig:
 
     Args:
         candidates: architectures that are tried (0: none, §3.3): the policy's mode and samples, every second one, and
-            every β that was there before, with operations drawn from softmax(α); after "random" and "evolution" the
-            best that they scored.
+            every β that was there before, with another row of β and operations drawn from a sharpened softmax(α); after
+            "random" and "evolution" the best that they scored.
         steps: of each, by the recipe of ``train``; the least mean loss over them wins.
         repeats: with other initial weights and pictures, each for the better half.
     """

@@ -48,19 +48,23 @@ def columns_of(alphas: ArchitectureParameters, architecture: Architecture) -> di
 
 
 def derive_ops(
-    alphas: ArchitectureParameters, max_skips: int | None = None, draws: torch.Generator | None = None
+    alphas: ArchitectureParameters,
+    max_skips: int | None = None,
+    draws: torch.Generator | None = None,
+    temperature: float = 1.0,
 ) -> dict[str, list[int]]:
     """Columns of α that ``derive_cells`` takes, a list of E for every name of ``alphas.alphas``.
 
     Args:
         max_skips: as there.
-        draws: where given, operations are drawn from softmax(α) (the argmax under Gumbel noise).
+        draws, temperature: where given, operations are drawn from softmax(α / temperature): the argmax under as much
+            Gumbel noise.
     """
     found, skip = {}, alphas.column(SKIP)
     for name in alphas.alphas:
         rows = alphas.logits([name]).detach()
         if draws is not None:
-            rows = rows + gumbel(rows.shape, draws).to(rows)
+            rows = rows + temperature * gumbel(rows.shape, draws).to(rows)
         picked = rows.argmax(-1)
         if max_skips is not None and skip is not None:
             skips = (picked == skip).nonzero()[:, 0]

@@ -125,7 +125,7 @@ def test_a_search_ends_with_the_candidate_that_learns_fastest(small_set, tmp_pat
     text = capsys.readouterr().out
     found = Architecture.load(tmp_path / "free" / "architecture.json")
     rows = found.found_by["candidates"]
-    assert len(rows) == 6 and {"mode", "drawn operations"} <= {row["source"] for row in rows}
+    assert len(rows) == 6 and {"mode", "varied"} <= {row["source"] for row in rows}
     tried = [row for row in rows if "loss" in row]
     best = min((row for row in tried if row["trials"] == 2), key=lambda row: row["loss"])
     assert best["beta"] == str(found.macro) and best["reward"] == found.found_by["reward"]

@@ -58,16 +58,20 @@ class Evolution(Algorithm):
         return {}
 
 
+def with_another_row(beta: MacroArchitecture, macro: MacroSpace, draws: torch.Generator) -> MacroArchitecture:
+    """β with one of its rows replaced by another allowed one, of which there must be two."""
+    rows = list(beta.rows)
+    row = int(torch.randint(len(rows), (), generator=draws))
+    others = [vector for vector in macro.allowed() if vector != rows[row]]
+    rows[row] = others[int(torch.randint(len(others), (), generator=draws))]
+    return MacroArchitecture(tuple(rows))
+
+
 def mutate(parent: Candidate, macro: MacroSpace, alphas: ArchitectureParameters, draws: torch.Generator) -> Candidate:
     """A copy with another β row (probability 1/2) or another operation; the parent itself where nothing can differ."""
     edges = [(name, e) for name, rows in alphas.columns.items() for e, columns in enumerate(rows) if len(columns) > 1]
-    allowed = macro.allowed()
-    if len(allowed) > 1 and (not edges or torch.rand((), generator=draws) < 0.5):
-        rows = list(parent.beta.rows)
-        row = int(torch.randint(len(rows), (), generator=draws))
-        others = [vector for vector in allowed if vector != rows[row]]
-        rows[row] = others[int(torch.randint(len(others), (), generator=draws))]
-        return Candidate(MacroArchitecture(tuple(rows)), parent.ops)
+    if len(macro.allowed()) > 1 and (not edges or torch.rand((), generator=draws) < 0.5):
+        return Candidate(with_another_row(parent.beta, macro, draws), parent.ops)
     if not edges:
         return parent
     ops = {name: list(values) for name, values in parent.ops.items()}
