@@ -41,7 +41,9 @@ CPU = (
     Provider("reference", "reference", channels_last=False),
     Provider("reference channels_last", "reference"),
     Provider("reference bf16", "reference", half=True),
+    Provider("reference bf16 NCHW", "reference", channels_last=False, half=True),
     Provider("fused", "fused"),
+    Provider("fused bf16", "fused", half=True),
 )
 GPU = (
     Provider("reference", "reference", channels_last=False),

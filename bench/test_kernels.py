@@ -12,7 +12,7 @@ from bench.providers import Truth, prepare, providers
 
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
-BATCHES = (16, 64) if GPU else (2,)
+BATCHES = (16, 64) if GPU else (2, 16)
 SECONDS_A_CASE = 1.0 if GPU else 2.5
 ROUNDS = (5, 50)
 FAILURES = (RuntimeError, ValueError, AssertionError, NotImplementedError, TypeError)

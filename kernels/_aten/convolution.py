@@ -85,7 +85,10 @@ class EdgeConvolution:
     def _library_backward(self, grad: Tensor, x: Tensor, edges, need_input: bool, need_weight: bool) -> Tensor | None:
         back, geometry = torch.ops.aten.convolution_backward, ([1, 1], [self.k // 2] * 2, [1, 1], False, [0, 0], 1)
         mask = [need_input, need_weight, False]
-        dx, dw, _ = back(image(grad, x), self._formatted(x), self._gather(edges), None, *geometry, mask)
+        # Of weights without whose values the gradient is found, the library asks the shape.
+        shape = (grad.shape[1], self.channels, self.k, self.k)
+        weight = self._gather(edges) if need_input else x.new_empty(shape)
+        dx, dw, _ = back(image(grad, x), self._formatted(x), weight, None, *geometry, mask)
         if need_weight:
             torch._foreach_copy_([self.gradient_rows[edge] for edge in edges], list(self._split(dw)))
         return pixels(dx.contiguous(memory_format=CHANNELS_LAST)) if need_input else None

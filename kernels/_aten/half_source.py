@@ -6,18 +6,23 @@ once and accumulate in float32 too. The pools, the same for all edges, are kept 
 stands the sum over the window, a depth-wise convolution.
 """
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..topology import AVERAGE, MAXIMUM, NUM_CONVS, NUM_NORMED
+from ..topology import AVERAGE, IDENTITY, MAXIMUM, NUM_CONVS, NUM_NORMED, NUM_OPS
 from .convolution import EdgeConvolution, image, pixels
-from .source import POOL, Source, Sums, diagonals, per_edge
+from .source import POOL, Source, Sums, per_edge
 from .statistics import batch_statistics, total_over
 from .tables import Tables
 
 AREA = 9
 """Pixels of a window; sums of windows that hold fewer are scaled up to as many, so that a sum is 9 averages."""
+
+AREAS = torch.tensor([AREA if op == AVERAGE else 1.0 for op in range(NUM_NORMED)], device="cpu").view(-1, 1, 1)
+"""What the kept planes of the operations are multiples of."""
 
 POOLS = (AVERAGE, MAXIMUM)
 batch_norm, batch_norm_backward = torch.ops.aten.native_batch_norm, torch.ops.aten.native_batch_norm_backward
@@ -54,26 +59,27 @@ class HalfSource(Source):
     def statistics(self, tables: Tables) -> tuple[Tensor, Tensor]:
         channels = self.state.shape[1]
         mean, var = batch_statistics([*self.convolved, *self.plain], self.state, tables.group)
-        area, (mean, var) = _areas(mean), (per_edge(t, channels) for t in (mean, var))
-        return mean / area, var / area**2
+        return per_edge(mean, channels) / AREAS, per_edge(var, channels) / AREAS**2
 
     def accumulate(self, sums: Tensor, tables: Tables, index: int, mean: Tensor, var: Tensor) -> Tensor:
-        area, batch = _areas(mean), tables.mean is None
-        scale = (tables.scales[index] * torch.rsqrt(var + tables.eps) / area).to(sums.dtype)
-        pools, raw = scale[NUM_CONVS:], NUM_NORMED
+        batch, weights = tables.mean is None, tables.scales[index]
+        rows = sums.new_empty(NUM_OPS, *mean.shape[1:])
+        rows[:NUM_NORMED] = weights * torch.rsqrt(var + tables.eps) / AREAS
+        rows[IDENTITY] = tables.skip[index].unsqueeze(1)
+        # With the rounded factors, so that a mean is taken away exactly as it was added.
+        raw = NUM_CONVS if batch else NUM_NORMED
+        const = -(rows[:raw] * (mean * AREAS)[:raw]).sum(0)
         if batch:
             self.plain = [self._normalised(op, mean[op, 0], var[op, 0], tables.eps) for op in POOLS]
-            pools, raw = tables.scales[index][NUM_CONVS:], NUM_CONVS
-        for op, y in enumerate(self.convolved):
-            matrix = torch.diag(scale[op].flatten())
+            rows[NUM_CONVS:NUM_NORMED] = weights[NUM_CONVS:]
+        planes = (*self.convolved, *self.plain, pixels(self.state))
+        for op, (plane, matrix) in enumerate(
+            zip(planes, (*_squares(rows[:NUM_CONVS]), *_wide(rows[NUM_CONVS:])), strict=True)
+        ):
             if index == 0 and op == 0:
-                torch.mm(y, matrix, out=sums)
+                torch.mm(plane, matrix, out=sums)
             else:
-                sums.addmm_(y, matrix)
-        for plane, row in zip((*self.plain, pixels(self.state)), (*pools, tables.skip[index]), strict=True):
-            sums.addmm_(plane, diagonals([row], scale))
-        # With the rounded factors, so that a mean is taken away exactly as it was added.
-        const = -(scale * (mean * area))[:raw].sum(0)
+                sums.addmm_(plane, matrix)
         return const if tables.shift is None else const + tables.shift[index]
 
     def backward(
@@ -84,25 +90,26 @@ class HalfSource(Source):
         first, second, total = self._convolutions(grad, tables, (weights, mean, var, rstd), convs, edges, need)
         pooled = torch.stack([_diagonal(torch.mm(x.t(), grad), mean) for x in (*self.plain, pixels(self.state))])
         pooled, skip = pooled.split([len(POOLS), 1])
-        area, mean, rstd = (t[NUM_CONVS:] for t in (_areas(mean), mean, rstd))
+        scale = (weights * rstd / AREAS)[NUM_CONVS:]
         if not batch:
-            pooled = (pooled / area - first * mean) * rstd
+            pooled = (pooled / AREAS[NUM_CONVS:] - first * mean[NUM_CONVS:]) * rstd[NUM_CONVS:]
         sums = (first, torch.cat([second, pooled]), skip[0])
         if not need:
             return sums, None
-        scale, const, slope = weights[NUM_CONVS:] * rstd / area, None, None
+        const, slope = None, None
         if batch:
             (first, pooled), count = total_over([first, pooled], grad.shape[0], tables.group)
             const, slope = ((scale * t).sum(1) / -count for t in (first, pooled))
-        return sums, self._state_gradient(grad, total, scale.to(grad.dtype), const, slope, tables.skip[index])
+        scale = torch.cat([scale, tables.skip[index].view(1, -1, 1).expand_as(scale[:1])]).to(grad.dtype)
+        return sums, self._state_gradient(grad, total, scale, const, slope)
 
     def _convolutions(self, grad, tables: Tables, rows, convs, edges, need: bool) -> tuple[Tensor, Tensor, Tensor]:
         """sum(g) (e, C), sum(g * normalised) (3, e, C), and the gradient (P, C) of the convolutions' input."""
         active, g, batch = F.relu(self.state), image(grad, self.state), tables.mean is None
         alone, shape, total, seconds = batch and not tables.group, rows[1].shape, None, []
-        for op, conv in enumerate(convs):
-            passes, y = need or conv.gradient is not None, self.convolved[op]
-            weight, mean, var, rstd = (t[op].flatten() for t in rows)
+        rows = zip(*(t[:NUM_CONVS].flatten(1).unbind(0) for t in rows), strict=True)
+        for conv, y, (weight, mean, var, rstd) in zip(convs, self.convolved, rows, strict=True):
+            passes = need or conv.gradient is not None
             given = (None, None, mean, rstd) if alone else (mean, var, None, None)
             mask = [passes, True, True]
             dy, second, first = batch_norm_backward(g, image(y, self.state), weight, *given, alone, tables.eps, mask)
@@ -120,22 +127,22 @@ class HalfSource(Source):
             total = dx if total is None or not need else total.add_(dx)
         return first.view(shape[1:]), torch.stack(seconds).view(-1, *shape[1:]), total
 
-    def _state_gradient(self, grad: Tensor, total: Tensor, scale, const, slope, skip: Tensor) -> Tensor:
+    def _state_gradient(self, grad: Tensor, total: Tensor, scale, const, slope) -> Tensor:
         """(P, C): ``total`` through the ReLU, and what comes through the pools and the identity."""
         state, parts = self.state, []
-        for op, x in enumerate(self.plain):
-            matrix = diagonals([scale[op]], scale).t()
+        *pools, skip = _wide(scale)
+        for op, (x, matrix) in enumerate(zip(self.plain, pools, strict=True)):
             if const is None:
-                part = torch.mm(grad, matrix)
+                part = torch.mm(grad, matrix.t())
             else:
-                part = torch.addmm(const[op].to(grad.dtype), grad, matrix)
+                part = torch.addmm(const[op].to(grad.dtype), grad, matrix.t())
                 part.addmm_(x, torch.diag(slope[op].to(grad.dtype)))
             parts.append(image(part, state))
         average = _window_sums(_scale_border(parts[0]))
         maximum = torch.ops.aten.max_pool2d_with_indices_backward(parts[1], state, *POOL, [1, 1], False, self.argmax)
         total = torch.ops.aten.threshold_backward(total, pixels(state), 0)
         total.add_(pixels(average)).add_(pixels(maximum))
-        return total.addmm_(grad, diagonals([skip], scale).t())
+        return total.addmm_(grad, skip.t())
 
     def _normalised(self, op: int, mean: Tensor, var: Tensor, eps: float) -> Tensor:
         """A pool by the statistics that all edges share."""
@@ -144,9 +151,21 @@ class HalfSource(Source):
         return pixels(batch_norm(x, None, None, mean * area, var * area**2, False, 0.0, eps * area**2)[0])
 
 
-def _areas(like: Tensor) -> Tensor:
-    """(5, 1, 1): what the kept planes are multiples of."""
-    return like.new_tensor([AREA if op == AVERAGE else 1 for op in range(NUM_NORMED)]).view(-1, 1, 1)
+@lru_cache(maxsize=64)
+def _identities(edges: int, channels: int) -> tuple[Tensor, Tensor]:
+    """(e * C, e * C) and, side by side, (C, e * C)."""
+    square, wide = torch.eye(edges * channels), torch.eye(channels).repeat(1, edges)
+    return square.bfloat16(), wide.bfloat16()
+
+
+def _squares(rows: Tensor) -> Tensor:
+    """The factors rows (any, e, C) as diagonal matrices (any, e * C, e * C)."""
+    return _identities(*rows.shape[1:])[0] * rows.flatten(1).unsqueeze(1)
+
+
+def _wide(rows: Tensor) -> Tensor:
+    """The factors rows (any, e, C) as matrices (any, C, e * C), which give a plane (P, C) to every edge."""
+    return _identities(*rows.shape[1:])[1] * rows.flatten(1).unsqueeze(1)
 
 
 def _window_sums(x: Tensor) -> Tensor:
@@ -157,11 +176,10 @@ def _window_sums(x: Tensor) -> Tensor:
 
 def _scale_border(x: Tensor) -> Tensor:
     """Window sums x (N, C, H, W), in place, as if the windows at the border were whole; its own gradient."""
-    for axis in (2, 3):
-        size = x.shape[axis]
-        for at in {0, size - 1}:
-            # A whole number of halves: exact in any format.
-            x.select(axis, at).mul_(3 if size == 1 else 1.5)
+    height, width = x.shape[2:]
+    # Whole numbers of halves: exact in any format.
+    x[:, :, :: max(1, height - 1)].mul_(3 if height == 1 else 1.5)
+    x[:, :, :, :: max(1, width - 1)].mul_(3 if width == 1 else 1.5)
     return x
 
 

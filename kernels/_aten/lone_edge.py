@@ -10,15 +10,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..dispatch import library_dtype
 from ..topology import AVERAGE, IDENTITY, MAXIMUM, NUM_NORMED
 from .norm import EdgeNorm
 from .operations import Operand, node_sum
+from .source import accumulator
 
 
 def suits(inputs: Sequence[Tensor], num_nodes: int) -> bool:
     """Whether a cell is one edge on a CPU, of a dtype in which sums may be kept."""
     x = inputs[0]
-    return len(inputs) == num_nodes == 1 and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    return len(inputs) == num_nodes == 1 and x.device.type == "cpu" and x.dtype == library_dtype(x.device, x.dtype)
 
 
 def lone_edge(
@@ -37,15 +39,16 @@ def lone_edge(
     Without ``collect`` the batch's statistics are not returned.
     """
     channels, training = x.shape[1], statistics is None
-    # Tables may be of the half precision in whose place x is float32.
-    mix = mix.to(x.dtype)
-    mean, var = (None, None) if training else (t[0].to(x.dtype) for t in statistics)
-    weight, bias = (None if t is None else t[0].to(x.dtype) for t in (norm_weight, norm_bias))
+    # Statistics are float32 beside half precision; tables may be of the half precision in whose place x is float32.
+    dtype = accumulator(x)
+    mix = mix.to(dtype)
+    mean, var = (None, None) if training else (t[0].to(dtype) for t in statistics)
+    weight, bias = (None if t is None else t[0].to(dtype) for t in (norm_weight, norm_bias))
     norm = EdgeNorm(channels, weight, bias, mean, var, mix[0, :NUM_NORMED], training, collect, eps, process_group)
     operand = Operand(x)
     outputs = [operand.convolve(weights[0]) for weights in convs] + [operand.pool(op) for op in (AVERAGE, MAXIMUM)]
     terms = [y for op, raw in enumerate(outputs) for y in norm(raw, [op])]
-    node = node_sum([*terms, x * mix[0, IDENTITY]], x)
+    node = node_sum([*terms, x * mix[0, IDENTITY].to(x.dtype)], x)
     if training and not collect:
         return [node], None, None
     if training:

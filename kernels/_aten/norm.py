@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..reference.mixed_edge import synchronised_batch_norm
+from .source import accumulator
 
 
 class EdgeNorm:
@@ -67,7 +68,8 @@ class EdgeNorm:
     def _buffers(self, x: Tensor, edges: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Zeros, into which a momentum of 1 writes the batch's statistics of x."""
         like = x if self.mean is None else self.mean
-        mean, var = like.new_zeros(2, x.shape[1]).unbind(0)
+        dtype = accumulator(x) if self.mean is None else like.dtype
+        mean, var = like.new_zeros(2, x.shape[1], dtype=dtype).unbind(0)
         parts = len(edges) if x.shape[1] > self.channels else 1
         rows = (
             [(mean, var)] if parts == 1 else list(zip(mean.split(self.channels), var.split(self.channels), strict=True))

@@ -38,8 +38,8 @@ def _moments(matrix: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         return torch.ops.aten.batch_norm_update_stats(image(matrix.contiguous(), like), None, None, 0.0)
     if matrix.device.type == "cpu" and matrix.dtype == torch.bfloat16:
         # Running statistics in float32, which a momentum of 0 leaves alone, make those of the batch float32.
-        running = torch.zeros(2, matrix.shape[1])
-        return torch.ops.aten.batch_norm_update_stats(image(matrix.contiguous(), like), *running, 0.0)
+        running = torch.zeros(matrix.shape[1])
+        return torch.ops.aten.batch_norm_update_stats(image(matrix.contiguous(), like), running, running, 0.0)
     values = matrix if matrix.dtype == torch.float64 else matrix.float()
     var, mean = torch.var_mean(values, 0, correction=0)
     return mean, var
