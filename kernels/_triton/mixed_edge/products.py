@@ -100,11 +100,11 @@ class TritonGroup:
         self.gradient_shape, self.gradient_strides = (count, slots, NUM_CONVS, size), (NUM_CONVS * size, size, channels)
         tile, launch = settings("input", cell)
         splits = input_gradient_splits(size * count) if whole.gathers else 1
-        self.gathers = whole.gathers and splits == 1
+        self.gathers, by_rows = whole.gathers and splits == 1, splits == 1 and launch["num_stages"] == 1
         self._input = Launch(
             input_gradient_kernel, (-(-cell.pixels // tile["rows"]), t.KB, count * splits), *plane, cell.inputs,
-            sources[0], slots, BM=tile["rows"], EB=t.EB, NC=t.NC, KB=t.KB, SPLITS=splits, GATHER=self.gathers,
-            ADD=sources[0] >= cell.inputs, EVEN=channels % t.NC == 0, **launch, **whole.options,
+            sources[0], slots, BM=tile["rows"], EB=t.EB, NC=t.NC, KB=t.KB, SPLITS=splits, ROWS=by_rows,
+            GATHER=self.gathers, ADD=sources[0] >= cell.inputs, EVEN=channels % t.NC == 0, **launch, **whole.options,
         )  # fmt: skip
         self._shares = (splits, count, cell.pixels, channels)
 
