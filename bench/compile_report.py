@@ -165,8 +165,12 @@ def resample_launches(channels: int, dtype: torch.dtype, batch: int = 64) -> lis
     return record(run)
 
 
-def compile_launch(launch: Launch, capability: int) -> Compiled:
-    """Compile for sm_``capability`` and read the machine code's resources."""
+def machine_code(launch: Launch, capability: int) -> bytes:
+    """The cubin for sm_``capability``."""
+    return _compiled(launch, capability).asm["cubin"]
+
+
+def _compiled(launch: Launch, capability: int):
     kernel = kernels()[launch.kernel]
     position = {name: i for i, name in enumerate(kernel.arg_names)}
     source = ASTSource(
@@ -175,9 +179,13 @@ def compile_launch(launch: Launch, capability: int) -> Compiled:
         {(position[name],): value for name, value in launch.constants},
         {(position[name],): [["tt.divisibility", 16]] for name in launch.aligned},
     )
-    target = GPUTarget("cuda", capability, 32)
     options = {"num_warps": launch.warps, "num_stages": launch.stages, "enable_fp_fusion": launch.fusion}
-    made = triton.compile(source, target=target, options=options)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+
+
+def compile_launch(launch: Launch, capability: int) -> Compiled:
+    """Compile for sm_``capability`` and read the machine code's resources."""
+    made = _compiled(launch, capability)
     ptx = made.asm["ptx"]
     usage = _resources(made.asm["cubin"])
     return Compiled(

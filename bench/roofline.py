@@ -2,8 +2,9 @@
 
 Every launch of a cell's step stands in a list with the bytes that it reads and writes, once each, and its FLOPs; the
 order and number of launches are those that the plans make (a test records them). A time is the larger of bytes over
-bandwidth and FLOPs over peak, at the shares of both that kernels reach, and never less than a launch takes within a
-CUDA graph. It is an estimate: no GPU is asked. ``--launches`` prints the table of docs/kernels.md.
+bandwidth and FLOPs over peak, at the shares of both that kernels reach (a product's by what its machine code issues),
+and never less than a launch takes within a CUDA graph. It is an estimate: no GPU is asked. ``--launches`` prints the
+table of docs/kernels.md.
 """
 
 import argparse
@@ -30,21 +31,32 @@ WIDE, INDEX = 4, 1  # bytes of a float32, and of a place in a pooling window
 
 @dataclass(frozen=True)
 class Gpu:
-    """Data sheet: bytes a second, and dense bf16 FLOP a second."""
+    """Data sheet: bytes a second, and dense bf16 FLOP a second. ``hopper``: runs code for sm_90."""
 
     bandwidth: float
     flops: float
+    hopper: bool = False
 
 
 GPUS = {
-    "h100": Gpu(3.35e12, 989e12),
-    "h200": Gpu(4.8e12, 989e12),
+    "h100": Gpu(3.35e12, 989e12, hopper=True),
+    "h200": Gpu(4.8e12, 989e12, hopper=True),
     "a100": Gpu(2.04e12, 312e12),
     "rtx4090": Gpu(1.01e12, 165e12),
 }
 # Shares of the data sheet that the streaming kernels and the products are taken to reach, and seconds of the shortest
 # launch in a graph: estimates of a study of the compiled code, until a GPU has run (bench/gpu.sh).
 BANDWIDTH_SHARE, PRODUCT_SHARE, SHORTEST = 0.6, 0.2, 2e-6
+# On Hopper a product's share is ISSUE_SHARE of what its programs can issue, by kernel and channels: multiply-adds a
+# clock of an SM, read from the machine code (`bench.issue`, Triton 3.9), of PEAK. ISSUE_SHARE is such that the programs
+# of 2026-11-28 (taps 639, 1008, 1123, 910; input gradient 577, 765, 668, 672; weight gradient 799, 1017, 1178, 1257)
+# take as long together as with PRODUCT_SHARE for all.
+ISSUED = {
+    "taps_kernel": {16: 653, 32: 1116, 64: 1243, 128: 1401},
+    "input_gradient_kernel": {16: 1002, 32: 1924, 64: 1337, 128: 1325},
+    "weight_gradient_kernel": {16: 903, 32: 1017, 64: 1178, 128: 1257},
+}
+PEAK, ISSUE_SHARE = 2048, 0.51
 
 
 @dataclass(frozen=True)
@@ -180,7 +192,13 @@ def bytes_of(work: Work, channels: int, pixels: int, itemsize: int) -> float:
 def seconds(work: Work, channels: int, pixels: int, itemsize: int, gpu: Gpu) -> float:
     """The estimate of the module's text."""
     moved = bytes_of(work, channels, pixels, itemsize) / (gpu.bandwidth * BANDWIDTH_SHARE)
-    return max(moved, work.flops / (gpu.flops * PRODUCT_SHARE), SHORTEST)
+    return max(moved, work.flops / (gpu.flops * product_share(work.kernel, channels, gpu)), SHORTEST)
+
+
+def product_share(kernel: str, channels: int, gpu: Gpu) -> float:
+    """Of the data sheet's FLOP a second."""
+    issued = ISSUED.get(kernel, {}).get(channels) if gpu.hopper else None
+    return PRODUCT_SHARE if issued is None else ISSUE_SHARE * issued / PEAK
 
 
 @dataclass

@@ -37,3 +37,9 @@ def test_main_shapes_compile_within_their_gates():
 @pytest.mark.timeout(600)
 def test_kept_launches_are_those_that_triton_would_make():
     assert re.search(r"compared [1-9]\d+ launches with Triton's own: 0 kernels differ", run("bench.host").stdout)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(launch.VERSION < (3, 9), reason="the table is of Triton 3.9's code")
+def test_the_cost_model_knows_what_the_code_issues():
+    assert "| input_gradient_kernel | 16 |" in run("bench.issue").stdout

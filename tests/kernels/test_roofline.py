@@ -8,7 +8,7 @@ import pytest
 from autopose.kernels.topology import Topology
 from autopose.space import MacroSpace
 from bench.graphed import Host, host_of
-from bench.roofline import GPUS, cell_work, half_on, host_calls, iteration, launch_table, main
+from bench.roofline import GPUS, ISSUED, cell_work, half_on, host_calls, iteration, launch_table, main, product_share
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPER = MacroSpace()
@@ -25,6 +25,12 @@ def test_totals_of_an_iteration_of_the_paper():
     # and of the 2 * C^2 P a node.
     branches = [(16 * 2**b, 64 * 3072 // 4**b) for b in range(4)]
     assert all_on.flops == sum(6 * 5 * 2 * (29 * 35 + 10) * c * c * p for c, p in branches)
+
+
+def test_a_product_takes_as_long_as_its_code_issues():
+    of = {name: product_share("input_gradient_kernel", 32, GPUS[name]) for name in GPUS}
+    assert of["h100"] == of["h200"] == 0.51 * ISSUED["input_gradient_kernel"][32] / 2048
+    assert of["a100"] == of["rtx4090"] == product_share("taps_kernel", 48, GPUS["h200"]) == 0.2
 
 
 def test_a_step_of_alpha_leaves_the_weights_gradients_out():
