@@ -14,7 +14,7 @@ from autopose.evaluation.scoring import Score, score_results
 from autopose.files import save_json
 from autopose.functions import Outcome, callable_module
 from autopose.report.contact_sheet import save_contact_sheet
-from autopose.report.printed import print_scores
+from autopose.report.printed import predict_command, print_scores
 from autopose.runs.checkpoint import read_checkpoint
 from autopose.runs.clock import Clock
 from autopose.runs.datasets import load_annotations
@@ -36,7 +36,10 @@ def run(config: Config, runtime: Runtime) -> Outcome:
     save_json(runtime.folder / "metrics.json", outcome.metrics)
     print_scores(scores, config.name if config.checkpoint else "results")
     logger.info("metrics    %s", runtime.folder / "metrics.json")
-    report_scores("evaluate", config, runtime, clock.report(), scores, schema, overrides(), facts, None)
+    following = predict_command(config.checkpoint) if config.checkpoint else None
+    if following:
+        logger.info("next       %s", following)
+    report_scores("evaluate", config, runtime, clock.report(), scores, schema, overrides(), facts, following)
     return outcome
 
 

@@ -10,7 +10,7 @@ from autopose.engine.reports import report_scores
 from autopose.engine.train import TrainRun
 from autopose.files import save_json
 from autopose.functions import Outcome, callable_module
-from autopose.report.printed import evaluate_command, print_files, print_scores, size_line
+from autopose.report.printed import evaluate_command, predict_command, print_files, print_scores, size_line
 from autopose.report.summary import found_facts
 from autopose.runs.checkpoint import read_checkpoint
 from autopose.runs.datasets import load_annotations
@@ -47,6 +47,7 @@ def run(config: Config, runtime: Runtime, architecture: Architecture | None = No
     print_files(folder, [("curves", "training_curves.png"), ("checkpoint", "checkpoints/last.pt")])
     following = evaluate_command(folder / "checkpoints" / "last.pt")
     logger.info("next       %s", following)
+    logger.info("or         %s", predict_command(folder / "checkpoints" / "last.pt"))
     schema = training.validation.schema
     size = size_line(architecture, config.train.width, config.data.image_size, schema.num_joints)
     facts = {**found_facts(architecture), "network": size, "epochs": str(config.train.epochs)}

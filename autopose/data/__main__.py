@@ -1,5 +1,6 @@
 """Own data: ``python -m autopose.data convert|check|cache KEY=VALUE ...``."""
 
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -63,6 +64,7 @@ def run_convert(arguments: Sequence[str]) -> int:
     converted = convert(settings)
     print("\n".join(converted.lines))
     print(f"written    {converted.folder}")
+    print("next       " + shlex.join(["python", "-m", "autopose.data", "check", f"data.root={converted.folder}"]))
     if not converted.problems.count:
         return 0
     print(f"{converted.problems.count} things were left out", file=sys.stderr)

@@ -62,6 +62,11 @@ def evaluate_command(checkpoint: Path) -> str:
     return shell_command("autopose.evaluate", [("checkpoint", str(checkpoint))])
 
 
+def predict_command(checkpoint: str | Path) -> str:
+    """The command line that draws a checkpoint's poses on pictures of one's own."""
+    return shell_command("autopose.predict", [("checkpoint", str(checkpoint)), ("source", "FILE_OR_FOLDER")])
+
+
 def print_files(folder: Path, files: Sequence[tuple[str, str]]) -> None:
     """A line for each (what, name) that is in the folder of a run."""
     for what, name in files:

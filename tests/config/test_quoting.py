@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from autopose.config import from_hydra, overrides_for, prepared, quoted, shell_command
 from autopose.config.quoting import text_keys
 from autopose.errors import UserError
-from autopose.report.printed import REPRODUCED, evaluate_command, train_command
+from autopose.report.printed import REPRODUCED, evaluate_command, predict_command, train_command
 
 FOLDERS = [
     "plain/folder", "My Drive/run 1", "a=b", "lr=0.1,bs=4", "[x]", "{x}", "数据/öä", "it's", 'say "x"', "a#b", "a;b&c",
@@ -35,7 +35,10 @@ def test_printed_values_are_read_back_by_shell_and_hydra(folder):
     command = evaluate_command(Path("/runs") / folder / "checkpoints" / "last.pt")
     *start, argument = shlex.split(command)
     assert start == ["python", "-m", "autopose.evaluate"]
-    assert composed("evaluate", argument).checkpoint == str(Path("/runs") / folder / "checkpoints" / "last.pt")
+    checkpoint = str(Path("/runs") / folder / "checkpoints" / "last.pt")
+    assert composed("evaluate", argument).checkpoint == checkpoint
+    *start, argument, _ = shlex.split(predict_command(checkpoint))
+    assert start[2:] == ["autopose.predict"] and composed("predict", argument).checkpoint == checkpoint
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -9,6 +9,7 @@ from pathlib import Path
 from autopose.data.names import mirror_pairs
 from autopose.data.picture_files import PictureFile, inspect
 from autopose.errors import UserError
+from autopose.progress import progress
 
 from . import boxes, partition
 from .formats import FORMATS, recognise
@@ -106,7 +107,7 @@ def _usable(labels: Labels, problems: Problems) -> tuple[Labels, list[PictureFil
             return str(error)
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        found = list(pool.map(look, labels.pictures))
+        found = list(progress(pool.map(look, labels.pictures), "reading pictures", len(labels.pictures)))
     kept, files = [], []
     for picture, file in zip(labels.pictures, found, strict=True):
         if isinstance(file, str):

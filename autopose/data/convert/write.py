@@ -13,6 +13,7 @@ import numpy as np
 from autopose.data.picture_files import PictureFile, write_upright
 from autopose.data.schema import KeypointSchema, schema_from_category
 from autopose.errors import UserError
+from autopose.progress import progress
 
 from .labels import UNLABELLED, Picture
 
@@ -84,7 +85,8 @@ def _write_pictures(prepared: Prepared, folder: Path, link: bool) -> list[str]:
     """Copies (or links) under their names; where two have one name, the later gets a number."""
     names: list[str] = []
     taken: set[str] = set()
-    for picture, file in zip(prepared.pictures, prepared.files, strict=True):
+    pairs = zip(prepared.pictures, prepared.files, strict=True)
+    for picture, file in progress(pairs, "writing pictures", len(prepared.pictures)):
         path, number = Path(picture.name), 1
         name = picture.name
         # File systems that ignore case would let one picture overwrite another.

@@ -12,6 +12,7 @@ from autopose.data.picture_files import PictureFile, inspect
 from autopose.data.pictures import fit_pictures
 from autopose.data.records import PoseAnnotations
 from autopose.errors import UserError
+from autopose.progress import progress
 
 from . import findings as words
 from .command import FIXED_VIEW
@@ -94,4 +95,4 @@ def _files(paths: list[str]) -> dict[str, PictureFile | str]:
             return str(error)
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return dict(zip(paths, pool.map(look, paths), strict=True))
+        return dict(zip(paths, progress(pool.map(look, paths), "reading pictures", len(paths)), strict=True))

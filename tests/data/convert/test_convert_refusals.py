@@ -1,6 +1,7 @@
 """Bad input: one sentence, the rest goes on and is counted, nothing is half-written."""
 
 import json
+import shlex
 
 import cv2
 import numpy as np
@@ -153,7 +154,9 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 
 def test_exit_codes(tmp_path, capsys):
     source = foreign.deeplabcut(tmp_path / "source", foreign.draw_truth())
-    assert main(["convert", f"source={source}", f"out={tmp_path / 'a'}"]) == 0
+    assert main(["convert", f"source={source}", f"out={tmp_path / 'a b'}"]) == 0
+    *_, following = capsys.readouterr().out.splitlines()
+    assert following.startswith("next ") and main([*shlex.split(following)[4:], f"sheet={tmp_path / 'sheet.png'}"]) == 0
     (source / "labeled-data/video1/picture_4.png").unlink()
     assert main(["convert", f"source={source}", f"out={tmp_path / 'b'}"]) == 1
     assert "1 pictures missing" in capsys.readouterr().err
