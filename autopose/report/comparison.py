@@ -23,7 +23,7 @@ class Run:
     """One run of a comparison.
 
     Attributes:
-        label: a letter and the run's name; folder: where it is.
+        label: a letter and the run's name, its folder's where names are alike; folder: where it is.
         summary: ``run.json``; rows: of ``metrics.jsonl``, none where there is no such file.
     """
 
@@ -52,11 +52,18 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
         raise UserError(f"a comparison is of 2 to {len(ascii_uppercase)} runs, but {len(folders)} were given")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UserError("a folder was given twice: name every run once")
-    found = []
-    for letter, folder in zip(ascii_uppercase, folders, strict=False):
-        summary = read_summary(folder)
-        found.append(Run(f"{letter} {summary['name']}", folder, summary, _rows(folder / "metrics.jsonl")))
-    return found
+    summaries = [read_summary(folder) for folder in folders]
+    names = [summary["name"] for summary in summaries]
+    places = [folder.resolve().name for folder in folders]
+    # Runs of one experiment share its name: folders that a person named tell them apart, those named by time do not.
+    names = [
+        name if names.count(name) == 1 or places.count(place) > 1 or place[:1].isdigit() else place
+        for name, place in zip(names, places, strict=True)
+    ]
+    return [
+        Run(f"{letter} {name}", folder, summary, _rows(folder / "metrics.jsonl"))
+        for letter, name, folder, summary in zip(ascii_uppercase, names, folders, summaries, strict=False)
+    ]
 
 
 def write_comparison(folders: Sequence[Path], path: Path) -> None:

@@ -38,7 +38,9 @@ def test_equal_runs_differ_in_nothing_and_their_constant_pose_stands_once(tmp_pa
     tags = Tags()
     tags.feed(text)
     assert tags.open == []
-    assert "<td>A quick</td><td>0.250</td>" in text and "<td>B quick</td><td>n/a</td>" in text
+    timed = make_run(tmp_path / "2026-11-29_12-00-00")
+    assert [run.label for run in read_runs([folders[0], timed])] == ["A a", "B quick"]
+    assert "<td>A a</td><td>0.250</td>" in text and "<td>B b</td><td>n/a</td>" in text
     assert text.count("<td>constant pose") == 1
     assert (tmp_path / "page.png").read_bytes().startswith(b"\x89PNG") and "http" not in text
 
@@ -50,8 +52,8 @@ def test_every_difference_is_said(tmp_path):
     c = make_run(tmp_path / "c", score=None)
     said = " ".join(differences(read_runs([a, b, c])))
     for words in (
-        "different data sets: A quick: coco /a; B <b>: coco /b", "A quick: 3 images; B <b>: 9 images",
-        "differs in boxes: A quick: ground truth; B <b>: detections", "B <b>: 2.0 GMACs", "scored by C quick",
+        "different data sets: A a: coco /a; B <b>: coco /b", "A a: 3 images; B <b>: 9 images",
+        "differs in boxes: A a: ground truth; B <b>: detections", "B <b>: 2.0 GMACs", "scored by C c",
     ):  # fmt: skip
         assert words in said
     assert "differs in metric" not in said
