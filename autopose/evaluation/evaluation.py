@@ -127,7 +127,8 @@ def evaluate(
     ``evaluate.pixel_error``); MPII gets PCKh.
     """
     poses = predict(network, annotations, data, settings, runtime)
-    precision = {"precision": runtime.precision.name}
+    # A function computes in a precision of its own.
+    precision = {"precision": runtime.precision.name} if isinstance(network, PoseNetwork) else {}
     found = _scored(poses, annotations, data, settings, precision)
     if constant is None:
         return found
