@@ -197,6 +197,18 @@ def test_gradients_gathered_by_the_product(case, monkeypatch):
     plan._backward_plan.cache_clear()
 
 
+@pytest.mark.parametrize("case", [Case((3, 4, 9, 7)), Case((16, 3, 9, 1))], ids=str)
+def test_weight_gradients_of_programs_that_take_several_steps(case, monkeypatch):
+    """From step to step places are added up, over the borders of rows and images."""
+    from autopose.kernels._triton.mixed_edge import plan, products
+
+    monkeypatch.setenv("AUTOPOSE_TAPS", "triton")
+    monkeypatch.setattr(products, "PROGRAMS", 1)
+    plan._backward_plan.cache_clear()
+    _compare(case)
+    plan._backward_plan.cache_clear()
+
+
 @needs_gpu
 @pytest.mark.parametrize("name", [name for name in PAPER if not name.startswith("float32")])
 def test_paper_shapes_in_half_precision(name, monkeypatch):

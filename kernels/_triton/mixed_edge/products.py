@@ -119,7 +119,8 @@ class TritonGroup:
         self._partial = (count, splits, slots, NUM_TAPS, channels, channels)
         self._weight = Launch(
             weight_gradient_kernel, (tap_groups, t.columns(slots), splits * count), *plane, slots, steps, splits,
-            TB=taps, NI=rows, EB=t.EB, NC=t.NC, BK=pixels, **launch, **whole.options,
+            pixels // cell.width % cell.height, pixels % cell.width, TB=taps, NI=rows, EB=t.EB, NC=t.NC, BK=pixels,
+            **launch, **whole.options,
         )  # fmt: skip
         together = min(power_of_two(splits), 8)
         couts = 16 if channels <= 16 or together > 1 else 32

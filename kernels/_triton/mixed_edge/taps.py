@@ -54,6 +54,15 @@ def rows_of(pixel, P, H, W, C):
 
 
 @triton.jit
+def moved(row, col, down, right, H, W):
+    """Row and column of pixels ``down`` < H rows and ``right`` < W columns further on, in whatever image."""
+    col += right
+    over = (col >= W).to(tl.int32)
+    row += down + over
+    return row - (row >= H).to(tl.int32) * H, col - over * W
+
+
+@triton.jit
 def load_tap(ptr, row, col, at, dh, dw, lane, H, W, C):
     """Rows of a plane displaced by (dh, dw), zero outside the image: (pixels, lanes)."""
     inside = within(row + dh, H) & within(col + dw, W)
@@ -242,9 +251,9 @@ def input_gradient_kernel(
     tl.store(dx_ptr + at[:, None] + cin[None, :], acc.to(dx_ptr.dtype.element_ty), mask=valid)
 
 
-@triton.jit(do_not_specialize=["P", "H", "W", "slots", "steps", "splits"])
+@triton.jit(do_not_specialize=["P", "H", "W", "slots", "steps", "splits", "down", "right"])
 def weight_gradient_kernel(
-    active_ptr, dy_ptr, partial_ptr, P, H, W, C, slots, steps, splits,
+    active_ptr, dy_ptr, partial_ptr, P, H, W, C, slots, steps, splits, down, right,
     TB: tl.constexpr, NI: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr,
     UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -252,6 +261,7 @@ def weight_gradient_kernel(
 
     One program a (rows, columns, split of ``steps`` blocks of BK pixels of a source). A tile has TB taps times NI input
     channels as rows and EB edges times NC output channels as columns; the taps of one tile belong to one convolution.
+    BK pixels further on is ``down`` rows and ``right`` columns: to add these is cheaper than to divide by W and H.
     """
     group = tl.program_id(0) // tl.cdiv(C, NI)
     five: tl.constexpr = (25 + TB - 1) // TB
@@ -278,17 +288,17 @@ def weight_gradient_kernel(
     gradient = dy_ptr + ((member * slots + slot) * CONVS + conv) * size + cout
 
     acc = tl.zeros((TB * NI, EB * NC), tl.float32)
-    for step in range(steps):
-        pixel = (split * steps + step) * BK + tl.arange(0, BK)
-        row, col = pixel_place(pixel, H, W)
-        # A negative place is a large one where it has no sign: one comparison for both borders.
-        near_h = (row[:, None] + dh[None, :]).to(tl.uint32, bitcast=True)
-        near_w = (col[:, None] + dw[None, :]).to(tl.uint32, bitcast=True)
-        inside = (near_h < H.to(tl.uint32)) & (near_w < W.to(tl.uint32)) & (pixel < P)[:, None] & wanted[None, :]
+    pixel = split * steps * BK + tl.arange(0, BK)
+    row, col = pixel_place(pixel, H, W)
+    for _ in range(steps):
+        inside = within(row[:, None] + dh[None, :], H) & within(col[:, None] + dw[None, :], W)
+        inside = inside & (pixel < P)[:, None] & wanted[None, :]
         a = tl.load(active_ptr + (pixel * C)[:, None] + shift[None, :], mask=inside, other=0.0)  # (BK, TB * NI)
         # (BK, EB * NC)
         b = tl.load(gradient[None, :] + (pixel * C)[:, None], mask=(pixel < P)[:, None] & live[None, :], other=0.0)
         acc = multiply(tl.trans(a), b, acc, UPCAST, PRECISION)  # (TB * NI, BK) @ (BK, EB * NC)
+        pixel += BK
+        row, col = moved(row, col, down, right, H, W)
     base = partial_ptr + tl.program_id(2).to(tl.int64) * slots * TAPS * C * C
     place = base + ((slot * TAPS * C * C) + cout)[None, :] + ((tap * C + cin) * C)[:, None]
     tl.store(place, acc, mask=wanted[:, None] & live[None, :])
