@@ -26,7 +26,7 @@ from autopose.kernels._triton import resample_sum  # noqa: E402
 from autopose.kernels._triton.compress import kernels as compress_kernels  # noqa: E402
 from autopose.kernels._triton.compress import plan as compress_plan  # noqa: E402
 from autopose.kernels._triton.launch import VERSION  # noqa: E402
-from autopose.kernels._triton.mixed_edge import backward, forward, pack, plan  # noqa: E402
+from autopose.kernels._triton.mixed_edge import backward, forward, gather, input_gradient, pack, plan  # noqa: E402
 from autopose.kernels._triton.mixed_edge import taps as products  # noqa: E402
 from autopose.kernels.topology import CONV_SIZES, NUM_OPS, Topology  # noqa: E402
 from bench.roofline import cell_work  # noqa: E402
@@ -79,7 +79,7 @@ class Compiled:
 def kernels() -> dict[str, object]:
     """Every kernel by name."""
     found = {}
-    for module in (forward, pack, backward, products, compress_kernels, resample_sum):
+    for module in (forward, pack, backward, gather, products, input_gradient, compress_kernels, resample_sum):
         found |= {n: k for n, k in vars(module).items() if n.endswith("_kernel") and isinstance(k, triton.JITFunction)}
     return found
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from ...topology import NUM_CONVS, NUM_NORMED, NUM_OPS, NUM_POOLS
 from ..launch import PARTS, Cell, Launch, Tiles, check_size, convolutions, kinds, on_device, power_of_two, switches
 from ..processes import statistics_over, sums_over
-from .backward import coefficients_kernel, gather_kernel, reduce_kernel, spread_kernel
+from .backward import coefficients_kernel, reduce_kernel, spread_kernel
 from .forward import mix_kernel, normalise_kernel, pool_stats_kernel
+from .gather import gather_kernel
 from .products import LibraryConvolutions, TritonConvolutions
 
 

@@ -10,8 +10,9 @@ from ...dispatch import interpreting
 from ...topology import CONV_TAPS, NUM_CONVS, NUM_TAPS, input_gradient_splits
 from ..launch import PARTS, PROGRAMS, Cell, Launch, Tiles, power_of_two, tile_table, width
 from .forward import collect_kernel
+from .input_gradient import input_gradient_kernel
 from .pack import pack_kernel, unpack_kernel
-from .taps import input_gradient_kernel, taps_kernel, weight_gradient_kernel
+from .taps import taps_kernel, weight_gradient_kernel
 
 
 @dataclass(frozen=True)

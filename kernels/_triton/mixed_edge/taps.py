@@ -9,7 +9,6 @@ precision as integers, so it is given float32. PRECISION is that of float32 prod
 import triton
 import triton.language as tl
 
-from .backward import gathered
 from .window import CONVS, MOMENTS, TAPS, edge_number, pixel_place
 
 # Row + 2 and column + 2 of the 25 taps of a 5x5 convolution, four bits each, 16 of them and 9 more.
@@ -145,110 +144,6 @@ def taps_kernel(
         a = load_tap(active_ptr, row, col, at, dh, dw, lane, H, W, C)  # (BM, BK)
         acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)  # (BM, BK) @ (BK, EB * NC)
     store_output(acc, y_ptr, stats_ptr, out + 2 * size, lanes + 2 * C, pixel, live, P, C, part, slots * CONVS * C, BM)
-
-
-@triton.jit
-def add_tap(
-    acc, tap, planes, matrices, inside, at, shift, cin, live, C, UPCAST: tl.constexpr, PRECISION: tl.constexpr
-):  # fmt: skip
-    """acc and what a tap of the edges' convolutions gives back, (pixels, C_in); planes are displaced by ``shift``."""
-    place = (planes - shift)[None, :] + at[:, None]
-    a = tl.load(place, mask=inside[:, None] & live[None, :], other=0.0)  # (pixels, columns)
-    mask = live[:, None] & (cin < C)[None, :]
-    b = tl.load(matrices[:, None] + ((tap * C + cin) * C)[None, :], mask=mask, other=0.0)  # (columns, C_in)
-    return multiply(a, b, acc, UPCAST, PRECISION)
-
-
-@triton.jit
-def add_taps(
-    acc, first, last, planes, matrices, row, col, at, cin, live, size, H, W, C,
-    UPCAST: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """`add_tap` for packed taps, one after the other."""
-    for tap in range(first, last):
-        conv, dh, dw = tap_place(tap)
-        inside = within(row - dh, H) & within(col - dw, W)
-        shift = (dh * W + dw) * C
-        plane = planes + conv * size
-        acc = add_tap(acc, tap, plane, matrices, inside, at, shift, cin, live, C, UPCAST, PRECISION)
-    return acc
-
-
-@triton.jit
-def add_rows(
-    acc, planes, matrices, row, col, at, cin, live, H, W, C, K: tl.constexpr,
-    UPCAST: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """`add_tap` for all K * K taps of a convolution, row by row."""
-    for line in range(tl.minimum(H + K, K)):  # K, unknown to a compiler that would unroll all rows
-        dh = line - K // 2
-        of_row = within(row - dh, H)
-        for tap_col in tl.static_range(K):
-            dw = tap_col - K // 2
-            if K == 5:
-                inner = (line - 1) * 3 + tap_col - 1 if tap_col > 0 and tap_col < 4 else line * 2 + 12 + tap_col // 4
-                tap = tl.where(line == 0, tap_col + 9, tl.where(line == 4, tap_col + 20, inner))
-            else:
-                tap = 25 + line * 3 + tap_col
-            inside = of_row & within(col - dw, W)
-            shift = (dh * W + dw) * C
-            acc = add_tap(acc, tap, planes, matrices, inside, at, shift, cin, live, C, UPCAST, PRECISION)
-    return acc
-
-
-@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots"])
-def input_gradient_kernel(
-    dy_ptr, packed_ptr, x_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, base_ptr, dx_ptr, P, H, W, C, S, source, slots,
-    BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, KB: tl.constexpr, SPLITS: tl.constexpr, ROWS: tl.constexpr,
-    GATHER: tl.constexpr, ADD: tl.constexpr, EVEN: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """Gradient (P, C) of ReLU's output of a group's sources: all edges, convolutions and taps of dy in one sum.
-
-    dy (group, slots, 3, P, C). One program a (tile of BM pixels, block of NC input channels, source and one of SPLITS
-    shares of the taps). A step multiplies EB edges times NC output channels of one tap; KB blocks of channels cover
-    all. ROWS goes through the taps row by row, each row's unrolled, which issues a third fewer instructions where loads
-    are not pipelined. GATHER makes of it the gradient of x, with the pools', the identity's and (ADD) base: see
-    `gathered`. Else dx is (SPLITS, group, P, C), and the other pointers are not used.
-    """
-    group = tl.num_programs(2) // SPLITS
-    member = tl.program_id(2) % group
-    split = tl.program_id(2) // group
-    source += member
-    pixel = tl.program_id(0) * BM + tl.arange(0, BM)
-    cin = tl.program_id(1) * NC + tl.arange(0, NC)
-    row, col, at = rows_of(pixel, P, H, W, C)
-    size = P.to(tl.int64) * C
-    column = tl.arange(0, EB * NC)  # (EB * NC,), edge by edge
-    dy_ptr += member * slots * CONVS * size
-    acc = tl.zeros((BM, NC), tl.float32)
-    for block in range(tl.cdiv(slots, EB) * KB):
-        slot = (block // KB) * EB + column // NC
-        lane = (block % KB) * NC + column % NC
-        live = (slot < slots) & (lane < C)
-        planes = dy_ptr + slot * CONVS * size + lane
-        matrices = packed_ptr + edge_number(source, slot, S).to(tl.int64) * TAPS * C * C + lane
-        if ROWS:
-            plane = planes + 2 * size
-            acc = add_rows(acc, plane, matrices, row, col, at, cin, live, H, W, C, 5, UPCAST, PRECISION)
-            plane = planes + size
-            acc = add_rows(acc, plane, matrices, row, col, at, cin, live, H, W, C, 3, UPCAST, PRECISION)
-            acc = add_tap(acc, 34, planes, matrices, pixel < P, at, 0, cin, live, C, UPCAST, PRECISION)
-        else:
-            share: tl.constexpr = (TAPS + SPLITS - 1) // SPLITS
-            first = split * share
-            last = tl.minimum(first + share, TAPS)
-            acc = add_taps(
-                acc, first, last, planes, matrices, row, col, at, cin, live, size, H, W, C, UPCAST, PRECISION
-            )  # fmt: skip
-    if GATHER:
-        plane = member * size
-        acc = gathered(
-            acc, x_ptr + plane, davg_ptr + plane, dmax_ptr + plane, dskip_ptr + plane, place_ptr + plane,
-            base_ptr + plane, pixel, cin, P, H, W, C, ADD, EVEN,
-        )  # fmt: skip
-    dx_ptr += tl.program_id(2) * size
-    valid = (pixel < P)[:, None] & (cin < C)[None, :]
-    tl.store(dx_ptr + at[:, None] + cin[None, :], acc.to(dx_ptr.dtype.element_ty), mask=valid)
 
 
 @triton.jit(do_not_specialize=["P", "H", "W", "slots", "steps", "splits", "down", "right"])
