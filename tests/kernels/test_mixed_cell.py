@@ -123,10 +123,31 @@ def test_not_a_number_passes_as_in_pytorch():
 
 @needs_triton
 def test_operator_is_registered_whole():
+    import autopose.kernels._triton.compress  # noqa: F401  (registers it)
+
     leaves, _, _ = _problem(Case(2, (2, 3, 2, 2), affine=True))
     nodes, *rest = (t.float().to(DEVICE).requires_grad_() for t in leaves)
     nodes = nodes.detach().permute(0, 1, 3, 4, 2).contiguous().requires_grad_()
     library.opcheck(torch.ops.autopose.compress.default, (nodes, *rest, None, None, 1e-5, ""))
+
+
+@needs_triton
+def test_compiled_graph_holds_the_operators():
+    from autopose.kernels._triton.compress import compress
+
+    leaves, _, grad = _problem(Case(2, (2, 3, 2, 2), affine=True))
+    nodes, *rest = (t.float().to(DEVICE).requires_grad_() for t in leaves)
+    nodes = nodes.detach().permute(0, 1, 3, 4, 2).contiguous().requires_grad_()
+
+    def output(nodes, weight, norm_weight, norm_bias):
+        return compress(nodes, weight, norm_weight=norm_weight, norm_bias=norm_bias)[0]
+
+    compiled = torch.compile(output, backend="aot_eager", fullgraph=True)
+    found = []
+    for run in (output, compiled):
+        out = run(nodes, *rest)
+        found.append([out.detach(), *torch.autograd.grad(out, (nodes, *rest), grad.float().to(DEVICE))])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def _cell(case: CellCase, implementation: str, training: bool = True, affine: bool = True):
