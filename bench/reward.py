@@ -1,4 +1,4 @@
-"""What a reward costs, in steps of ω: ``python -m bench.reward [--people 1000] [--json FILE] [KEY=VALUE ...]``.
+"""What a reward costs, in steps of ω: ``python -m bench.reward [--people 1000] [--csv FILE] [KEY=VALUE ...]``.
 
 One β after the other, drawn uniformly: a step of ω, the reward, the same β among those of one pass, and the slow path
 (the one-hot supernet, the evaluation's inference, pycocotools), in one process, in turn, on drawn people. Before the
@@ -7,11 +7,12 @@ the paper's batch of 64.
 """
 
 import argparse
-import json
-import os
+import csv
+import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
@@ -22,10 +23,9 @@ from autopose.data.stream import BatchStream, Loader, place
 from autopose.engine.reward import TOGETHER, RewardScorer
 from autopose.evaluation.inference import Poses, coco_results, predict_poses
 from autopose.evaluation.scoring import score_results
-from autopose.files import save_json
 from autopose.models import PoseNetwork
 from autopose.nas import BilevelSearch, derive_ops
-from autopose.nas.controller import uniform_beta
+from autopose.nas.algorithms import uniform_beta
 from autopose.nas.randomness import generator
 from autopose.runs.datasets import load_annotations, pose_dataset
 from autopose.runs.machine import machine
@@ -110,11 +110,12 @@ class Bench:
         return seconds
 
 
-def main() -> None:
+def main() -> int:
+    """Entry point; exit status 1 where a reward costs more than the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="write the row there, as bench/results/reward.json")
+    parser.add_argument("--csv", type=Path, help="write the rows there, as bench/results/reward_cpu.csv")
     arguments, overrides = parser.parse_known_args()
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -124,25 +125,32 @@ def main() -> None:
         bench = Bench(config, arguments.people)
         bench.check()
         seconds = bench.measure(arguments.rounds)
-    row = _row(seconds, bench, overrides)
-    print(json.dumps(row, indent=1))
-    if arguments.json:
-        save_json(arguments.json, row)
+    rows = _rows(seconds, bench, overrides)
+    for row in rows:
+        print(f"{row['what']}: {row['seconds']} s, {row['steps']} steps (least {row['least']}, most {row['most']})")
+    if arguments.csv:
+        with arguments.csv.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    cost = next(row["steps"] for row in rows if row["what"] == "reward")
+    print(f"a reward on {rows[0]['people']} people costs {cost} steps of ω, the limit is {LIMIT:g}")
+    return int(cost > LIMIT)
 
 
-def _row(seconds: dict[str, list[float]], bench: Bench, overrides: list[str]) -> dict:
-    ratios = {
-        name: sorted(value / step for value, step in zip(values, seconds["step"], strict=True))
-        for name, values in seconds.items()
-        if name != "step"
-    }
-    return {
-        "people": len(bench.dataset), "batch": bench.config.search.batch_size, "overrides": overrides or "none",
-        "threads": torch.get_num_threads(), "load": os.getloadavg()[0], "limit_in_steps": LIMIT,
-        "in_steps": {name: {"median": values[len(values) // 2], "all": values} for name, values in ratios.items()},
-        "seconds": seconds, "machine": machine(), "date": time.strftime("%Y-%m-%d"),
+def _rows(seconds: dict[str, list[float]], bench: Bench, overrides: list[str]) -> list[dict]:
+    """A row a way, its cost in steps of ω of the same round."""
+    about = {
+        "people": len(bench.dataset), "batch": bench.config.search.batch_size, "overrides": " ".join(overrides),
+        "threads": torch.get_num_threads(), **machine(), "date": time.strftime("%Y-%m-%d"),
     }  # fmt: skip
+    found = []
+    for what, values in seconds.items():
+        steps = sorted(value / step for value, step in zip(values, seconds["step"], strict=True))
+        numbers = {"steps": median(steps), "least": steps[0], "most": steps[-1], "seconds": median(values)}
+        found.append({"what": what, **{name: round(value, 2) for name, value in numbers.items()}, **about})
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -85,6 +85,7 @@ class Piece:
         if self.graphs:
             self.graphs[0].replay()
             return
+        self.result = None  # a graph runs in the memory of its last run
         self.result = self._run()
         self.output.copy_(self.result.detach())
 

@@ -197,3 +197,15 @@ def test_what_several_betas_share_runs_once(scorer, monkeypatch):
         monkeypatch.setattr(kind, "forward", counted)
     assert found.each(betas) == alone and len(set(alone)) == 3
     assert runs == {"stem": 1, "module": 2 + 3}
+
+
+def test_the_bench_of_a_reward_compares_both_paths_and_writes_a_row_a_way(tmp_path, monkeypatch, capsys):
+    from bench import reward, small_runs
+
+    tiny = [key for key in small_runs.SIZE if not key.startswith("data.num")]
+    monkeypatch.setattr(reward, "DEFAULTS", [*tiny, "search.batch_size=4"])
+    monkeypatch.setattr("sys.argv", ["bench.reward", "--people=12", "--rounds=1", f"--csv={tmp_path / 'reward.csv'}"])
+    code, said = reward.main(), capsys.readouterr().out
+    rows = [line.split(",") for line in (tmp_path / "reward.csv").read_text().splitlines()]
+    assert [row[0] for row in rows] == ["what", "step", "reward", "one of a pass", "slow path"]
+    assert rows[1][1] == "1.0" and code == (float(rows[2][1]) > 10) and "the limit is 10" in said

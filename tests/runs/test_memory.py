@@ -33,7 +33,7 @@ def test_a_switch_keeps_less_and_the_prediction_knows(switches, default):
 
 def test_what_graphs_keep_is_foretold():
     """ω's and α's pieces together hold more than a step; both are measured uncaptured, keeping what graphs keep."""
-    found = child("search.graphs", SMALL, "cpu", 2)
+    found = child("search.graphs", SMALL, "cpu", 1)
     assert found["prediction_over_peak"] == pytest.approx(1, abs=0.1)
     assert found["peak_mib"] > 2.5 * found["kept_for_backward_mib"]
 
