@@ -26,18 +26,20 @@ from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
 # estimate.
 CALL, REPLAY = 25e-6, 10e-6
 ROUNDS = 50
+ALLOCATIONS = ("empty", "new_empty")
 
 
 class Calls(TorchDispatchMode):
-    """Counts what is dispatched, views apart: on a GPU each is a launch, or a few."""
+    """Counts what is dispatched, views and allocations apart: on a GPU each is a launch, or a few."""
 
     def __init__(self):
         super().__init__()
         self.count: Counter[str] = Counter()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function.namespace in ("aten", "autopose") and not function.is_view:
-            self.count[function.overloadpacket.__name__] += 1
+        name = function.overloadpacket.__name__
+        if function.namespace in ("aten", "autopose") and not function.is_view and not name.startswith(ALLOCATIONS):
+            self.count[name] += 1
         return function(*args, **(kwargs or {}))
 
 

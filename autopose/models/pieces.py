@@ -33,6 +33,9 @@ class Pieces:
         self.pool = torch.cuda.graph_pool_handle() if capture else None
         self.pieces: dict[tuple, Piece] = {}
         self._parameters: dict[nn.Module, list[nn.Parameter]] = {}  # a walk over modules costs more than a replay
+        # Modules mix alike: a branch's sampled weights have one buffer for all of them, filled once a step.
+        self._weights: dict[tuple, Tensor] = {}
+        self._filled: dict[Tensor, Tensor] = {}
 
     def __call__(self, part: Any, features: Sequence[Tensor], mixture: dict[str, EdgeMixture]):
         """``part(features, mixture)``, a bound method of a branch, by its piece; gradients for all that needs any.
@@ -52,8 +55,20 @@ class Pieces:
             learned = [p for p in parameters if p.requires_grad]
             self.pieces[key] = Piece(part, features, mixture, learned, self)
         piece = self.pieces[key]
+        for buffer, weight in zip(piece.inputs[piece.count :], weights.values(), strict=True):
+            if self._filled.get(buffer) is not weight:
+                self._filled[buffer] = weight
+                with torch.no_grad():
+                    buffer.copy_(weight)
         # One parameter stands for all: the output needs a gradient, and the piece itself gives theirs.
         return _Replay.apply(piece, *features, *weights.values(), *piece.parameters[:1])
+
+    def weights_of(self, branch: int, name: str, weights: Tensor) -> Tensor:
+        """The buffer of a branch's mixing weights, of a step that gives them gradients or of one that does not."""
+        key = branch, name, weights.requires_grad
+        if key not in self._weights:
+            self._weights[key] = _buffer(weights).requires_grad_(weights.requires_grad)
+        return self._weights[key]
 
 
 class Piece:
@@ -67,7 +82,7 @@ class Piece:
         self.operations = {name: each.operations for name, each in mixture.items()}
         # Whether the stem or an earlier α is behind a feature depends on β, so its gradient is always taken.
         self.inputs = [_buffer(x).requires_grad_() for x in features]
-        self.inputs += [_buffer(each.weights).requires_grad_(each.weights.requires_grad) for each in mixture.values()]
+        self.inputs += [owner.weights_of(part.__self__.index, name, each.weights) for name, each in mixture.items()]
         self.parameters, self.graphs = parameters, None
         self.calls, self.keep = 0, owner.keep
         buffers = list(part.__self__.buffers())
@@ -172,8 +187,7 @@ class _Replay(torch.autograd.Function):
                     f"a piece of a step takes tensors {tuple(buffer.shape)} of {buffer.dtype}, not "
                     f"{tuple(tensor.shape)} of {tensor.dtype}: every batch must be like the first"
                 )
-        for part in (slice(piece.count), slice(piece.count, count)):  # one launch for what is of one dtype
-            torch._foreach_copy_(piece.inputs[part], list(tensors[part]))
+        torch._foreach_copy_(piece.inputs[: piece.count], list(tensors[: piece.count]))
         piece.forward()
         piece.calls += 1
         ctx.piece, ctx.call = piece, piece.calls

@@ -46,7 +46,7 @@ def test_calls_of_the_host_are_counted_with_a_cell_as_one():
     assert calls["convolution"] == calls["convolution_backward"] > 0
 
 
-@pytest.mark.parametrize(("beta", "calls"), [(PAPER.all_on(), 760), (half_on(PAPER), 480)], ids=["all on", "half on"])
+@pytest.mark.parametrize(("beta", "calls"), [(PAPER.all_on(), 680), (half_on(PAPER), 430)], ids=["all on", "half on"])
 def test_the_host_of_a_graphed_iteration_takes_less_than_a_quarter_of_the_card(beta, calls):
     """Calls by operator differ a little between versions of PyTorch; replays do not."""
     host, card = host_of(PAPER, beta), iteration(PAPER, beta, 64, (192, 256), GPUS["h200"])["all"]
