@@ -140,8 +140,9 @@ def main() -> int:
 
 def _rows(seconds: dict[str, list[float]], bench: Bench, overrides: list[str]) -> list[dict]:
     """A row a way, its cost in steps of ω of the same round."""
+    said = [each for each in overrides if not each.startswith("data.root=")]
     about = {
-        "people": len(bench.dataset), "batch": bench.config.search.batch_size, "overrides": " ".join(overrides),
+        "people": len(bench.dataset), "batch": bench.config.search.batch_size, "overrides": " ".join(said),
         "threads": torch.get_num_threads(), **machine(), "date": time.strftime("%Y-%m-%d"),
     }  # fmt: skip
     found = []
