@@ -214,9 +214,11 @@ def gate(launch: Launch, capability: int, made: Compiled) -> list[str]:
     faults = []
     if made.stack > STACK.get((launch.kernel, capability), 0):
         faults.append(f"{made.stack} bytes of stack")
+    # Half precision as float32: where the library convolves, the compression's tiles are small.
+    small = dict(launch.constants).get("UPCAST", False)
     if launch.kernel in TENSOR_CORE and capability >= 80 and not made.tensor_core:
         faults.append("no tensor-core instruction")
-    if launch.kernel in STREAMS and not made.wide_loads:
+    if launch.kernel in STREAMS and not small and not made.wide_loads:
         faults.append("no 16-byte load")
     return faults
 
