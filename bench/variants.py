@@ -37,6 +37,7 @@ SETS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "remedies": {
         WHOLE: (),
+        "by rewards, no trials": ("search.trials.candidates=0",),
         "no warm-up": ("search.alpha_start_epoch=0", "search.controller.start_epoch=0"),
         "300 pictures a reward": ("search.reward.images=300",),
         "multiply-adds in both levels": ("search.cost=gmacs", "search.cost_target=0.012"),
