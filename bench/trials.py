@@ -1,9 +1,10 @@
 """Do the first steps of a training tell how it ends? ``python -m bench.trials --root FIGURES``.
 
-Every random member of a pool is trained for a few steps from scratch, several times, as a derivation with
-``search.trials`` does it (``autopose/engine/trials.py``); ``bench/results/trials.csv`` gets a row as each ends, and the
-same command goes on with what lacks. Then it prints Kendall τ between the mean loss of the first steps and the score
-of the whole training, and what networks of the band score that are chosen so among K others. ``--report`` prints alone.
+Every member of a pool is trained for a few steps from scratch, several times, as a derivation with ``search.trials``
+does it (``autopose/engine/trials.py``); ``bench/results/trials.csv`` gets a row as each ends, and the same command goes
+on with what lacks. Then it prints Kendall τ, over the random members, between the mean loss of the first steps and the
+score of the whole training; what networks of the band score that are chosen so among K others; and both for random,
+hand-made and found ones. ``--report`` prints alone.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import csv
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from autopose.pool import Entry, Table
 from autopose.runs.datasets import load_annotations, pose_dataset
 from autopose.runs.machine import machine
 from autopose.runs.runtime import finish, start
+from bench.evidence import groups
 
 RESULTS = Path(__file__).parent / "results"
 # Means of the first so many steps that are kept.
@@ -83,7 +86,7 @@ def means(entries: Sequence[Entry], rows: Sequence[dict], steps: int) -> np.ndar
 
 
 def report(entries: Sequence[Entry], metric: str, rows: Sequence[dict]) -> Iterator[str]:
-    """The lines of both tables."""
+    """Lines on random members: how they are ordered, and who is chosen."""
     score = np.array([next(iter(entry.scores.values()))[metric] for entry in entries])
     band = np.array([entry.band for entry in entries])
     for steps in STEPS:
@@ -108,6 +111,19 @@ def report(entries: Sequence[Entry], metric: str, rows: Sequence[dict]) -> Itera
             )
 
 
+def grouped(table: Table, rows: Sequence[dict]) -> Iterator[str]:
+    """A line a group of members: what they lose at first and score at last."""
+    for name, entries in groups(table).items():
+        loss = means(entries, rows, STEPS[-1])
+        if loss.size:
+            early, score = loss.mean(1) * 1e3, np.array([entry.mean(table.metric) for entry in entries])
+            spread = f" ± {early.std(ddof=1):.2f}" if len(early) > 1 else ""
+            yield (
+                f"{name:24} {len(entries):2} networks: first {STEPS[-1]} steps {early.mean():.2f}{spread} (10^-3, "
+                f"{loss.shape[1]} trials each), {table.metric} {score.mean():.1f}"
+            )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -118,10 +134,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", action="store_true", help="train nothing")
     asked = parser.parse_args(arguments)
     table = Table.load(asked.pool)
-    entries = [entry for entry in table if entry.name.startswith("random") and entry.width == 1]
+    entries = [entry for entry in table if entry.width == 1]
     if not asked.report:
         measure(entries, asked.repeats, asked.root, asked.results)
-    print("\n".join(report(entries, table.metric, read(asked.results))))
+    rows = read(asked.results)
+    drawn = [entry for entry in entries if entry.name.startswith("random")]
+    print("\n".join([*report(drawn, table.metric, rows), *grouped(replace(table, entries=tuple(entries)), rows)]))
     return 0
 
 

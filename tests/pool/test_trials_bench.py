@@ -1,5 +1,7 @@
 """``bench.trials``: what it says of a table whose answer is known, and that it goes on with what lacks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -65,3 +67,12 @@ def test_it_measures_what_lacks(small_set, tmp_path, monkeypatch):
     trials.measure(members, 2, None, path)
     assert made == [0, 0, 1, 1] and len(trials.read(path)) == 4
     assert trials.means(members, trials.read(path), 20).tolist() == [[9.5, 9.5]] * 2
+
+
+def test_groups_stand_beside_one_another():
+    first = [replace(each, name=f"found~bilevel-{n}~architecture.json") for n, each in enumerate(entries(2))]
+    members = [*first, *entries(6)[2:]]
+    table = Table(None, "Mean", {}, tuple(members), {}, {})
+    lines = list(trials.grouped(table, rows(members, lambda n, repeat: 1e-3 * (n + repeat))))
+    searched = next(line for line in lines if line.startswith("searched, bilevel"))
+    assert "2 networks: first 40 steps 1.00 ± 0.71" in searched and searched.endswith("Mean 0.5") and len(lines) == 3
