@@ -67,6 +67,25 @@ def rows_of(table: Table) -> list[dict]:
     return rows
 
 
+def paired(table: Table) -> list[str]:
+    """Of a search and the same with another choice at its end (KIND-N and KIND_trials-N): their paired difference."""
+    found: dict[str, dict[str, float]] = {}
+    for entry in table:
+        match = re.fullmatch(r"(?:.*~)?([a-z_]+)-(\d+)~architecture\.json", entry.name)
+        if match:
+            found.setdefault(match[1], {})[match[2]] = entry.mean(table.metric)
+    lines = []
+    for kind, scores in found.items():
+        other = found.get(f"{kind}_trials", {})
+        numbers = sorted(scores.keys() & other.keys())
+        if numbers:
+            first, second = [other[n] for n in numbers], [scores[n] for n in numbers]
+            gain = summarise(np.subtract(first, second))
+            p = difference(first, second, paired=True)
+            lines.append(f"{kind}, the last choice by trials instead of rewards: {gain}, paired p = {p:.3g}")
+    return lines
+
+
 def _p(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
@@ -83,6 +102,7 @@ def main() -> int:
     print("| " + " | ".join(rows[0]) + " |\n" + "| --- " * len(rows[0]) + "|")
     for row in rows:
         print("| " + " | ".join(map(str, row.values())) + " |")
+    print("\n".join(["", *paired(table)]))
     with asked.output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
         writer.writeheader()

@@ -7,7 +7,7 @@ import numpy as np
 from autopose.pool import Entry, Table
 from autopose.space import MacroSpace
 from autopose.space.builtin import hrnet, random_architecture
-from bench.evidence import RANDOM, groups, main, rows_of
+from bench.evidence import RANDOM, groups, main, paired, rows_of
 from bench.rank import noise, predictors, ranking
 
 SPACE = MacroSpace((4, 8), 2, 1, 1, 1, 4)
@@ -37,6 +37,14 @@ def test_searched_networks_are_told_from_random_ones():
     assert float(rows["searched, bilevel"]["p against hrnet"]) < 0.05
     assert float(rows["hrnet"]["p against random"]) > 0.05 and rows["hrnet"]["score"].endswith("(n = 3)")
     assert rows["searched, bilevel"]["share of the band's random ones below"] >= 0.9
+
+
+def test_two_choices_of_the_same_searches_are_compared_in_pairs():
+    pool = table()
+    assert paired(pool) == []
+    others = [entry(f"found~bilevel_trials-{n}~architecture.json", 70 + n, [46.5 + 0.3 * n]) for n in (3, 1, 0, 9)]
+    (line,) = paired(replace(pool, entries=pool.entries + tuple(others)))
+    assert "0.50 ± 0.00" in line and "(n = 3)" in line and line.endswith("paired p = 0.25")
 
 
 def test_a_ranking_and_its_noise():
