@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ class MetricsLog:
         if self._make_tracker is not None:
             self.tracker = self._make_tracker()
         with self._tolerating("TensorBoard's file"):
+            _quieten_writers()
             self._board = SummaryWriter(str(self.path.parent / "tb"), purge_step=len(self.rows) or None)
 
     def write(self, row: dict) -> None:
@@ -96,6 +98,21 @@ class MetricsLog:
         if self._board is not None:
             with self._tolerating("TensorBoard's file"):
                 self._board.close()
+
+
+def _quieten_writers() -> None:
+    """TensorBoard's threads keep what the system refused for the next call, which tells it: no traceback as well."""
+    if getattr(threading.excepthook, "writers_are_quiet", False):
+        return
+    before = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        writer = type(failed.thread).__module__.startswith("tensorboard.")
+        if not (writer and isinstance(failed.exc_value, OSError)):
+            before(failed)
+
+    hook.writers_are_quiet = True  # type: ignore[attr-defined]
+    threading.excepthook = hook
 
 
 def rehearse_picture(picture: np.ndarray | None) -> None:
