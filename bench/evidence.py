@@ -3,8 +3,9 @@
 Members of the pool are grouped: random ones of the band, hand-made ones, and those that searches found (included by
 their files, ``pool.include=[found/NAME/architecture.json]``, NAME beginning with the kind of search). All were trained
 with the same recipe on the same pictures. A hand-made architecture's sample are its seeds, a search's the networks that
-it found, each by its mean over seeds. Differences are Welch's t-tests against the random ones and against the
-HRNet-like one, corrected by Holm. Sizes stand beside every row: numbers at other GMACs are no comparison.
+it found, each by its mean over seeds. Differences are Welch's t-tests against random ones of the band, against random
+ones of any size up to the band's end, which is what a search with that limit draws from, and against the HRNet-like
+one, corrected by Holm over the tests of a row. Sizes stand beside every row: numbers at other GMACs are no comparison.
 """
 
 import argparse
@@ -21,14 +22,17 @@ from autopose.pool import Entry, Table
 
 RESULTS = Path(__file__).parent / "results"
 RANDOM, HRNET, PREDICTED = "random, of the band", "hrnet", "found by predictors"
+FULL, UP_TO = "random, full range", "random, up to the band's end"
+# The same or in part the same networks.
+NESTED = ({RANDOM}, {UP_TO}, {HRNET}, {FULL, UP_TO})
 
 
 def groups(table: Table) -> dict[str, list[Entry]]:
     """Entries by what they stand for."""
-    found: dict[str, list[Entry]] = {RANDOM: [], "random, full range": []}
+    found: dict[str, list[Entry]] = {RANDOM: [], FULL: []}
     for entry in table:
         if entry.name.startswith("random"):
-            found[RANDOM if entry.band else "random, full range"].append(entry)
+            found[RANDOM if entry.band else FULL].append(entry)
             continue
         if entry.name.startswith("predicted-"):
             found.setdefault(PREDICTED, []).append(entry)
@@ -48,11 +52,15 @@ def sample(entries: Sequence[Entry], metric: str) -> list[float]:
 def rows_of(table: Table) -> list[dict]:
     """A row a group, with corrected p values against the random ones and the HRNet-like one."""
     found = groups(table)
+    end = max((entry.gmacs for entry in found.get(RANDOM, [])), default=0.0)
+    found |= {UP_TO: few} if (few := [entry for entry in found.get(FULL, []) if entry.gmacs <= end]) else {}
     values = {name: sample(entries, table.metric) for name, entries in found.items()}
-    tests = [(name, other) for other in (RANDOM, HRNET) for name in found if other in found and name != other]
-    raw = {pair: difference(values[pair[0]], values[pair[1]], paired=False) for pair in tests}
-    known = [pair for pair, p in raw.items() if np.isfinite(p)]
-    corrected = dict(zip(known, holm([raw[pair] for pair in known]), strict=True))
+    corrected: dict[tuple[str, str], float] = {}
+    for name in found:
+        others = [other for other in (RANDOM, UP_TO, HRNET) if other in found and {name, other} not in NESTED]
+        raw = {other: difference(values[name], values[other], paired=False) for other in others}
+        known = [other for other in raw if np.isfinite(raw[other])]
+        corrected |= zip([(name, other) for other in known], holm([raw[other] for other in known]), strict=True)
     random = np.array(values.get(RANDOM, []))
     rows = []
     for name, entries in found.items():
@@ -62,7 +70,7 @@ def rows_of(table: Table) -> list[dict]:
             "what": name, "networks": len(entries), "score": str(got),
             "GMACs": f"{min(sizes):.4f} to {max(sizes):.4f}",
             "share of the band's random ones below": round(float((random < got.mean).mean()), 2) if len(random) else "",
-            "p against random": _p(corrected.get((name, RANDOM))), "p against hrnet": _p(corrected.get((name, HRNET))),
+            **{f"p against {other}": _p(corrected.get((name, other))) for other in (RANDOM, UP_TO, HRNET)},
         })  # fmt: skip
     return rows
 
