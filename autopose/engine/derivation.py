@@ -1,6 +1,7 @@
 """Derivation (§3.3): the architecture that a search ends with."""
 
 from collections.abc import Sequence
+from math import isfinite
 
 import torch
 
@@ -25,7 +26,8 @@ def derive_architecture(
     """The finalist with the best reward, as the paper has it, or with ``trials`` the one that learns fastest.
 
     Returns:
-        the architecture; and a row a finalist: "beta", "reward", "source" and, where it was tried, "loss" and "trials".
+        the architecture; and a row a finalist: "beta", "reward", "source" and, where it was tried and did not
+        diverge, "loss" and "trials".
 
     Raises:
         UserError: no finalist keeps ``search.max_gmacs``.
@@ -51,7 +53,8 @@ def derive_architecture(
         place, shown = trials.rank([architectures[i] for i in distinct])
         best = distinct[place]
         for i, trial in zip(distinct, shown, strict=True):
-            rows[i] |= {"loss": trial.loss, "trials": len(trial.losses)}
+            if isfinite(trial.loss):
+                rows[i] |= {"loss": trial.loss, "trials": len(trial.losses)}
     found_by = {
         "algorithm": settings.algorithm, "seed": config.seed, "step": search.step,
         "reward": rewards[best], "reward_metric": settings.reward.metric,
