@@ -57,6 +57,7 @@ def count(network: PoseNetwork, image_size: Sequence[int], beta: MacroArchitectu
             analysis = FlopCountAnalysis(_Fixed(network, beta, supernet_mixtures(network)), images)
             for name in ("mixed_cell", "aten_mixed_cell"):
                 analysis.set_op_handle(f"{OPERATORS}{name}", _mixed_cell_macs)
+            analysis.set_op_handle(f"{OPERATORS}compress", _compress_macs)
             for name in ("aten::batch_norm", "aten::upsample_nearest2d", f"{OPERATORS}resample_sum"):
                 analysis.set_op_handle(name, _nothing)
             # Additions, pools and the like have no rule, and branches that are off are not called.
@@ -87,6 +88,12 @@ def _mixed_cell_macs(inputs: list, outputs: list) -> int:
         _, n, h, w, _ = states.type().sizes()
     weights = [value.type().sizes() for value in inputs[1:] if value.type().kind() == "TensorType"]
     return n * h * w * sum(prod(shape) for shape in weights if shape is not None and len(shape) == 5)
+
+
+def _compress_macs(inputs: list, outputs: list) -> int:
+    """The 1x1 convolution of nodes (M, N, H, W, C), its weight (C, M * C, 1, 1)."""
+    nodes, weight = (value.type().sizes() for value in inputs[:2])
+    return prod(nodes[1:4]) * prod(weight)
 
 
 def tabulate(macro: MacroSpace, counts: Mapping[str, int]) -> list[tuple[str, list[int]]]:

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -14,6 +15,7 @@ except ImportError:  # Windows has none
     resource = None  # type: ignore[assignment]
 
 T = TypeVar("T")
+STATUS = Path("/proc/self/status")
 # Share of the time of data and steps from which on a run says that it waits, and seconds before it judges.
 MUCH, SOON = 0.3, 20.0
 
@@ -95,7 +97,7 @@ class Clock:
             "seconds": total,
             "phases": phases,
             "counts": dict(self.counts),
-            "peak_memory": _peak_memory(),
+            "peak_memory": peak_memory(),
             "peak_device_memory": torch.cuda.max_memory_allocated() if on_gpu else None,
             "energy": None if energy is None or self._energy is None else energy - self._energy,
         }
@@ -110,10 +112,16 @@ def _launched() -> torch.cuda.Event | None:
     return event
 
 
-def _peak_memory() -> int | None:
+def peak_memory() -> int | None:
     """Bytes that this process held at most; None where the system does not tell."""
+    try:
+        status = STATUS.read_text(encoding="ascii")
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
     if resource is None:
         return None
+    # Elsewhere than on Linux, where this also counts what the process that started this one held.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

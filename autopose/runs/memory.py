@@ -14,6 +14,7 @@ from autopose.models import PoseNetwork
 from autopose.models.pieces import Pieces
 from autopose.nas import ArchitectureParameters, GumbelSettings
 from autopose.nas.randomness import generator
+from autopose.runs.clock import peak_memory
 from autopose.runs.precision import Precision
 from autopose.runs.runtime import Runtime
 
@@ -36,11 +37,10 @@ def peak_during(call: Callable[[], object], device: torch.device) -> int | None:
         return torch.cuda.max_memory_allocated(device)
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew: proc(5)
-        call()
-        status = Path("/proc/self/status").read_text(encoding="ascii")
     except OSError:
         return None
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+    call()
+    return peak_memory()
 
 
 def held(device: torch.device) -> int:

@@ -95,7 +95,7 @@ def test_counting_leaves_the_network_as_it_was(recwarn):
 def test_an_operator_without_a_rule_is_refused(monkeypatch):
     import autopose.models.cell as cell
 
-    monkeypatch.setattr(cell.kernels, "mixed_edges", lambda inputs, nodes, *_, **__: [unruled(inputs[0])] * nodes)
+    monkeypatch.setattr(cell.kernels, "mixed_cell", lambda inputs, *_, **__: unruled(inputs[0]))
     macro = SPACES["1_branches"]
     with pytest.raises(RuntimeError, match="autopose::unruled"):
         count(PoseNetwork(SearchSpace.full(macro), JOINTS), (4, 4), macro.all_on())

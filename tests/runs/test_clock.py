@@ -1,6 +1,9 @@
 """Seconds by phase."""
 
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +37,7 @@ def test_waiting_counts_what_the_items_take_and_not_what_is_done_with_them():
 
 def test_a_system_that_does_not_tell_its_memory_has_none(monkeypatch):
     monkeypatch.setattr("autopose.runs.clock.resource", None)
+    monkeypatch.setattr("autopose.runs.clock.STATUS", Path("/nowhere"))
     assert Clock().report()["peak_memory"] is None
 
 
@@ -65,3 +69,13 @@ def test_data_that_come_while_the_gpu_is_busy_were_not_waited_for(monkeypatch):
     assert clock.seconds["data"] == pytest.approx(0.04, abs=0.015)
     assert clock.seconds["steps"] == pytest.approx(0.04, abs=0.015)
     assert "steps" not in clock.counts
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's /proc")
+def test_what_the_starting_process_held_does_not_count():
+    """ru_maxrss of a process that a large one started begins with that one's."""
+    ballast = bytearray(600 * 2**20)
+    ballast[:: 2**12] = b"x" * len(ballast[:: 2**12])
+    code = "from autopose.runs.clock import peak_memory; print(peak_memory())"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert 20 * 2**20 < int(shown) < 600 * 2**20

@@ -191,7 +191,7 @@ def test_a_corrupt_picture_makes_no_cache(tmp_path):
     root = Path(synthetic_dataset(tmp_path / "set", 0, 1, 2, (64, 64)))
     annotations = load_coco(DataSource(root=root, split="val"), 1.0)
     Path(annotations.persons[-1].image).write_bytes(b"no picture")
-    with pytest.raises(UserError, match="is corrupt"):
+    with pytest.raises(UserError, match="cannot be used: not decodable"):
         crop_cache(tmp_path / "cache" / "val", annotations, Margin(1.0))
     assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == ["val.lock"]
 
