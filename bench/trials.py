@@ -25,6 +25,7 @@ from autopose.runs.datasets import load_annotations, pose_dataset
 from autopose.runs.machine import machine
 from autopose.runs.runtime import finish, start
 from bench.evidence import groups
+from bench.variants import append
 
 RESULTS = Path(__file__).parent / "results"
 # Means of the first so many steps that are kept.
@@ -64,16 +65,6 @@ def read(path: Path) -> list[dict]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def append(path: Path, row: dict) -> None:
-    """Add a row at the file's end."""
-    new = not path.is_file()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, row, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def means(entries: Sequence[Entry], rows: Sequence[dict], steps: int) -> np.ndarray:

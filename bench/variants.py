@@ -24,7 +24,6 @@ from autopose.space import Architecture
 from autopose.space.builtin import Size
 
 RESULTS = Path(__file__).parent / "results"
-COLUMNS = ("variant", "seed", "beta", "gmacs", "PCK", "AP", "cpu", "torch")
 WHOLE = "whole search"
 FIGURES = Size((64, 96), 17)  # the pool's: drawn figures have COCO's joints
 # The order of table4 is the paper's, from the worst to the best.
@@ -83,7 +82,7 @@ def append(path: Path, row: Mapping) -> None:
     new = not path.is_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, row, lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(row)
