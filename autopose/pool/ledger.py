@@ -90,12 +90,12 @@ class Ledger:
         self.study.add_trial(optuna.trial.create_trial(value=score, user_attrs=attributes))
 
     def work(self, train: Callable[[str, int], tuple[float, dict]], failures: tuple[type[Exception], ...]) -> bool:
-        """Take one queued training and keep its (score, result); False where none is queued.
+        """Take one queued training of this plan and keep its (score, result); False where none is queued.
 
         What ``failures`` name is written down as a failed training; anything else leaves the training to be queued
         again, and is raised.
         """
-        if not self._patiently(lambda: self.trials((TrialState.WAITING,))):
+        if not self._patiently(lambda: self._of_plan((TrialState.WAITING,))):
             return False
 
         def objective(trial: optuna.Trial) -> float:
@@ -103,6 +103,9 @@ class Ledger:
             others = self.trials((TrialState.COMPLETE, TrialState.RUNNING))
             if member is None or any(_training(t) == (member, seed) for t in others if t.number != trial.number):
                 raise optuna.TrialPruned  # two workers planned it at the same moment, or took the last one
+            if (member, seed) not in self.planned:
+                self.study.enqueue_trial({}, user_attrs={"member": member, "seed": seed})
+                raise optuna.TrialPruned  # a worker with another plan knows what it is
             try:
                 score, result = train(member, seed)
             except failures as error:
@@ -117,6 +120,11 @@ class Ledger:
     def trials(self, states: tuple[TrialState, ...]) -> list[FrozenTrial]:
         """The trials of these states, oldest first."""
         return self.study.get_trials(deepcopy=False, states=states)
+
+    def _of_plan(self, states: tuple[TrialState, ...]) -> int:
+        """How many of the plan's trainings are in one of these states."""
+        planned = set(self.planned)
+        return sum(_training(trial) in planned for trial in self.trials(states))
 
     def results(self) -> dict[Training, dict]:
         """What every finished training of the plan gave."""
@@ -133,9 +141,9 @@ class Ledger:
         return {training: found[training] for training in self.planned if training in found and training not in known}
 
     def unfinished(self) -> int:
-        """Trainings queued or under way; those of workers that gave no sign of life are queued again."""
+        """This plan's trainings queued or under way; those of workers that gave no sign of life are queued again."""
         self._patiently(lambda: fail_stale_trials(self.study))
-        return len(self._patiently(lambda: self.trials((TrialState.RUNNING, TrialState.WAITING))))
+        return self._patiently(lambda: self._of_plan((TrialState.RUNNING, TrialState.WAITING)))
 
     def workers(self) -> int:
         """Trainings under way."""

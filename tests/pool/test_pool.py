@@ -98,6 +98,20 @@ def test_what_two_workers_plan_at_once_is_trained_once(tmp_path):
     assert sorted(seen) == [("a", 0), ("a", 1), ("b", 0)] and len(one.results()) == 3
 
 
+def test_workers_with_different_plans_leave_each_other_their_trainings(tmp_path):
+    one, two = ledger(tmp_path), ledger(tmp_path)
+    two.plan([("c", 0), ("a", 1)])
+    seen = []
+    train = lambda *training: seen.append(training) or (0.0, {})  # noqa: E731
+    while two.work(train, ()):
+        pass
+    assert sorted(seen) == [("a", 1), ("c", 0)] and not two.unfinished() and one.unfinished() == 2
+    while one.work(train, ()):
+        pass
+    assert sorted(seen) == [("a", 0), ("a", 1), ("b", 0), ("c", 0)]
+    assert not one.failed() and not two.failed() and len(one.results()) == 3 and len(two.results()) == 2
+
+
 def test_a_dead_workers_training_is_given_to_another(tmp_path):
     dead = ledger(tmp_path)
     trial = dead.study.ask()
