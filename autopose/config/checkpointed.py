@@ -29,7 +29,7 @@ EVERYWHERE = (
 MAY_CHANGE = {
     "search": (
         *EVERYWHERE, "train", "search.checkpoint_every", "search.keep_checkpoints", "search.derive_samples",
-        "search.max_skips", "search.max_gmacs", "search.width", "search.graphs", "search.trials",
+        "search.max_skips", "search.max_gmacs", "search.min_gmacs", "search.width", "search.graphs", "search.trials",
     ),
     "train": (
         *EVERYWHERE, "search", "train.checkpoint_every", "train.keep_checkpoints", "train.evaluate_every",

@@ -105,7 +105,9 @@ class RewardConfig:
             raise UserError("a reward with search.reward.flops_weight needs search.reward.target_gmacs above 0")
 
 
-TRIAL_RANGES = {"candidates": NOT_NEGATIVE, "steps": COUNT, "repeats": COUNT}
+TRIAL_RANGES = {
+    "candidates": NOT_NEGATIVE, "steps": COUNT, "repeats": COUNT, "finalists": NOT_NEGATIVE, "finalist_steps": COUNT,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,15 @@ class TrialsConfig:
             "random" and "evolution" the best that they scored.
         steps: of each, by the recipe of ``train``; the least mean loss over them wins.
         repeats: with other initial weights and pictures, each for the better half.
+        finalists: of the best so many another training decides (0: none), with the whole schedule of ``train`` in
+            ``finalist_steps``, by the mean loss of the last quarter of them.
     """
 
     candidates: int = 0
     steps: int = 20
     repeats: int = 3
+    finalists: int = 0
+    finalist_steps: int = 800
 
     def __post_init__(self):
         check_ranges(self, TRIAL_RANGES, "search.trials.")
@@ -137,6 +143,7 @@ SEARCH_RANGES = {
     "cost_weight": NOT_NEGATIVE,
     "cost_target": NOT_NEGATIVE,
     "max_gmacs": NOT_NEGATIVE,
+    "min_gmacs": NOT_NEGATIVE,
     "checkpoint_every": NOT_NEGATIVE,
     "keep_checkpoints": COUNT,
 }
@@ -152,7 +159,8 @@ class SearchConfig(BilevelSettings):
             target that the usual cost takes.
         cost_target: GMACs or ms up to which a cost is free (0: none is).
         latency_table: that ``autopose latency latency.operations=true`` wrote.
-        max_gmacs: 10^9 multiply-adds that the derived network never exceeds (0: any).
+        max_gmacs: 10^9 multiply-adds that the derived network never exceeds (0: any); min_gmacs: that it has at least,
+            for comparisons at equal size.
         algorithm: "bilevel" (Algorithm 1), or under the same budget "random" or "evolution" (single-path supernet,
             then architectures scored with shared weights), or the dotted path of an ``Algorithm`` (docs/extend.md).
         batch_size: people of a step, over all processes.
@@ -171,6 +179,7 @@ class SearchConfig(BilevelSettings):
     cost_target: float = 0.0
     latency_table: str | None = None
     max_gmacs: float = 0.0
+    min_gmacs: float = 0.0
     algorithm: str = "bilevel"
     batch_size: int = 64
     image_size: list[int] | None = None
@@ -198,6 +207,8 @@ class SearchConfig(BilevelSettings):
         if (self.cost == "latency") != bool(self.latency_table):
             raise UserError("search.cost=latency needs search.latency_table=FILE.json, which only it reads")
         check_ranges(self, {**BILEVEL_RANGES, **SEARCH_RANGES}, "search.")
+        if self.max_gmacs and self.min_gmacs > self.max_gmacs:
+            raise UserError(f"search.min_gmacs={self.min_gmacs:g} must not exceed search.max_gmacs={self.max_gmacs:g}")
         if self.batch_size < self.accumulate * self.paths:
             raise UserError(
                 f"search.batch_size must be at least 1 a micro-batch, but is {self.batch_size} for search.accumulate "

@@ -100,13 +100,16 @@ def bill_of_search(run: SearchRun) -> Bill:
     health = settings.epochs * (5 if settings.health else 1)
     scored = told * controller.updates * controller.samples + health
     tried = settings.trials.candidates
-    finalists = tried or settings.derive_samples + 1
-    scored += finalists if search.algorithm.scoring == "epochs" else run.budget()
+    candidates = tried or settings.derive_samples + 1
+    scored += candidates if search.algorithm.scoring == "epochs" else run.budget()
     bill.add("rewards", scored, reward, "evaluations")
     if tried:
         trials = run.trials()
         trial = _seconds(lambda: trials.losses(run.favourite(), 0), run.runtime.device, 1, 1)
         bill.add("trial trainings", trials.trainings(tried), trial, "trainings")
+        if finalists := trials.finalists(tried):
+            longer = settings.trials.finalist_steps / settings.trials.steps
+            bill.add("finalists' trainings", finalists, trial * longer, "trainings")
     bill.checkpoint, bill.kept = _size(search.state_dict()), settings.keep_checkpoints
     return bill
 

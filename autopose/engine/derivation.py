@@ -27,10 +27,10 @@ def derive_architecture(
 
     Returns:
         the architecture; and a row a finalist: "beta", "reward", "source" and, where it was tried and did not
-        diverge, "loss" and "trials".
+        diverge, "loss" and "trials", and "last_loss" of the longer training.
 
     Raises:
-        UserError: no finalist keeps ``search.max_gmacs``.
+        UserError: no finalist keeps ``search.min_gmacs`` and ``search.max_gmacs``.
     """
     reward.clear()
     settings, macro = config.search, search.network.space.macro
@@ -43,8 +43,9 @@ def derive_architecture(
     found = {i: ops for i in order if (ops := _affordable(reward, finalists[i][0])) is not None}
     if not found:
         raise UserError(
-            f"no candidate of the derivation has at most search.max_gmacs={settings.max_gmacs:g}: sample more "
-            "(search.derive_samples), search with search.cost=gmacs, or allow more"
+            f"no candidate of the derivation has at least search.min_gmacs={settings.min_gmacs:g} and at most "
+            f"search.max_gmacs={settings.max_gmacs:g}: sample more (search.derive_samples), search with "
+            "search.cost=gmacs, or allow more"
         )
     architectures = {i: Architecture(macro, finalists[i][0].beta, cells_of(search.alphas, found[i])) for i in found}
     best = next(iter(found))
@@ -55,6 +56,8 @@ def derive_architecture(
         for i, trial in zip(distinct, shown, strict=True):
             if isfinite(trial.loss):
                 rows[i] |= {"loss": trial.loss, "trials": len(trial.losses)}
+            if isfinite(trial.last):
+                rows[i] |= {"last_loss": trial.last}
     found_by = {
         "algorithm": settings.algorithm, "seed": config.seed, "step": search.step,
         "reward": rewards[best], "reward_metric": settings.reward.metric,

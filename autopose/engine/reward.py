@@ -57,6 +57,7 @@ class RewardScorer:
         max_skips: int | None = None,
         derived_size: Sequence[int] | None = None,
         penalty: Penalty | None = None,
+        min_gmacs: float = 0.0,
         max_gmacs: float = 0.0,
         precision: Precision = FP32,
     ):
@@ -72,7 +73,7 @@ class RewardScorer:
             max_skips: cap on skip connections with which operations are derived.
             derived_size: [width, height] that the derived network will be trained with; None: the subset's.
             penalty: of a cost, taken from every reward.
-            max_gmacs: that derived networks may have (0: any).
+            min_gmacs, max_gmacs: that derived networks may have (0: any).
             precision: of forward passes.
         """
         self.network, self.alphas, self.dataset, self.settings = network, alphas, dataset, settings
@@ -87,9 +88,10 @@ class RewardScorer:
         self._calibration, self._calibrating = calibration, None
         self.before_score = before_score
         self.max_skips, self.derived_size = max_skips, derived_size or dataset.size_wh
-        self.penalty, self.max_gmacs = penalty, max_gmacs
+        self.penalty, self.min_gmacs, self.max_gmacs = penalty, min_gmacs, max_gmacs
         self._multiply_adds = Cost(network.space, width, self.derived_size, network.num_joints)
         self._multiply_adds.check_target(max_gmacs, "search.max_gmacs")
+        self._multiply_adds.check_least(min_gmacs, "search.min_gmacs")
         self._check()
 
     def _check(self) -> None:
@@ -127,28 +129,33 @@ class RewardScorer:
         return [next(plain) if each.ops is None else self._of_given(each.beta, each.ops) for each in candidates]
 
     def _of_given(self, beta: MacroArchitecture, ops: dict[str, list[int]]) -> float:
-        over = self._over(beta, ops)
-        return self.score(beta, ops) if over <= 0 else -1.0 - over
+        beyond = self._beyond(beta, ops)
+        return self.score(beta, ops) if beyond <= 0 else -1.0 - beyond
 
     def ops_of(self, beta: MacroArchitecture, ops: dict[str, list[int]] | None = None) -> dict[str, list[int]] | None:
         """Operations derived under β: the given ones or α's argmax, made cheaper where ``max_gmacs`` asks for it.
 
-        None where no operations are cheap enough.
+        None where no operations are cheap enough, or the network is smaller than ``min_gmacs``.
         """
         ops = derive_ops(self.alphas, self.max_skips) if ops is None else ops
-        excess = self._over(beta, ops)
-        if excess <= 0:
-            return ops
-        prices = self._multiply_adds.prices(self.alphas, beta)
-        return within(self.alphas, ops, prices, excess * self.max_gmacs * (1 + 1e-9), self.max_skips is not None)
+        excess = self.gmacs(beta, ops) - self.max_gmacs if self.max_gmacs else 0.0
+        if excess > 0:
+            prices = self._multiply_adds.prices(self.alphas, beta)
+            excess += 1e-9 * self.max_gmacs
+            ops = within(self.alphas, ops, prices, excess, self.max_skips is not None)
+        return ops if ops is not None and self.affords(beta, ops) else None
 
     def affords(self, beta: MacroArchitecture, ops: dict[str, list[int]]) -> bool:
-        """Whether an architecture keeps ``max_gmacs``."""
-        return self._over(beta, ops) <= 0
+        """Whether an architecture keeps ``min_gmacs`` and ``max_gmacs``."""
+        return self._beyond(beta, ops) <= 0
 
-    def _over(self, beta: MacroArchitecture, ops: dict[str, list[int]]) -> float:
-        """By what share of ``max_gmacs`` an architecture exceeds it; 0 where there is no such limit."""
-        return self.gmacs(beta, ops) / self.max_gmacs - 1 if self.max_gmacs else 0.0
+    def _beyond(self, beta: MacroArchitecture, ops: dict[str, list[int]]) -> float:
+        """By what share of a limit an architecture lies above ``max_gmacs`` or below ``min_gmacs``; else at most 0."""
+        if not self.min_gmacs and not self.max_gmacs:
+            return 0.0
+        gmacs = self.gmacs(beta, ops)
+        over = gmacs / self.max_gmacs - 1 if self.max_gmacs else -1.0
+        return max(over, 1 - gmacs / self.min_gmacs if self.min_gmacs else -1.0)
 
     def each(self, betas: Sequence[MacroArchitecture]) -> list[float]:
         """Rewards of several β as of one at a time; what they have in common is computed once."""
@@ -156,19 +163,22 @@ class RewardScorer:
         fresh = [beta for beta in dict.fromkeys(betas) if beta not in known]
         for start in range(0, len(fresh), TOGETHER):
             together = fresh[start : start + TOGETHER]
-            found = self._limited(together) if self.max_gmacs else self._scores(together)
+            limited = self.min_gmacs or self.max_gmacs
+            found = self._limited(together) if limited else self._scores(together)
             known = known | dict(zip(together, found, strict=True))
         if self.settings.cache:
             self._cache.update(known)
         return [known[beta] for beta in betas]
 
     def _limited(self, betas: Sequence[MacroArchitecture]) -> list[float]:
-        """Scores with operations cheap enough for each β; worse than any reward where there are none."""
+        """Scores with operations that keep the limits for each β; worse than any reward where there are none."""
         found = []
         for beta in betas:
             ops = self.ops_of(beta)
-            over = self._over(beta, derive_ops(self.alphas, self.max_skips))
-            found.append(-1.0 - over if ops is None else self.score(beta, ops))
+            if ops is None:
+                found.append(-1.0 - max(0.0, self._beyond(beta, derive_ops(self.alphas, self.max_skips))))
+            else:
+                found.append(self.score(beta, ops))
         return found
 
     def score(

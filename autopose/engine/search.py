@@ -5,42 +5,39 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
+from math import inf
 
 import torch
 from tqdm import tqdm
 
 from autopose import kernels
 from autopose.config import MAY_CHANGE, Config
-from autopose.data.schema import KeypointSchema, joint_order, schema_from_dict, schema_to_dict
-from autopose.data.splits import SearchSplit, split_search
+from autopose.data.schema import schema_to_dict
+from autopose.data.splits import SearchSplit
 from autopose.data.stream import BatchStream, Loader, LoaderFailed, place
 from autopose.engine.derivation import derive_architecture
 from autopose.engine.graphs import step_pieces
 from autopose.engine.health import epoch_health
 from autopose.engine.reward import RewardScorer
+from autopose.engine.search_parts import check_joints, noise_of, penalty_of, split_of, trials_of
 from autopose.engine.trials import Trials
-from autopose.errors import UserError
 from autopose.models import PoseNetwork
 from autopose.models.guard import READ_EVERY
 from autopose.models.steps import Batch
 from autopose.nas import BilevelSearch, cells_of, derive_ops
 from autopose.nas.algorithms import ALGORITHMS, algorithm_class
-from autopose.nas.cost import Cost, Penalty
-from autopose.nas.noise import noise_entropies
 from autopose.nas.randomness import derive_seed
 from autopose.report.architecture_figure import draw_architecture
 from autopose.report.curves import draw_search_curves
 from autopose.report.heatmaps import heatmap, side_by_side
 from autopose.runs.checkpoint import CheckpointStore, fitting
 from autopose.runs.clock import Clock
-from autopose.runs.datasets import load_annotations, pose_dataset, training_samples
+from autopose.runs.datasets import pose_dataset, training_samples
 from autopose.runs.memory import explain_out_of_memory, report_memory
 from autopose.runs.record import Losses, StepTrace, open_log
 from autopose.runs.runtime import Interrupted, Runtime, progress_bar
-from autopose.space import Architecture, SearchSpace
-from autopose.space.latency import LatencyTable
+from autopose.space import Architecture
 
 logger = logging.getLogger("autopose")
 # Distinct candidates of a derivation that are told.
@@ -63,7 +60,7 @@ class SearchRun:
         self.size = self.settings.image_size or config.data.image_size
         space = config.space.search_space()
         space.macro.check_image_size(self.size)
-        split = self._split()
+        split = split_of(config)
         self._build(space, split)
         self.sums = Losses()
         self.rewards: list[dict] = []
@@ -71,24 +68,12 @@ class SearchRun:
         self.clock, self.trace = Clock(), StepTrace(runtime.folder, config.trace and runtime.is_main)
         self.read_every = 1 if config.trace else READ_EVERY
         self.derived: list[dict] = []
-        self.noise = self._noise()
+        self.noise = noise_of(self.bilevel)
         self.store = CheckpointStore(
             runtime.folder, "search", config.to_dict(), self.settings.keep_checkpoints, runtime.world_size,
             {name: getattr(split, name).digest() for name in ("weights", "alpha", "reward")},
             runtime.precision,
         )  # fmt: skip
-
-    def _split(self) -> SearchSplit:
-        config, reward = self.config, self.settings.reward
-        train = load_annotations(config.data, "train")
-        truth = replace(config.data, box_source="gt", detections=None, score_threshold=0.0)
-        validation = load_annotations(truth, "val") if reward.split == "paper" else None
-        split = split_search(
-            train, config.seed, reward_images=reward.images, reward_fraction=reward.fraction, reward_split=reward.split,
-            validation=validation,
-        )  # fmt: skip
-        logger.info("split      %s", split.description)
-        return split
 
     def _build(self, space, split: SearchSplit) -> None:
         config, runtime, settings = self.config, self.runtime, self.settings
@@ -101,7 +86,7 @@ class SearchRun:
         network.state.synchronised = settings.sync_bn
         network.set_norm("track" if settings.reward.batch_norm == "running" else "batch")
         algorithm = algorithm_class(settings.algorithm, ALGORITHMS)
-        penalty = self._penalty(space, split.weights.schema.num_joints)
+        penalty = penalty_of(config, space, split.weights.schema.num_joints)
         pieces = step_pieces(
             settings, network, runtime.device, runtime.precision.dtype, runtime.world_size,
             algorithm.operations == "random",
@@ -119,31 +104,9 @@ class SearchRun:
             network, self.bilevel.alphas, pose_dataset(split.reward, config.data, self.size), settings.reward,
             runtime.device, settings.width, runtime.rank, runtime.world_size, config.data.workers,
             Loader(self.weight_data, stream, config.data.workers), self._stop_if_asked, settings.max_skips,
-            config.data.image_size, penalty, settings.max_gmacs, runtime.precision,
+            config.data.image_size, penalty, settings.min_gmacs, settings.max_gmacs, runtime.precision,
         )  # fmt: skip
         self._describe(space, network)
-
-    def _noise(self) -> list[float]:
-        """By epoch, the entropy that α would have if its gradients were noise; none where α is not trained."""
-        settings, alphas = self.settings, self.bilevel.alphas
-        if self.bilevel.algorithm.operations != "alpha":
-            return []
-        epochs = range(1, settings.epochs + 1)
-        steps = [max(epoch - settings.alpha_start_epoch, 0) * settings.iterations for epoch in epochs]
-        betas = (settings.alpha_betas[0], settings.alpha_betas[1])
-        return noise_entropies(steps, len(alphas.operations), settings.alpha_lr, betas, settings.alpha_weight_decay)
-
-    def _penalty(self, space: SearchSpace, num_joints: int) -> Penalty | None:
-        """Of the cost that ``search.cost`` names."""
-        settings = self.settings
-        if settings.cost == "none":
-            return None
-        table = LatencyTable.load(settings.latency_table) if settings.latency_table else None
-        cost = Cost(space, settings.width, self.config.data.image_size, num_joints, table)
-        cost.check_target(settings.cost_target, "search.cost_target")
-        if table is not None:
-            logger.info("cost       ms of %s", table.measured_on())
-        return Penalty(cost, settings.cost_weight, settings.cost_target)
 
     def _describe(self, space, network: PoseNetwork) -> None:
         parameters = sum(p.numel() for p in network.parameters()) / 1e6
@@ -300,7 +263,7 @@ class SearchRun:
         """Continue from a checkpoint's content; returns the rows of its epochs."""
         with fitting("the search checkpoint"):
             state = content["state"]
-            _check_joints(state.get("schema"), self.weight_data.annotations.schema)
+            check_joints(state.get("schema"), self.weight_data.annotations.schema)
             self.bilevel.load_state_dict(state["search"])
             self.sums, self.rewards = Losses(state["sums"]), state["rewards"]
             return json.loads(state["rows"])
@@ -310,6 +273,7 @@ class SearchRun:
         architecture, self.derived = derive_architecture(self.bilevel, self.reward, self.config, self.trials())
         for row in self.candidates():
             tried = f"  loss {row['loss']:.3e} of {row['trials']}" if "loss" in row else ""
+            tried += f", {row['last_loss']:.3e} at last" if "last_loss" in row else ""
             times = f", {row['times']} times" * (row["times"] > 1)
             logger.info("derive     %s  reward %.4f%s  (%s%s)", row["beta"], row["reward"], tried, row["source"], times)
         return architecture
@@ -318,8 +282,8 @@ class SearchRun:
         """What chooses among the derivation's candidates, where it is not their rewards."""
         if not self.settings.trials.candidates:
             return None
-        data = pose_dataset(self.weight_data.annotations, self.config.data, augment=True)
-        return Trials(self.config, self.runtime, data, self._stop_if_asked)
+        annotations, digests = self.weight_data.annotations, self.store.header["data"]
+        return trials_of(self.config, self.runtime, annotations, digests, self._stop_if_asked)
 
     def favourite(self) -> Architecture:
         """The algorithm's favourite β with α's argmax operations."""
@@ -331,7 +295,8 @@ class SearchRun:
         """The first distinct rows of the derivation, with how often each was there; the tried ones by rising loss."""
         counts = Counter(tuple(row.items()) for row in self.derived)
         rows = [{**dict(items), "times": count} for items, count in counts.items()]
-        return sorted(rows, key=lambda row: (-row.get("trials", 0), row.get("loss", 0.0)))[:CANDIDATES]
+        rows.sort(key=lambda row: (row.get("last_loss", inf), -row.get("trials", 0), row.get("loss", 0.0)))
+        return rows[:CANDIDATES]
 
     def _finish(self) -> Architecture:
         with self.clock.phase("derivation"):
@@ -349,15 +314,3 @@ class SearchRun:
         controller = self.settings.controller
         epochs = max(self.settings.epochs - controller.start_epoch, 0)
         return epochs * controller.updates * controller.samples + self.settings.derive_samples + 1
-
-
-def _check_joints(known: dict | None, schema: KeypointSchema) -> None:
-    """UserError unless the data have the joints that the supernet was searched with, in the same order."""
-    if known is None:
-        return
-    searched = schema_from_dict(known)
-    if joint_order(searched, schema.joints) != list(range(schema.num_joints)):
-        raise UserError(
-            f"the search saw the joints in the order {', '.join(searched.joints)}, the data have them in another: give "
-            "the data of the search"
-        )

@@ -3,7 +3,7 @@
 Costs are multiply-adds (10^9) or measured milliseconds of the network that would be derived, at its own width and size.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -104,17 +104,21 @@ class Cost:
 
     def cheapest(self) -> float:
         """The least that any architecture of the space costs."""
+        return self._extreme(min)
+
+    def _extreme(self, pick: Callable[..., float]) -> float:
+        """The least (``min``) or most (``max``) that any architecture of the space costs."""
         macro = self.space.macro
         totals = []
         for row in macro.allowed():
             beta = MacroArchitecture((row,) * macro.num_decisions)
-            least = [
+            each = [
                 self.branch[b]
-                + sum(min(self.of[b][op] for op in names) for c in branch.cells().values() for names in c.candidates)
+                + sum(pick(self.of[b][op] for op in names) for c in branch.cells().values() for names in c.candidates)
                 for b, branch in enumerate(self.space.branches)
             ]
-            totals.append(self.fixed + sum(n * c for n, c in zip(self.active(beta), least, strict=True)))
-        return min(totals)
+            totals.append(self.fixed + sum(n * c for n, c in zip(self.active(beta), each, strict=True)))
+        return pick(totals)
 
     def check_target(self, target: float, key: str) -> None:
         """UserError where even the cheapest architecture lies above a target."""
@@ -123,6 +127,14 @@ class Cost:
             raise UserError(
                 f"{key}={target:g} {self.unit} lies below the cheapest architecture of the space, "
                 f"{least:.4g} {self.unit}"
+            )
+
+    def check_least(self, least: float, key: str) -> None:
+        """UserError where no architecture costs that much."""
+        most = self._extreme(max)
+        if least > most:
+            raise UserError(
+                f"{key}={least:g} {self.unit} lies above the dearest architecture of the space, {most:.4g} {self.unit}"
             )
 
 

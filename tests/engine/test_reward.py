@@ -17,6 +17,7 @@ from autopose.evaluation.scoring import score_results
 from autopose.models import MultiScaleModule, PoseNetwork
 from autopose.models.stem_head import Stem
 from autopose.nas import ArchitectureParameters, cells_of, derive_ops
+from autopose.nas.algorithms import Candidate
 from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
 from autopose.space.macs import count_macs
 
@@ -30,12 +31,15 @@ def annotations(tmp_path_factory):
     return load_coco(DataSource(root=root, split="val"), 1.0)
 
 
+OF_SCORER = ("max_skips", "derived_size", "calibration", "min_gmacs", "max_gmacs")
+
+
 @pytest.fixture
 def scorer(annotations):
     def build(**settings):
         torch.manual_seed(0)
         network = PoseNetwork(SearchSpace.full(settings.pop("macro", MACRO)), 17)
-        extra = {name: settings.pop(name) for name in ("max_skips", "derived_size", "calibration") if name in settings}
+        extra = {name: settings.pop(name) for name in OF_SCORER if name in settings}
         config = RewardConfig(**settings)
         network.set_norm("track" if config.batch_norm == "running" else "batch")
         alphas = ArchitectureParameters(network.space)
@@ -105,6 +109,21 @@ def test_recalibration_reads_its_batches_once_and_replaces_what_was_there(scorer
             buffer.fill_(3.0)
     assert found.score(beta) == pytest.approx(first)
     assert len(reads) == 1
+
+
+def test_what_lies_outside_of_the_limits_is_worse_than_any_reward(scorer):
+    free, all_on = scorer(metric="negative_loss"), MACRO.all_on()
+    gmacs = free.gmacs(all_on)
+    small = scorer(metric="negative_loss", min_gmacs=1.01 * gmacs)
+    assert small.ops_of(all_on) is None and small(all_on) == pytest.approx(-1 - 0.01 / 1.01)
+    ops = derive_ops(small.alphas)
+    assert small.candidates([Candidate(all_on, ops)]) == [small(all_on)] and not small.affords(all_on, ops)
+    within = scorer(metric="negative_loss", min_gmacs=0.99 * gmacs, max_gmacs=1.01 * gmacs)
+    assert within.affords(all_on, ops) and within(all_on) == free(all_on)
+    # Made cheaper than the one limit asks for, it must not fall below the other.
+    narrow = scorer(metric="negative_loss", min_gmacs=0.9 * gmacs, max_gmacs=0.95 * gmacs)
+    found = narrow.ops_of(all_on)
+    assert found is None or 0.9 <= narrow.gmacs(all_on, found) / gmacs <= 0.95
 
 
 def test_a_reward_that_is_no_number_is_refused(scorer, monkeypatch):

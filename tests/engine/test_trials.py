@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from math import inf, nan
+from math import inf, isnan, nan
 
 import pytest
 import torch
@@ -10,9 +10,9 @@ from test_commands import run
 
 from autopose.config.composed import composed
 from autopose.engine import trials as module
-from autopose.engine.train import TrainRun
-from autopose.engine.trials import Trials
-from autopose.errors import Diverged
+from autopose.engine.train import TrainRun, learning_rate
+from autopose.engine.trials import FINAL, Done, Trials
+from autopose.errors import Diverged, UserError
 from autopose.runs.datasets import load_annotations, pose_dataset
 from autopose.runs.runtime import Runtime, StopRequest
 from autopose.space import Architecture
@@ -69,6 +69,7 @@ def told(trials: Trials, monkeypatch, losses: dict[tuple[int, int], float]) -> l
         return [loss + 0.01, loss - 0.01]
 
     monkeypatch.setattr(trials, "losses", train)
+    monkeypatch.setattr(trials, "_key", lambda number, repeat: f"{number} {repeat}")
     return made
 
 
@@ -81,6 +82,31 @@ def test_repeats_are_for_the_better_half_and_their_mean_decides(built, monkeypat
     assert best == 2 and [len(trial.losses) for trial in shown] == [1, 1, 3, 2, 3]
     assert len(made) == trials.trainings(5) == 5 + 3 + 2
     assert shown[2].loss == pytest.approx(0.3) and shown[4].loss == pytest.approx((0.1 + 0.9 + 1.0) / 3)
+
+
+def test_of_the_finalists_the_end_of_a_longer_training_decides(built, monkeypatch):
+    trials = built("search.trials.repeats=2", "search.trials.finalists=4")
+    first = {(n, 0): 0.1 * n for n in range(6)} | {(0, 1): 0.9, (1, 1): 0.2, (2, 1): 0.2}
+    made = told(trials, monkeypatch, first | {(1, FINAL): 0.5, (2, FINAL): 0.3, (0, FINAL): nan, (3, FINAL): 0.4})
+    best, shown = trials.rank(range(6))
+    # 1 and 2 lead after the repeats, then 0; 3 is the best of those that had one training only.
+    assert best == 2 and [n for n, repeat in made if repeat == FINAL] == [1, 2, 0, 3]
+    assert len(made) == trials.trainings(6) + trials.finalists(6) == 6 + 3 + 4
+    # Of two losses the last quarter is the second.
+    assert shown[2].last == pytest.approx(0.29) and isnan(shown[0].last) and isnan(shown[4].last)
+    told(trials, monkeypatch, first | {(n, FINAL): nan for n in range(6)})
+    with pytest.raises(Diverged, match="every trial training"):
+        trials.rank(range(6))
+
+
+def test_a_finalists_training_has_the_whole_schedule(built, monkeypatch):
+    recipe = ["train.epochs=4", "train.milestones=[2,3]", "train.lr=0.1", "train.lr_gamma=0.5", "train.warmup_steps=0"]
+    trials = built("search.trials.finalists=1", "search.trials.finalist_steps=8", "train.batch_size=4", *recipe)
+    asked = []
+    monkeypatch.setattr(module, "learning_rate", lambda *of: asked.append(learning_rate(*of)) or asked[-1])
+    architecture = builtin_architecture("random", trials.config.space.macro(), 0)
+    assert len(trials.losses(architecture, FINAL)) == 8
+    assert asked == pytest.approx([0.1] * 4 + [0.05] * 2 + [0.025] * 2)
 
 
 def test_a_training_that_diverges_is_never_chosen(built, monkeypatch):
@@ -96,42 +122,86 @@ def test_two_processes_share_the_trainings_and_agree(built, monkeypatch):
     losses = {(n, r): 1 / (1 + n) + r for n in range(5) for r in range(2)}
     alone = built("search.trials.repeats=2")
     told(alone, monkeypatch, losses)
-    shares: list[list[dict]] = []
+    expected = alone.rank(range(5))
+    # Five are trained by twos; then the better half, 4, 3 and 2.
+    rounds = [((0, 1), 0), ((2, 3), 0), ((4,), 0), ((4, 3), 1), ((2,), 1)]
     for rank in range(2):
-        trials = built("search.trials.repeats=2", rank=rank, world_size=2)
+        trials, left = built("search.trials.repeats=2", rank=rank, world_size=2), iter(rounds)
         made = told(trials, monkeypatch, losses)
-        gathered: list[dict] = []
-        shares.append(gathered)
 
-        def gather(found: list, mine: dict, rank=rank, gathered=gathered) -> None:
+        def gather(found: list, mine: dict, rank=rank, left=left) -> None:
             """The other's share is what it would have trained."""
-            gathered.append(mine)
-            count = 5 if len(gathered) == 1 else 3
-            repeat = len(gathered) - 1
-            standing = range(5) if repeat == 0 else (4, 3, 2)
-            others = {i: losses[standing[i], repeat] for i in range(count) if i % 2 != rank}
-            found[rank], found[1 - rank] = mine, others
+            together, repeat = next(left)
+            shares = [{f"{n} {repeat}": [losses[n, repeat] + 0.01, losses[n, repeat] - 0.01]} for n in together]
+            assert mine == dict(*shares[rank : rank + 1])
+            found[:] = [*shares, {}][:2]
 
         monkeypatch.setattr(module.dist, "all_gather_object", gather)
-        assert trials.rank(range(5)) == alone.rank(range(5))
+        assert trials.rank(range(5)) == expected
         assert len(made) == (3 + 2 if rank == 0 else 2 + 1)
-    assert all(not set(a) & set(b) for a, b in zip(*shares, strict=True))
+
+
+def test_what_was_trained_is_not_trained_again(built, tmp_path, monkeypatch, caplog):
+    losses = {(n, r): 1 / (1 + n) + r for n in range(4) for r in range(2)}
+
+    def ranked(recipe: dict, *overrides: str):
+        trials = built("search.trials.repeats=2", *overrides)
+        trials.done = Done(tmp_path / "trials.json", recipe, trials.runtime)
+        made = told(trials, monkeypatch, losses)
+        return trials, made
+
+    trials, made = ranked({"seed": 0})
+    stops = iter([None] * 3 + [KeyboardInterrupt()])
+    monkeypatch.setattr(trials, "before_each", lambda: stopped(next(stops)))
+    with pytest.raises(KeyboardInterrupt):
+        trials.rank(range(4))
+    assert made == [(0, 0), (1, 0), (2, 0)]
+    trials, made = ranked({"seed": 0})
+    found = trials.rank(range(4))
+    assert made == [(3, 0), (3, 1), (2, 1)]
+    # Nor is anything lost where the disk is full: what ended is remembered as long as the run lives.
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "save_json", lambda *_: stopped(UserError("cannot write trials.json: disk full")))
+        trials, made = ranked({"seed": 2})
+        assert trials.rank(range(4)) == found and len(made) == 6 and "are repeated" in caplog.text
+    # Another recipe has no use of them, and a file that is torn is none.
+    trials, made = ranked({"seed": 1})
+    assert trials.rank(range(4)) == found and len(made) == 6
+    (tmp_path / "trials.json").write_text('{"recipe": "')
+    trials, made = ranked({"seed": 1})
+    assert trials.rank(range(4)) == found and len(made) == 6
+
+
+def stopped(problem: BaseException | None) -> None:
+    """Raise it, if there is one."""
+    if problem is not None:
+        raise problem
+
+
+def test_a_training_is_known_by_architecture_steps_and_seed(built):
+    trials = built("search.trials.steps=5", "search.trials.finalist_steps=7")
+    macro = trials.config.space.macro()
+    one, other = (builtin_architecture("random", macro, seed) for seed in range(2))
+    keys = [trials._key(each, repeat) for each in (one, other) for repeat in (0, 1, module.FINAL)]
+    assert len(set(keys)) == 6 and keys[0] == trials._key(replace(one, found_by={"seed": 3}), 0)
+    assert keys[0].endswith(" 0 5") and keys[2].endswith(" -1 7")
 
 
 def test_a_search_ends_with_the_candidate_that_learns_fastest(small_set, tmp_path, capsys):
     options = ["search.trials.candidates=6", "search.trials.steps=3", "search.width=1", "train.batch_size=4"]
-    options += ["search.trials.repeats=2"]
+    options += ["search.trials.repeats=2", "search.trials.finalists=2", "search.trials.finalist_steps=4"]
     assert run("search", tmp_path / "free", *SEARCH, f"data.root={small_set}", *options) == 0
     text = capsys.readouterr().out
     found = Architecture.load(tmp_path / "free" / "architecture.json")
     rows = found.found_by["candidates"]
     assert len(rows) == 6 and {"mode", "varied"} <= {row["source"] for row in rows}
     tried = [row for row in rows if "loss" in row]
-    best = min((row for row in tried if row["trials"] == 2), key=lambda row: row["loss"])
+    best = min((row for row in tried if "last_loss" in row), key=lambda row: row["last_loss"])
     assert best["beta"] == str(found.macro) and best["reward"] == found.found_by["reward"]
-    assert f"loss {best['loss']:.3e} of 2" in text
+    assert sum("last_loss" in row for row in tried) == 2
+    assert f"loss {best['loss']:.3e} of 2, {best['last_loss']:.3e} at last" in text
     summary = json.loads((tmp_path / "free" / "run.json").read_text())
-    assert "loss of its trials" in json.dumps(summary, ensure_ascii=False)
+    assert "loss at last" in json.dumps(summary, ensure_ascii=False)
     # Derived again from the checkpoint: the same; within a budget: only such as keep it.
     checkpoint = f"checkpoint={tmp_path / 'free' / 'checkpoints' / 'last.pt'}"
     assert run("derive", tmp_path / "again", checkpoint, f"data.root={small_set}") == 0

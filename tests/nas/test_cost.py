@@ -83,6 +83,9 @@ def test_a_target_below_the_cheapest_architecture_is_one_sentence():
     with pytest.raises(UserError, match="search.max_gmacs=1e-09 GMACs lies below the cheapest architecture"):
         cost.check_target(1e-9, "search.max_gmacs")
     cost.check_target(0.0, "search.max_gmacs")
+    with pytest.raises(UserError, match="search.min_gmacs=9 GMACs lies above the dearest architecture"):
+        cost.check_least(9, "search.min_gmacs")
+    cost.check_least(0.0, "search.min_gmacs")
     assert cost.cheapest() == pytest.approx(cost.fixed)
 
 
