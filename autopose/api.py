@@ -14,9 +14,9 @@ import torch
 from autopose.config import Config, from_checkpoint
 from autopose.data.checks import read_image
 from autopose.data.schema import KeypointSchema, schema_from_dict
+from autopose.deploy.fastest import fastest
 from autopose.errors import UserError
 from autopose.models import Backbone, PoseNetwork
-from autopose.models.frozen import quickest
 from autopose.prediction.box_files import Boxes
 from autopose.prediction.boxes import as_boxes
 from autopose.prediction.frames import open_source
@@ -50,8 +50,8 @@ class Model:
         self.network, self.schema, self.config = network, schema, config
         self.joints, self.skeleton, self.flip_pairs = schema.joints, schema.skeleton, schema.flip_pairs
         self.image_size = tuple(config.data.image_size)
-        forward = precision.wrapped(quickest(network, device, precision.half), device)
-        self._predictor = Predictor(forward, schema, config, device)
+        form = fastest(network, config.data.image_size, device, precision)
+        self._predictor = Predictor(form.run, schema, config, device)
 
     def predict(self, image: Picture, boxes: Sequence | np.ndarray | None = None) -> People:
         """The joints of the people in a picture.
@@ -139,7 +139,8 @@ def load(path: str | os.PathLike, device: str | None = None, precision: str = "a
     Args:
         path: of ``checkpoints/best.pt`` or ``last.pt`` of a training.
         device: as in ``torch.device``; None: a CUDA device where there is one, else the CPU.
-        precision: of what it computes: "fp32", "bf16", or "auto": bf16 where the device has matrix instructions for it.
+        precision: of what it computes: "fp32", "bf16", or "auto": bf16 where the device has matrix instructions for it
+            and the network is large enough to gain by it.
 
     Raises:
         UserError: no checkpoint of a training, or a device that PyTorch does not see.

@@ -1,6 +1,6 @@
 """How long a network takes here: ``python -m autopose.latency checkpoint=PATH`` or ``architecture=PATH|hrnet|…``.
 
-PyTorch as it predicts (in bf16 too where that is the machine's precision), PyTorch's reference kernels, ONNX Runtime in
+What predict runs, PyTorch (in bf16 too where that is the machine's precision), its reference kernels, ONNX Runtime in
 float32 and INT8, timed in turn at batches of 1 and ``latency.batch``; ``latency.json`` holds the table.
 ``latency.operations=true`` also writes ``operations.json``, what each operation costs on each branch
 (``autopose.space.latency``).
@@ -45,10 +45,10 @@ def run(config: Config, runtime: Runtime) -> Path:
     of = {"checkpoint": config.checkpoint, "architecture": config.architecture, "width": config.train.width}
     about = {**of, "image_size": list(size), "hardware": hardware, "batches": list(batches)}
     path = runtime.folder / FILE
-    save_json(path, {"version": 1, **about, "rows": rows, "missing": forms.missing})
+    save_json(path, {"version": 1, **about, "predict": forms.predicted.name, "rows": rows, "missing": forms.missing})
     logger.info("hardware   %s, %d thread(s)", hardware["gpu"] or hardware["cpu"], hardware["threads"])
     logger.info("\n%s", format_forms(rows, forms.missing))
-    logger.info("predict    runs %s, under precision %s", next(iter(forms.run)), runtime.precision)
+    logger.info("predict    runs %s; precision %s", forms.predicted.name, forms.predicted.precision)
     if config.latency.operations:
         operations = ordered([*config.space.operations, *network.space.operations])
         wanted = Measured(macro, config.train.width, operations, size, network.num_joints, batches)

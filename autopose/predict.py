@@ -13,10 +13,10 @@ import torch
 from autopose.command import main, overrides
 from autopose.config import Config, from_checkpoint
 from autopose.data.schema import schema_from_dict
+from autopose.deploy.fastest import fastest
 from autopose.engine.reports import report_prediction
 from autopose.errors import Incomplete, UserError
 from autopose.functions import callable_module
-from autopose.models.frozen import quickest
 from autopose.prediction.box_files import Boxes
 from autopose.prediction.detector import Detector
 from autopose.prediction.frames import Frame, Source, open_source
@@ -49,10 +49,9 @@ def run(config: Config, runtime: Runtime) -> list[dict]:
     schema = schema_from_dict(content["state"]["schema"])
     logger.info("joints     %s", ", ".join(schema.joints))
     logger.info("boxes      %s", boxes.description if detector is None else f"found by {config.detector}")
-    precision = runtime.precision
-    logger.info("precision  %s", precision)
-    forward = precision.wrapped(quickest(network, runtime.device, precision.half), runtime.device)
-    predictor, clock = Predictor(forward, schema, config, runtime.device), Clock()
+    form = fastest(network, config.data.image_size, runtime.device, runtime.precision)
+    logger.info("precision  %s; %s", form.precision, form.name)
+    predictor, clock = Predictor(form.run, schema, config, runtime.device), Clock()
     settings, trackers = asked.predict, {}
     with Writer(runtime.folder, schema, settings.threshold, settings.draw, boxes.ids) as writer, torch.inference_mode():
         frames = clock.waiting(_first(opened, settings.most_frames), "reading")

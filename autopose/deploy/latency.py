@@ -11,6 +11,7 @@ from torch import Tensor
 
 from autopose.config import Config
 from autopose.deploy.check import check_file
+from autopose.deploy.fastest import FOLDED, HALF, ONNX, Form, fastest
 from autopose.deploy.graph import ExportedPose, sample
 from autopose.deploy.onnx_file import OnnxNetwork, onnx_file, required
 from autopose.deploy.quantise import quantised_file
@@ -22,16 +23,19 @@ from autopose.progress import progress
 from autopose.runs.precision import FP32, Precision
 from autopose.runs.timing import Interleaved, Timing
 
-FOLDED, HALF, REFERENCE = "PyTorch, folded", "PyTorch, folded, bf16", "PyTorch, reference kernels"
-ONNX, INT8 = "ONNX Runtime, float32", "ONNX Runtime, INT8"
-FORMS = (FOLDED, HALF, REFERENCE, ONNX, INT8)
-WARM_UP = 2
+PREDICTED, REFERENCE, INT8 = "as predict runs it", "PyTorch, reference kernels", "ONNX Runtime, INT8"
+FORMS = (PREDICTED, FOLDED, HALF, REFERENCE, ONNX, INT8)
+WARM_UP = 3
 
 
 @dataclass
 class Forms:
-    """A network's forms: what maps images (N, 3, H, W) to heatmaps, and in words why a form is missing."""
+    """A network's forms: what maps images (N, 3, H, W) to heatmaps, and in words why a form is missing.
 
+    ``predicted`` is the one that predict runs, also the first of ``run``.
+    """
+
+    predicted: Form
     run: dict[str, Callable[[Tensor], object]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
@@ -39,17 +43,18 @@ class Forms:
 def forms_of(network: PoseNetwork, config: Config, device: torch.device, precision: Precision = FP32) -> Forms:
     """Every form that this machine can run; an exported one only after it was checked against PyTorch.
 
-    The first one is what predict runs under ``precision``; bf16 is measured where it is that.
-    INT8's ranges are those of noise: its time depends on them as little as on the pictures.
+    bf16 is measured where it is ``precision``. INT8's ranges are those of noise: its time depends on them as little as
+    on the pictures.
     """
-    found = Forms()
+    predicted = fastest(network, config.data.image_size, device, precision, after=0)
+    found = Forms(predicted, {PREDICTED: predicted.run})
     if not network.foldable:
         found.run[REFERENCE] = _reference(network, config, device)
         found.missing = dict.fromkeys((FOLDED, ONNX, INT8), "an operation of another package")
         return found
     if precision.half:
-        found.run[HALF] = precision.wrapped(quickest(network, device, half=True), device)
-    found.run[FOLDED] = quickest(network, device)
+        found.run[HALF] = precision.wrapped(quickest(network, device, half=True, after=0), device)
+    found.run[FOLDED] = quickest(network, device, after=0)
     found.run[REFERENCE] = _reference(network, config, device)
     for name, make in ((ONNX, _onnx), (INT8, _int8)):
         try:
