@@ -107,7 +107,7 @@ class Faults:
         return folder
 
 
-def _wait(ready: Callable[[], bool], limit: float = 60.0) -> None:
+def _wait(ready: Callable[[], bool], limit: float = 600.0) -> None:
     deadline = time.monotonic() + limit
     while not ready():
         if time.monotonic() > deadline:

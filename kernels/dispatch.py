@@ -47,13 +47,19 @@ class Resolution:
     reason: str
 
 
+def constant(function: Callable) -> Callable:
+    """``torch.compiler.assume_constant_result`` without the import of the compiler, seconds of every command's start."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
 def check_choice(operator: str, requested: str) -> None:
     """Raise ValueError unless ``requested`` is a known implementation."""
     if requested not in CHOICES:
         raise ValueError(f"kernels.{operator} must be one of {', '.join(CHOICES)}; got {requested!r}")
 
 
-@torch.compiler.assume_constant_result
+@constant
 def resolve(operator: str, requested: str, device: torch.device, dtype: torch.dtype) -> Resolution:
     """The implementation of ``operator`` for tensors of ``dtype`` on ``device``.
 
@@ -101,7 +107,7 @@ def effective_dtype(x: torch.Tensor) -> torch.dtype:
     return x.dtype
 
 
-@torch.compiler.assume_constant_result
+@constant
 def multiplies_bf16() -> bool:
     """Whether the processor multiplies bfloat16 matrices in hardware and the library knows how.
 

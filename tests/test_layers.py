@@ -124,6 +124,20 @@ print(tuple(network(torch.randn(2, 3, 16, 16)).shape))
     assert done.stdout.strip() == "(2, 3, 4, 4)"
 
 
+def test_a_command_starts_without_pytorchs_compiler():
+    """Its import takes longer than all of ours; the mark that saves it is the one that PyTorch sets."""
+    program = """
+import sys
+import autopose.command, autopose.data.__main__, autopose.engine.search, autopose.prediction.predictor
+from autopose.kernels.dispatch import constant
+assert not {"torch._dynamo", "sympy"} & set(sys.modules)
+import torch
+assert vars(constant(lambda: 0)) == vars(torch.compiler.assume_constant_result(lambda: 0)) != {}
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_bare_kernels_refuse_to_be_imported():
     done = subprocess.run([sys.executable, "-c", "import kernels"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0 and "from autopose import kernels" in done.stderr
