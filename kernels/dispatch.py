@@ -48,7 +48,7 @@ class Resolution:
 
 
 def constant(function: Callable) -> Callable:
-    """``torch.compiler.assume_constant_result`` without the import of the compiler, seconds of every command's start."""
+    """``torch.compiler.assume_constant_result`` without importing the compiler: seconds of every start."""
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
 

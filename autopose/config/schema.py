@@ -14,6 +14,7 @@ from autopose.ranges import COUNT, NOT_NEGATIVE, SHARE, WIDTH, Range, check_rang
 FORMATS = ("onnx", "torch_export")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
+TIMING = ("search", "train")  # the commands that can time a step
 
 EXPORT_RANGES = {"opset": COUNT, "calibration_images": COUNT, "tolerance": NOT_NEGATIVE}
 
@@ -220,7 +221,7 @@ class Config:
             where null.
         resume: "no", or "auto": continue the newest valid checkpoint of this run's folder, afresh where there is none.
         device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "mps" (Apple); threads: CPU threads (0:
-            PyTorch's choice).
+            PyTorch's choice), or "auto": search and train time a step with one and with all, and keep the better.
         precision: of what networks compute: "fp32", "bf16" (parameters, optimizers and statistics stay float32), or
             "auto": bf16 where the device has matrix instructions for it.
         tracker: "none", "wandb" or "mlflow", which then gets the rows of metrics.jsonl as well.
@@ -237,7 +238,7 @@ class Config:
     name: str = "quick"
     seed: int = 0
     device: str = "auto"
-    threads: int = 0
+    threads: Any = 0
     precision: str = "auto"
     deterministic: bool = False
     tracker: str = "none"
@@ -274,11 +275,20 @@ class Config:
         one_of("precision", self.precision, PRECISIONS)
         one_of("tracker", self.tracker, ("none", "wandb", "mlflow"))
         one_of("resume", self.resume, ("no", "auto"))
+        self._check_threads()
         ranges = {"seed": NOT_NEGATIVE, "threads": NOT_NEGATIVE, "architecture_seed": NOT_NEGATIVE}
         check_ranges(self, {**ranges, "architecture_gmacs": Range(least=0, length=2)})
         band = self.architecture_gmacs
         if band and band[0] > band[1]:
             raise UserError(f"architecture_gmacs must be [least, most], but is {list(band)}")
+
+    def _check_threads(self) -> None:
+        if self.threads == "auto" and self.task not in TIMING:
+            raise UserError(
+                f"threads=auto times steps of {' and '.join(TIMING)}: give a number, or 0 for PyTorch's choice"
+            )
+        if self.threads != "auto" and not isinstance(self.threads, int):
+            raise UserError(f"threads must be auto or a whole number, but is {self.threads!r}")
 
     def to_dict(self) -> dict:
         """Plain data, as a checkpoint embeds it."""

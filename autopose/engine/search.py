@@ -34,9 +34,10 @@ from autopose.report.heatmaps import heatmap, side_by_side
 from autopose.runs.checkpoint import CheckpointStore, fitting
 from autopose.runs.clock import Clock
 from autopose.runs.datasets import pose_dataset, training_samples
-from autopose.runs.memory import explain_out_of_memory, report_memory
+from autopose.runs.memory import explain_out_of_memory, report_memory, search_passes
 from autopose.runs.record import Losses, StepTrace, open_log
 from autopose.runs.runtime import Interrupted, Runtime, progress_bar
+from autopose.runs.threads import choose_threads
 from autopose.space import Architecture
 
 logger = logging.getLogger("autopose")
@@ -94,6 +95,9 @@ class SearchRun:
         self.bilevel = BilevelSearch(
             network, settings, config.seed, algorithm, self.budget(), penalty, runtime.precision.half, pieces
         )
+        batch = settings.batch_size // runtime.world_size // settings.accumulate
+        passes = search_passes(network, settings.gumbel, runtime.precision, pieces is not None)
+        choose_threads(config.threads, network, self.size, batch, passes, runtime)
         self.weight_data = pose_dataset(split.weights, config.data, self.size, augment=True)
         self.alpha_data = pose_dataset(split.alpha, config.data, self.size, augment=True)
         stream = BatchStream(

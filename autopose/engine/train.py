@@ -37,6 +37,7 @@ from autopose.runs.memory import explain_out_of_memory, log_prediction, plain_pa
 from autopose.runs.pretrained import load_pretrained
 from autopose.runs.record import Losses, StepTrace, open_log, rehearse_picture
 from autopose.runs.runtime import Interrupted, Runtime, progress_bar
+from autopose.runs.threads import choose_threads
 from autopose.space import Architecture
 
 logger = logging.getLogger("autopose")
@@ -85,6 +86,9 @@ class TrainRun:
             logger.info("pretrained %s: %s", config.checkpoint, load_pretrained(self.network, pretrained, train.schema))
         self.network.place(runtime.device).train()
         self.network.state.synchronised = config.train.sync_bn
+        self.passes = plain_passes(self.network, runtime.precision, self.network)
+        batch = self.settings.batch_size // runtime.world_size // self.settings.accumulate
+        choose_threads(config.threads, self.network, config.data.image_size, batch, self.passes, runtime)
         self._wrap()
         self.optimizer = recipe_optimizer(self.network, config.train, runtime.device)
         self.epoch = self.iteration = 0
@@ -131,8 +135,7 @@ class TrainRun:
         count = min(config.evaluate.batch_size, len(self.validation.persons))
         inference = partial(rehearse, self.network, self.validation, config.data, config.evaluate, self.runtime)
         later = [(count, inference), (1, self._rehearse_picture)][: 2 if self.runtime.is_main else 1]
-        passes = plain_passes(self.network, self.runtime.precision, self.network)
-        log_prediction("train", self.network, self.settings, size, self.runtime, passes, later=later)
+        log_prediction("train", self.network, self.settings, size, self.runtime, self.passes, later=later)
 
     def _rehearse_picture(self, _: int) -> None:
         """The picture that follows an evaluation, of annotated poses."""

@@ -120,9 +120,11 @@ class Runtime:
 
 
 def start(
-    device: str, folder: str | Path, threads: int = 0, deterministic: bool = False, precision: str = "fp32"
+    device: str, folder: str | Path, threads: int | str = 0, deterministic: bool = False, precision: str = "fp32"
 ) -> Runtime:
     """Join the other processes (torchrun's variables), choose the device, open the log.
+
+    Of ``threads`` "auto" a number is made once a step can be timed: `autopose.runs.threads`.
 
     Raises:
         UserError: a ``device`` that PyTorch does not see or that lacks ``precision``; a folder that another run holds
@@ -135,10 +137,10 @@ def start(
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     if world_size > 1 and not dist.is_initialized():
         _join("nccl" if on_gpu else "gloo")
-    if threads:
+    if isinstance(threads, int) and threads:
         torch.set_num_threads(threads)
     chosen = _agreed_precision(chosen_precision(precision, kind))
-    folder = Path(_agree(str(folder)))
+    folder = Path(agreed_upon(str(folder)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -184,7 +186,7 @@ def _agreed_precision(mine: Precision) -> Precision:
     return next((each for each in found if not each.half), mine)
 
 
-def _agree(value: str) -> str:
+def agreed_upon(value: str) -> str:
     """The first process's value, on every process."""
     if not dist.is_initialized():
         return value
