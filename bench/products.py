@@ -88,22 +88,25 @@ class Product:
     def run(self, setting: dict) -> Callable[[int], list[Tensor]]:
         """A function of a copy's number: the product under ``setting``, with nothing beside its kernel.
 
-        The weight gradient's includes the sum of its partial ones, since a setting decides how many there are.
+        The weight gradient's includes the sum of the cell's partial ones, since a setting decides how many there are.
         """
         with applied(self.product, self.channels, setting):
             whole = TritonConvolutions(self.cell, torch.bfloat16, (self.product == "weight",) * 3, gathers=False)
             group = whole.group(self.sources)
         packed = whole.weights(self.convs, self.active[0])
+        partial, dx = whole.gradient_room(self.gradients, self.active[0]), torch.empty_like(self.active[0])
 
         def forward(copy: int) -> list[Tensor]:
             group.forward(self.active[copy], packed, self.y[copy])
             return [self.y[copy]]
 
         def input_gradient(copy: int) -> list[Tensor]:
-            return group.backward(None, packed, self.dy[copy], [None] * 3)
+            group.backward(None, packed, self.dy[copy], None, dx=dx)
+            return [dx]
 
         def weight_gradient(copy: int) -> list[Tensor]:
-            group.weights(self.active[copy], self.dy[copy], self.gradients)
+            group.weights(self.active[copy], self.dy[copy], partial)
+            whole.finish(partial, self.gradients)
             return self.gradients
 
         return {"forward": forward, "input": input_gradient, "weight": weight_gradient}[self.product]

@@ -84,7 +84,7 @@ def cell_work(cell: Topology, channels: int, pixels: int, itemsize: int, weights
     """
     inputs = range(cell.inputs)
     groups = [inputs, *(range(s, s + 1) for s in range(cell.inputs, cell.sources))]
-    forward = [_pack(cell, channels, itemsize)]
+    forward: list[Work] = []
     for group in groups:
         if group[0] >= cell.inputs:
             forward.append(_mix(cell, group[0] - cell.inputs))
@@ -94,6 +94,9 @@ def cell_work(cell: Topology, channels: int, pixels: int, itemsize: int, weights
     backward = [*_compress_backward(cell.nodes, channels, pixels, weights)]
     for group in reversed(groups):
         backward += _backward_group(cell, group, channels, pixels, itemsize, weights)
+    if weights:
+        size = _matrices(cell.edges, channels) * WIDE
+        backward.append(Work("unpack_kernel", 0, 0, size, size, 0, "partial weight gradients", "their sum"))
     return forward + backward
 
 
@@ -102,14 +105,10 @@ def _matrices(edges: int, channels: int) -> int:
     return edges * NUM_TAPS * channels**2
 
 
-def _pack(cell: Topology, channels: int, itemsize: int) -> Work:
-    count = _matrices(cell.edges, channels)
-    return Work("pack_kernel", 0, 0, count * WIDE, count * itemsize, 0, "weights", "packed weights")
-
-
 def _mix(cell: Topology, node: int) -> Work:
-    edges = len(cell.into(node))
-    return Work("mix_kernel", (NUM_CONVS + 1) * edges, 1, reads=f"{NUM_CONVS * edges} y, {edges} x", writes="1 node")
+    edges, last = len(cell.into(node)), node == cell.nodes - 1
+    reads, writes = f"{NUM_CONVS * edges} y, {edges} x", "1 node" + ("" if last else ", 1 ReLU(x)")
+    return Work("mix_kernel", (NUM_CONVS + 1) * edges, 1 if last else 2, reads=reads, writes=writes)
 
 
 def _compress_forward(m: int, channels: int, pixels: int) -> Iterator[Work]:
@@ -138,11 +137,17 @@ def _forward_group(cell: Topology, group: range, channels: int, pixels: int, ite
     edges = count * cell.slots(group[0])
     table = edges * NUM_NORMED * channels * WIDE
     moments = f"{edges * NUM_CONVS + count * NUM_POOLS} moments"
-    yield Work("pool_stats_kernel", count, count, reads=f"{count} x", writes=f"{count} ReLU(x), moments of its pools")
+    of_node = group[0] >= cell.inputs
+    if not of_node:
+        packed = _matrices(cell.edges, channels)
+        yield Work(
+            "prepare_kernel", count, count, packed * WIDE, packed * itemsize, 0, f"{count} x, weights",
+            f"{count} ReLU(x), moments of its pools, packed weights",
+        )  # fmt: skip
     yield Work(
-        "taps_kernel", count, NUM_CONVS * edges, _matrices(edges, channels) * itemsize, 0,
-        2 * _matrices(edges, channels) * pixels, f"{count} ReLU(x), packed weights",
-        f"{NUM_CONVS * edges} y, their moments",
+        "taps_kernel", count * (1 + of_node), NUM_CONVS * edges, _matrices(edges, channels) * itemsize, 0,
+        2 * _matrices(edges, channels) * pixels, f"{count} ReLU(x)" + ", 1 x" * of_node + ", packed weights",
+        f"{NUM_CONVS * edges} y, their moments" + " and those of the pools" * of_node,
     )  # fmt: skip
     yield Work("normalise_kernel", 0, 0, 0, 4 * table, 0, moments, "mean, variance, scale and offset")
 
@@ -155,7 +160,7 @@ def _backward_group(
     dy, packed = NUM_CONVS * edges, _matrices(edges, channels)
     table = edges * NUM_NORMED * channels * WIDE
     place = INDEX / itemsize
-    yield Work("reduce_kernel", dy + 2 * edges, 0, reads=f"{dy} y, {edges} g, {edges} x", writes="sums")
+    yield Work("reduce_kernel", dy + edges + count, 0, reads=f"{dy} y, {edges} g, {count} x", writes="sums")
     yield Work("coefficients_kernel", 0, 0, 3 * table, 3 * table, 0, "sums, statistics", "A, B, D; gradients of mix")
     yield Work(
         "spread_kernel", count + edges + dy, dy + (3 + place) * count + (count if weights else 0),
@@ -164,24 +169,18 @@ def _backward_group(
     )  # fmt: skip
     of_node = group[0] >= cell.inputs
     splits = input_gradient_splits(count * pixels * channels)
-    others = (4 + place + of_node) * count  # x, two pools', the identity's, places, and what a node has from outside
+    others = (3 + place + of_node) * count  # two pools', the identity's, places, and what a node has from outside
     if weights:
         yield Work(
             "weight_gradient_kernel", count + dy, 0, 0, packed * WIDE, 2 * packed * pixels, f"{count} ReLU(x), {dy} dy",
             "partial weight gradients",
         )  # fmt: skip
-        yield Work("unpack_kernel", 0, 0, packed * WIDE, packed * WIDE, 0, "partial weight gradients", "their sum")
-    gathers, gradients = splits == 1, (3 + of_node) * count
+    shares = count * splits if splits > 1 else 0  # which the last program of a tile reads back
     yield Work(
-        "input_gradient_kernel", dy + others * gathers, count * splits, packed * itemsize, 0, 2 * packed * pixels,
-        f"{dy} dy, packed weights" + (f", {count} x, {gradients} gradients, {count} places" if gathers else ""),
-        f"{count} dx" if gathers else f"{count * splits} shares of dx",
+        "input_gradient_kernel", dy + others + shares, count + shares, packed * itemsize, 0, 2 * packed * pixels,
+        f"{dy} dy, packed weights, {(3 + of_node) * count} gradients, {count} places",
+        f"{count} dx" + (f", {shares} shares of it" if shares else ""),
     )  # fmt: skip
-    if not gathers:
-        yield Work(
-            "gather_kernel", others + count * splits, count,
-            reads=f"{count} x, {gradients + count * splits} gradients, {count} places", writes=f"{count} dx",
-        )  # fmt: skip
 
 
 def bytes_of(work: Work, channels: int, pixels: int, itemsize: int) -> float:

@@ -26,14 +26,14 @@ NUM_TAPS = sum(CONV_TAPS)
 
 
 PARTIAL_SUMS = 3
-"""Sums that `gather_kernel` adds up: of the three convolutions, or of three shares of their taps."""
+"""What adds up to the gradient of ReLU(x): that of the three convolutions, or three shares of their taps."""
 
 
 def input_gradient_splits(elements: int) -> int:
     """Programs that share the taps of a tile of an input gradient, for states of ``elements`` in a launch.
 
     Below 2^20 elements a GPU's multiprocessors would get fewer than two tiles of 64 x 64 each; from there on one
-    program sums all taps, and gathers the other gradients of its pixels as well.
+    program sums all taps.
     """
     return PARTIAL_SUMS if elements < 2**20 else 1
 

@@ -11,6 +11,7 @@ triton = pytest.importorskip("triton")
 import triton.language as tl  # noqa: E402
 
 from autopose.kernels import dispatch  # noqa: E402
+from autopose.kernels._triton.mixed_edge.window import last_of  # noqa: E402
 from tests.kernels.watched_memory import checked_memory  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not dispatch.interpreting(), reason="only interpreted kernels can be watched")
@@ -62,3 +63,26 @@ def test_an_order_of_programs_that_matters_is_found(shift, fault):
     x = torch.zeros(18)
     with pytest.raises(Exception, match=fault):
         copy(x[4:], x[4:], x_shift=shift)
+
+
+@triton.jit
+def total_kernel(x_ptr, part_ptr, count_ptr, out_ptr, COUNTED: tl.constexpr):
+    """Four programs store a part each; the last to come, or (not COUNTED) the last of the grid, sums them."""
+    program = tl.program_id(0)
+    tl.store(part_ptr + program, tl.load(x_ptr + program))
+    last = last_of(count_ptr, 4) if COUNTED else program == 3
+    if last:
+        tl.store(out_ptr, tl.sum(tl.load(part_ptr + tl.arange(0, 4)), axis=0))
+
+
+def test_the_last_to_come_to_a_counter_may_load_what_the_others_stored():
+    x, part, out = torch.arange(4.0), torch.zeros(4), torch.zeros(1)
+    for counted in (True, False):
+        with checked_memory():
+            arguments = (x, part, torch.zeros(1, dtype=torch.int32), out, counted)
+            if counted:
+                total_kernel[(4,)](*arguments)
+                assert out.item() == 6
+            else:
+                with pytest.raises(Exception, match="total_kernel, program 3: loads what the launch has stored"):
+                    total_kernel[(4,)](*arguments)

@@ -1,7 +1,8 @@
 """Memory accesses of interpreted Triton kernels, checked: what compute-sanitizer's memcheck and racecheck do on a GPU.
 
 The interpreter runs a launch's programs one after another and reads whatever lies at an address, so it hides both an
-access outside of the tensors and an order of programs that a result depends on.
+access outside of the tensors and an order of programs that a result depends on. A program that adds to a counter, an
+atomic, may from then on load what those have stored that added to it before.
 """
 
 from contextlib import contextmanager
@@ -32,12 +33,28 @@ class Checker:
 
     def __init__(self, name: str, tensors: list[torch.Tensor]):
         self.name, self.program = name, 0
+        self.released: dict[int, set[int]] = {}  # by counter: the programs that have added to it
+        self.acquired: set[int] = set()  # the programs whose stores the present one may load
         planes = {t.untyped_storage().data_ptr(): _Plane(t) for t in tensors}
         self.planes = sorted(planes.values(), key=lambda plane: plane.start)
 
+    def next_program(self) -> None:
+        self.program += 1
+        self.acquired = set()
+
+    def count(self, addresses: np.ndarray) -> None:
+        """An atomic addition, which orders this program behind those that have added there."""
+        for _ in self._split(addresses, "atomic"):
+            pass
+        for address in addresses.tolist():
+            before = self.released.setdefault(address, set())
+            self.acquired |= before
+            before.add(self.program)
+
     def load(self, addresses: np.ndarray) -> None:
         for plane, place in self._split(addresses, "load"):
-            self._refuse(plane.writer[place] != 0, "loads what the launch has stored")
+            seen = [0, *self.acquired, *((self.program,) if self.acquired else ())]
+            self._refuse(~np.isin(plane.writer[place], seen), "loads what the launch has stored")
             readers = plane.reader[place]
             plane.reader[place] = np.where((readers == 0) | (readers == self.program), self.program, MANY)
 
@@ -67,6 +84,7 @@ def checked_memory():
     """Every interpreted launch inside is checked."""
     builder, executor = interpreter.InterpreterBuilder, interpreter.GridExecutor
     plain = builder.create_masked_load, builder.create_masked_store, builder.set_grid_idx, executor.__call__
+    atomic = builder.create_atomic_rmw
     current: list[Checker] = []
 
     def load(self, pointers, mask, *rest):
@@ -77,8 +95,12 @@ def checked_memory():
         current[-1].store(np.asarray(pointers.data)[np.asarray(mask.data, bool)])
         return plain[1](self, pointers, value, mask, *rest)
 
+    def add(self, operation, pointers, value, mask, *rest):
+        current[-1].count(np.asarray(pointers.data)[np.asarray(mask.data, bool)])
+        return atomic(self, operation, pointers, value, mask, *rest)
+
     def program(self, *index):
-        current[-1].program += 1
+        current[-1].next_program()
         return plain[2](self, *index)
 
     def launch(self, *arguments, **options):
@@ -90,8 +112,9 @@ def checked_memory():
             current.pop()
 
     builder.create_masked_load, builder.create_masked_store, builder.set_grid_idx = load, store, program
-    executor.__call__ = launch
+    executor.__call__, builder.create_atomic_rmw = launch, add
     try:
         yield
     finally:
         builder.create_masked_load, builder.create_masked_store, builder.set_grid_idx, executor.__call__ = plain
+        builder.create_atomic_rmw = atomic

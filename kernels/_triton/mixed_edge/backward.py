@@ -10,6 +10,7 @@ import triton.language as tl
 
 from .window import (
     CONVS,
+    MASKED,
     NORMED,
     OPS,
     SUMS,
@@ -42,56 +43,57 @@ def reduce_kernel(
 ):  # fmt: skip
     """Parts of the sums over pixels of g, g * (y_k - mu_k) for the five normalised operations, and g * x.
 
-    One program a (part of ``tiles`` tiles of BP pixels, edge of a group's sources, block of channels), the group
-    beginning with ``source``; sums (group, T, slots, 7, C).
+    One program a (part of ``tiles`` tiles of BP pixels, source of a group, block of channels), the group beginning with
+    ``source``; sums (group, T, slots, 7, C). It sums slot after slot, so that x comes from memory for the first only.
     """
     part = tl.program_id(0)
-    slot = tl.program_id(1) % slots
-    member = tl.program_id(1) // slots
+    member = tl.program_id(1)
     source += member
     lane = tl.program_id(2) * BC + tl.arange(0, BC)
     live = lane < C
     size = P.to(tl.int64) * C
-    edge = edge_number(source, slot, S)
     x_ptr += member * size
-    g_ptr = node_gradient(outer_ptr, total_ptr, source, slot, slots, S, size)
-    y_ptr += edge * CONVS * size
-    mean_ptr += edge * NORMED * C
-    mean1 = tl.load(mean_ptr + lane, mask=live, other=0.0)  # (BC,)
-    mean3 = tl.load(mean_ptr + C + lane, mask=live, other=0.0)  # (BC,)
-    mean5 = tl.load(mean_ptr + 2 * C + lane, mask=live, other=0.0)  # (BC,)
-    mean_avg = tl.load(mean_ptr + 3 * C + lane, mask=live, other=0.0)  # (BC,)
-    mean_max = tl.load(mean_ptr + 4 * C + lane, mask=live, other=0.0)  # (BC,)
-    sum_g = tl.zeros((BP, BC), tl.float32)
-    sum1 = tl.zeros((BP, BC), tl.float32)
-    sum3 = tl.zeros((BP, BC), tl.float32)
-    sum5 = tl.zeros((BP, BC), tl.float32)
-    sum_avg = tl.zeros((BP, BC), tl.float32)
-    sum_max = tl.zeros((BP, BC), tl.float32)
-    sum_x = tl.zeros((BP, BC), tl.float32)
-    for tile in range(tiles):
-        pixel = (part * tiles + tile) * BP + tl.arange(0, BP)
-        valid = (pixel < P)[:, None] & live[None, :]
-        pixel = tl.minimum(pixel, P - 1)
-        place = pixel[:, None] * C + lane[None, :]
-        row, col = pixel_place(pixel, H, W)
-        average, best, centre = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)  # (BP, BC) each
-        g = tl.load(g_ptr + place, mask=valid, other=0.0).to(tl.float32)  # (BP, BC)
-        sum_g += g
-        sum1 += g * (load_live(y_ptr + place, live[None, :], EVEN) - mean1[None, :])
-        sum3 += g * (load_live(y_ptr + size + place, live[None, :], EVEN) - mean3[None, :])
-        sum5 += g * (load_live(y_ptr + 2 * size + place, live[None, :], EVEN) - mean5[None, :])
-        sum_avg += g * (average - mean_avg[None, :])
-        sum_max += g * (best - mean_max[None, :])
-        sum_x += g * centre
-    sums_ptr += ((member * tl.num_programs(0) + part) * slots + slot) * SUMS * C
-    tl.store(sums_ptr + lane, tl.sum(sum_g, axis=0), mask=live)
-    tl.store(sums_ptr + C + lane, tl.sum(sum1, axis=0), mask=live)
-    tl.store(sums_ptr + 2 * C + lane, tl.sum(sum3, axis=0), mask=live)
-    tl.store(sums_ptr + 3 * C + lane, tl.sum(sum5, axis=0), mask=live)
-    tl.store(sums_ptr + 4 * C + lane, tl.sum(sum_avg, axis=0), mask=live)
-    tl.store(sums_ptr + 5 * C + lane, tl.sum(sum_max, axis=0), mask=live)
-    tl.store(sums_ptr + 6 * C + lane, tl.sum(sum_x, axis=0), mask=live)
+    sums_ptr += (member * tl.num_programs(0) + part) * slots * SUMS * C
+    for slot in range(slots):
+        edge = edge_number(source, slot, S)
+        g_ptr = node_gradient(outer_ptr, total_ptr, source, slot, slots, S, size)
+        planes = y_ptr + edge * CONVS * size
+        means = mean_ptr + edge * NORMED * C + lane
+        mean1 = tl.load(means, mask=live, other=0.0)  # (BC,)
+        mean3 = tl.load(means + C, mask=live, other=0.0)  # (BC,)
+        mean5 = tl.load(means + 2 * C, mask=live, other=0.0)  # (BC,)
+        mean_avg = tl.load(means + 3 * C, mask=live, other=0.0)  # (BC,)
+        mean_max = tl.load(means + 4 * C, mask=live, other=0.0)  # (BC,)
+        sum_g = tl.zeros((BP, BC), tl.float32)
+        sum1 = tl.zeros((BP, BC), tl.float32)
+        sum3 = tl.zeros((BP, BC), tl.float32)
+        sum5 = tl.zeros((BP, BC), tl.float32)
+        sum_avg = tl.zeros((BP, BC), tl.float32)
+        sum_max = tl.zeros((BP, BC), tl.float32)
+        sum_x = tl.zeros((BP, BC), tl.float32)
+        for tile in range(tiles):
+            pixel = (part * tiles + tile) * BP + tl.arange(0, BP)
+            valid = (pixel < P)[:, None] & live[None, :]
+            pixel = tl.minimum(pixel, P - 1)
+            place = pixel[:, None] * C + lane[None, :]
+            row, col = pixel_place(pixel, H, W)
+            average, best, centre = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)  # (BP, BC) each
+            g = tl.load(g_ptr + place, mask=valid, other=0.0).to(tl.float32)  # (BP, BC)
+            sum_g += g
+            sum1 += g * (load_live(planes + place, live[None, :], EVEN) - mean1[None, :])
+            sum3 += g * (load_live(planes + size + place, live[None, :], EVEN) - mean3[None, :])
+            sum5 += g * (load_live(planes + 2 * size + place, live[None, :], EVEN) - mean5[None, :])
+            sum_avg += g * (average - mean_avg[None, :])
+            sum_max += g * (best - mean_max[None, :])
+            sum_x += g * centre
+        out = sums_ptr + slot * SUMS * C + lane
+        tl.store(out, tl.sum(sum_g, axis=0), mask=live)
+        tl.store(out + C, tl.sum(sum1, axis=0), mask=live)
+        tl.store(out + 2 * C, tl.sum(sum3, axis=0), mask=live)
+        tl.store(out + 3 * C, tl.sum(sum5, axis=0), mask=live)
+        tl.store(out + 4 * C, tl.sum(sum_avg, axis=0), mask=live)
+        tl.store(out + 5 * C, tl.sum(sum_max, axis=0), mask=live)
+        tl.store(out + 6 * C, tl.sum(sum_x, axis=0), mask=live)
 
 
 @triton.jit
@@ -170,10 +172,10 @@ def raw_gradient(coef_ptr, op: tl.constexpr, g, y, lane, live, C, FIXED: tl.cons
     return gradient
 
 
-@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots"])
+@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots", "counters"])
 def spread_kernel(
     x_ptr, y_ptr, outer_ptr, total_ptr, coef_ptr, mix_ptr, dy_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, active_ptr,
-    P, H, W, C, S, source, slots, stride_slot, stride_conv, stride_pixel,
+    count_ptr, P, H, W, C, S, source, slots, counters, stride_slot, stride_conv, stride_pixel,
     FIXED: tl.constexpr, ACTIVE: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
 ):  # fmt: skip
     """Gradients of the raw outputs of every edge of a group's sources, the group beginning with ``source``.
@@ -181,8 +183,12 @@ def spread_kernel(
     One program a (tile of pixels, block of channels, source). dy, one (P, C) matrix an edge and convolution at the
     given strides (elements; a source's edges follow those of the one before); summed over a source's edges: davg
     (already divided by its window's pixels), dmax with the maximum's place in its window (uint8), and the identity's,
-    dskip. ACTIVE also stores ReLU(x).
+    dskip. Where x <= 0, MASKED is added to the place. ACTIVE also stores ReLU(x). ``counters`` of the next kernel begin
+    at 0.
     """
+    first = (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0) + tl.program_id(0)
+    for counter in range(first, counters, tl.num_programs(0) * tl.num_programs(1) * tl.num_programs(2)):
+        tl.store(count_ptr + counter, 0)
     member = tl.program_id(2)
     source += member
     pixel = tl.program_id(0) * BP + tl.arange(0, BP)
@@ -205,6 +211,7 @@ def spread_kernel(
     if ACTIVE:
         active = rectify(centre).to(active_ptr.dtype.element_ty)
         tl.store(active_ptr + member * size + at, active, mask=valid)
+    place += tl.where(centre <= 0.0, MASKED, 0)
     tl.store(place_ptr + at, place.to(tl.uint8), mask=valid)
     davg = tl.zeros((BP, BC), tl.float32)
     dmax = tl.zeros((BP, BC), tl.float32)

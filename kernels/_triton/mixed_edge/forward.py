@@ -33,19 +33,13 @@ def store_moments(stats_ptr, part, lanes, lane, live, first, second, shift, coun
     tl.store(base + lanes + lane, tl.maximum(s2 - s1 * s1 / count, 0.0), mask=live)
 
 
-@triton.jit(do_not_specialize=["P", "H", "W", "tiles"])
-def pool_stats_kernel(
-    x_ptr, active_ptr, stats_ptr, P, H, W, C, tiles, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr
-):
-    """Moments of both pools of a group's sources, stats (group, T, 2, 2, C), and their ReLU, active.
-
-    One program a (part of ``tiles`` tiles of BP pixels, block of channels, source).
-    """
-    part = tl.program_id(0)
-    member = tl.program_id(2) * (P.to(tl.int64) * C)
-    x_ptr += member
-    stats_ptr += tl.program_id(2) * tl.num_programs(0) * POOLS * MOMENTS * C
-    lane = tl.program_id(1) * BC + tl.arange(0, BC)  # (BC,)
+@triton.jit
+def pool_stats(
+    x_ptr, active_ptr, stats_ptr, part, block, P, H, W, C, tiles,
+    ACTIVE: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
+):  # fmt: skip
+    """Moments of both pools of a plane x, stats (T, 2, 2, C), and (ACTIVE) its ReLU: one part and block of channels."""
+    lane = block * BC + tl.arange(0, BC)  # (BC,)
     live = lane < C
     start = part * tiles * BP
     corner = start + tl.zeros((1,), tl.int32)
@@ -62,9 +56,10 @@ def pool_stats_kernel(
         valid = (pixel < P)[:, None] & live[None, :]
         pixel = tl.minimum(pixel, P - 1)
         place = pixel[:, None] * C + lane[None, :]
-        active = rectify(load_live(x_ptr + place, live[None, :], EVEN)).to(active_ptr.dtype.element_ty)
-        tl.store(active_ptr + member + place, active, mask=valid)
         row, col = pixel_place(pixel, H, W)
+        if ACTIVE:
+            active = rectify(load_live(x_ptr + place, live[None, :], EVEN)).to(active_ptr.dtype.element_ty)
+            tl.store(active_ptr + place, active, mask=valid)
         average, best, _ = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)  # (BP, BC) each
         average = tl.where(valid, average - shift_avg[None, :], 0.0)
         best = tl.where(valid, best - shift_max[None, :], 0.0)
@@ -75,6 +70,20 @@ def pool_stats_kernel(
     count = (tl.minimum(P, start + tiles * BP) - start).to(tl.float32)
     store_moments(stats_ptr, part, C * POOLS, lane, live, avg1, avg2, shift_avg, count)
     store_moments(stats_ptr + C, part, C * POOLS, lane, live, max1, max2, shift_max, count)
+
+
+@triton.jit(do_not_specialize=["P", "H", "W", "tiles"])
+def pool_stats_kernel(
+    x_ptr, active_ptr, stats_ptr, P, H, W, C, tiles, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr
+):
+    """Moments of both pools of a group's sources, stats (group, T, 2, 2, C), and their ReLU, active.
+
+    One program a (part of ``tiles`` tiles of BP pixels, block of channels, source).
+    """
+    plane = tl.program_id(2) * (P.to(tl.int64) * C)
+    stats_ptr += tl.program_id(2) * tl.num_programs(0) * POOLS * MOMENTS * C
+    part, block = tl.program_id(0), tl.program_id(1)
+    pool_stats(x_ptr + plane, active_ptr + plane, stats_ptr, part, block, P, H, W, C, tiles, True, BP, BC, EVEN)
 
 
 @triton.jit(do_not_specialize=["P", "S", "source", "slots", "tiles"])
@@ -207,10 +216,13 @@ def edge_value(x_ptr, y_ptr, coef_ptr, mix_ptr, pixel, row, col, lane, live, siz
 
 @triton.jit(do_not_specialize=["node", "S", "P", "H", "W"])
 def mix_kernel(
-    inputs_ptr, nodes_ptr, y_ptr, coef_ptr, mix_ptr, node, S, P, H, W, C,
-    BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
+    inputs_ptr, nodes_ptr, y_ptr, coef_ptr, mix_ptr, active_ptr, node, S, P, H, W, C,
+    ACTIVE: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
 ):  # fmt: skip
-    """Node ``node`` of a cell: the sum of its S + node incoming edges, from (P, C) planes, stored once."""
+    """Node ``node`` of a cell: the sum of its S + node incoming edges, from (P, C) planes, stored once.
+
+    ACTIVE also stores its ReLU, the plane active.
+    """
     pixel = tl.program_id(0) * BP + tl.arange(0, BP)  # (BP,)
     lane = tl.program_id(1) * BC + tl.arange(0, BC)  # (BC,)
     live = lane < C
@@ -232,5 +244,7 @@ def mix_kernel(
         place = y_ptr + edge * CONVS * size
         coef = coef_ptr + edge * NORMED * FOLDED * C
         total += edge_value(x_ptr, place, coef, mix_ptr + edge * OPS, pixel, row, col, lane, live, size, H, W, C, EVEN)
-    out = nodes_ptr + node * size + pixel[:, None] * C + lane[None, :]
-    tl.store(out, total.to(nodes_ptr.dtype.element_ty), mask=valid)
+    at = pixel[:, None] * C + lane[None, :]
+    tl.store(nodes_ptr + node * size + at, total.to(nodes_ptr.dtype.element_ty), mask=valid)
+    if ACTIVE:
+        tl.store(active_ptr + at, rectify(total).to(active_ptr.dtype.element_ty), mask=valid)

@@ -8,7 +8,7 @@ import triton.language as tl
 
 from .gather import gathered
 from .taps import multiply, rows_of, tap_place, within
-from .window import CONVS, TAPS, edge_number
+from .window import CONVS, TAPS, edge_number, last_of
 
 
 @triton.jit
@@ -62,7 +62,8 @@ def add_rows(
 
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots"])
 def input_gradient_kernel(
-    dy_ptr, packed_ptr, x_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, base_ptr, dx_ptr, P, H, W, C, S, source, slots,
+    dy_ptr, packed_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, base_ptr, dx_ptr, shares_ptr, count_ptr,
+    P, H, W, C, S, source, slots,
     BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, KB: tl.constexpr, SPLITS: tl.constexpr, ROWS: tl.constexpr,
     GATHER: tl.constexpr, ADD: tl.constexpr, EVEN: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -71,8 +72,9 @@ def input_gradient_kernel(
     dy (group, slots, 3, P, C). One program a (tile of BM pixels, block of NC input channels, source and one of SPLITS
     shares of the taps). A step multiplies EB edges times NC output channels of one tap; KB blocks of channels cover
     all. ROWS goes through the taps row by row, each row's unrolled, which issues a third fewer instructions where loads
-    are not pipelined. GATHER makes of it the gradient of x, with the pools', the identity's and (ADD) base: see
-    `gathered`. Else dx is (SPLITS, group, P, C), and the other pointers are not used.
+    are not pipelined. Of SPLITS programs each leaves its share, (SPLITS, group, P, C), and the last to come to their
+    counter, which was 0, sums all in the order of the shares. GATHER makes of the sum the gradient of x, with the
+    pools', the identity's and (ADD) base: see `gathered`.
     """
     group = tl.num_programs(2) // SPLITS
     member = tl.program_id(2) % group
@@ -104,12 +106,39 @@ def input_gradient_kernel(
             acc = add_taps(
                 acc, first, last, planes, matrices, row, col, at, cin, live, size, H, W, C, UPCAST, PRECISION
             )  # fmt: skip
-    if GATHER:
-        plane = member * size
-        acc = gathered(
-            acc, x_ptr + plane, davg_ptr + plane, dmax_ptr + plane, dskip_ptr + plane, place_ptr + plane,
-            base_ptr + plane, pixel, cin, P, H, W, C, ADD, EVEN,
-        )  # fmt: skip
-    dx_ptr += tl.program_id(2) * size
     valid = (pixel < P)[:, None] & (cin < C)[None, :]
-    tl.store(dx_ptr + at[:, None] + cin[None, :], acc.to(dx_ptr.dtype.element_ty), mask=valid)
+    place = at[:, None] + cin[None, :]
+    if SPLITS > 1:
+        shares_ptr += member * size
+        tl.store(shares_ptr + split * group * size + place, acc.to(shares_ptr.dtype.element_ty), mask=valid)
+        tile = (member * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0) + tl.program_id(0)
+        if last_of(count_ptr + tile, SPLITS):
+            acc = tl.zeros((BM, NC), tl.float32)
+            for each in tl.static_range(SPLITS):
+                share = shares_ptr + each * group * size + place
+                acc += tl.load(share, mask=valid, other=0.0, cache_modifier=".cg").to(tl.float32)
+            store_gradient(
+                acc, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, base_ptr, dx_ptr, member, pixel, cin, valid, P, H, W, C,
+                GATHER, ADD, EVEN,
+            )  # fmt: skip
+    else:
+        store_gradient(
+            acc, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, base_ptr, dx_ptr, member, pixel, cin, valid, P, H, W, C,
+            GATHER, ADD, EVEN,
+        )  # fmt: skip
+
+
+@triton.jit
+def store_gradient(
+    acc, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, base_ptr, dx_ptr, member, pixel, cin, valid, P, H, W, C,
+    GATHER: tl.constexpr, ADD: tl.constexpr, EVEN: tl.constexpr,
+):  # fmt: skip
+    """Store a tile of the gradient, with (GATHER) what `gathered` brings."""
+    plane = member * (P.to(tl.int64) * C)
+    if GATHER:
+        acc = gathered(
+            acc, davg_ptr + plane, dmax_ptr + plane, dskip_ptr + plane, place_ptr + plane, base_ptr + plane,
+            pixel, cin, P, H, W, C, ADD, EVEN,
+        )  # fmt: skip
+    place = (pixel * C)[:, None] + cin[None, :]
+    tl.store(dx_ptr + plane + place, acc.to(dx_ptr.dtype.element_ty), mask=valid)

@@ -7,7 +7,8 @@ and written along what lies next to each other in memory: C_in and taps on the o
 import triton
 import triton.language as tl
 
-from .window import TAPS, edge_number
+from .forward import pool_stats
+from .window import MOMENTS, POOLS, TAPS
 
 
 @triton.jit
@@ -39,11 +40,12 @@ def pack_block(conv_ptr, packed_ptr, edge, cout, block, C, K: tl.constexpr, BJ: 
 
 
 @triton.jit
-def pack_kernel(conv1_ptr, conv3_ptr, conv5_ptr, packed_ptr, C, BO: tl.constexpr, BJ: tl.constexpr):
-    """(E, C_out, C_in, k, k) weights to packed. One program a (edge, BO output channels, block of a convolution)."""
-    edge = tl.program_id(0).to(tl.int64)
-    cout = tl.program_id(1) * BO + tl.arange(0, BO)
-    block = tl.program_id(2)
+def pack_edge(
+    conv1_ptr, conv3_ptr, conv5_ptr, packed_ptr, edge, outs, block, C, BO: tl.constexpr, BJ: tl.constexpr
+):  # fmt: skip
+    """A block of one of an edge's convolutions, of its ``outs``-th BO output channels."""
+    edge = edge.to(tl.int64)
+    cout = outs * BO + tl.arange(0, BO)
     five = tl.cdiv(C * 25, BJ)
     three = tl.cdiv(C * 9, BJ)
     if block < five:
@@ -52,6 +54,36 @@ def pack_kernel(conv1_ptr, conv3_ptr, conv5_ptr, packed_ptr, C, BO: tl.constexpr
         pack_block(conv3_ptr, packed_ptr, edge, cout, block - five, C, 9, BJ)
     else:
         pack_block(conv1_ptr, packed_ptr, edge, cout, block - five - three, C, 1, BJ)
+
+
+@triton.jit
+def pack_kernel(conv1_ptr, conv3_ptr, conv5_ptr, packed_ptr, C, BO: tl.constexpr, BJ: tl.constexpr):
+    """(E, C_out, C_in, k, k) weights to packed. One program a (edge, BO output channels, block of a convolution)."""
+    edge, outs, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    pack_edge(conv1_ptr, conv3_ptr, conv5_ptr, packed_ptr, edge, outs, block, C, BO, BJ)
+
+
+@triton.jit(do_not_specialize=["P", "H", "W", "tiles", "parts", "members", "edges"])
+def prepare_kernel(
+    x_ptr, active_ptr, stats_ptr, conv1_ptr, conv3_ptr, conv5_ptr, packed_ptr, P, H, W, C, tiles, parts, members, edges,
+    BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr, BO: tl.constexpr, BJ: tl.constexpr,
+):  # fmt: skip
+    """What the first product of a cell waits for, in one launch: `pool_stats` of its inputs, and `pack_kernel`'s work.
+
+    Programs stand in one row: first those of the (parts, blocks of channels, inputs), then those that pack.
+    """
+    blocks = tl.cdiv(C, BC)
+    program = tl.program_id(0)
+    packing = program - parts * blocks * members
+    if packing < 0:
+        member = program // (parts * blocks)
+        plane = member * (P.to(tl.int64) * C)
+        stats_ptr += member * parts * POOLS * MOMENTS * C
+        part, block = program % parts, program // parts % blocks
+        pool_stats(x_ptr + plane, active_ptr + plane, stats_ptr, part, block, P, H, W, C, tiles, True, BP, BC, EVEN)
+    else:
+        edge, outs, block = packing % edges, packing // edges % tl.cdiv(C, BO), packing // (edges * tl.cdiv(C, BO))
+        pack_edge(conv1_ptr, conv3_ptr, conv5_ptr, packed_ptr, edge, outs, block, C, BO, BJ)
 
 
 @triton.jit
@@ -72,23 +104,21 @@ def unpack_block(
     tl.store(out, tl.sum(total, axis=0).to(dconv_ptr.dtype.element_ty), mask=valid)
 
 
-@triton.jit(do_not_specialize=["S", "source", "slots", "splits"])
+@triton.jit(do_not_specialize=["splits"])
 def unpack_kernel(
-    partial_ptr, dconv1_ptr, dconv3_ptr, dconv5_ptr, C, S, source, slots, splits,
+    partial_ptr, dconv1_ptr, dconv3_ptr, dconv5_ptr, C, splits,
     WANT1: tl.constexpr, WANT3: tl.constexpr, WANT5: tl.constexpr,
     BS: tl.constexpr, BO: tl.constexpr, BJ: tl.constexpr,
 ):  # fmt: skip
-    """Sum partial weight gradients (group, splits, slots, 35, C_in, C_out) of a group's sources, the first ``source``.
+    """Sum partial weight gradients (splits, E, 35, C_in, C_out) of a cell.
 
     One program a (edge, BO output channels, block of one of the wanted convolutions).
     """
-    slot = tl.program_id(0) % slots
-    member = tl.program_id(0) // slots
-    edge = edge_number(source + member, slot, S).to(tl.int64)
+    edge = tl.program_id(0).to(tl.int64)
     cout = tl.program_id(1) * BO + tl.arange(0, BO)
     block = tl.program_id(2)
-    stride = slots.to(tl.int64) * (C * C * TAPS)
-    partial_ptr += member * splits * stride + slot * (C * C * TAPS)
+    stride = tl.num_programs(0).to(tl.int64) * (C * C * TAPS)
+    partial_ptr += edge * (C * C * TAPS)
     five = tl.cdiv(C * 25, BJ) if WANT5 else 0
     three = tl.cdiv(C * 9, BJ) if WANT3 else 0
     if block < five:

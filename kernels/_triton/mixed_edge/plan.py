@@ -6,6 +6,7 @@ of every edge's three convolutions (P = N * H * W). The convolutions of one sour
 What a cell launches is worked out once for its sizes, and kept: `_forward_plan`, `_backward_plan`.
 """
 
+import math
 from functools import lru_cache
 
 import torch
@@ -17,6 +18,7 @@ from ..processes import statistics_over, sums_over
 from .backward import coefficients_kernel, reduce_kernel, spread_kernel
 from .forward import mix_kernel, normalise_kernel, pool_stats_kernel
 from .gather import gather_kernel
+from .pack import prepare_kernel
 from .products import LibraryConvolutions, TritonConvolutions
 
 
@@ -38,13 +40,16 @@ def forward(
     mean = inputs.new_empty(cell.edges, NUM_NORMED, cell.channels, dtype=torch.float32)
     var, coef = torch.empty_like(mean), inputs.new_empty(cell.edges, NUM_NORMED, 2, cell.channels, dtype=torch.float32)
     with on_device(inputs):
-        weights = plan.convs.weights(conv, inputs)
+        prepares = plan.groups[0].prepares
+        weights = plan.convs.room(inputs) if prepares else plan.convs.weights(conv, inputs)
         for group in plan.groups:
+            active = None
             if group.node is not None:
-                plan.nodes[group.node](inputs, nodes, y, coef, mix)
+                active = torch.empty_like(nodes[:1]) if plan.convs.packs else None
+                plan.nodes[group.node](inputs, nodes, y, coef, mix, active)
             x = _states(inputs, nodes, group.sources)
-            group.run(x, weights, y, (mix, *affine), fixed, (mean, var, coef), process_group)
-        plan.nodes[-1](inputs, nodes, y, coef, mix)
+            group.run(x, active, conv, weights, y, (mix, *affine), fixed, (mean, var, coef), process_group)
+        plan.nodes[-1](inputs, nodes, y, coef, mix, None)
     return nodes, y, mean, var, weights if plan.convs.packs else inputs.new_empty(0)
 
 
@@ -72,11 +77,13 @@ def backward(
     daffine = (torch.empty_like(mean), torch.empty_like(mean)) if affine[0] is not None else (mean, mean)
     with on_device(inputs):
         weights = packed if plan.convs.packs and len(packed) else plan.convs.weights(conv, inputs)
+        of_weights = plan.convs.gradient_room(dconv, inputs)
         for group in plan.groups:
             x, dx = (_states(*pair, group.sources) for pair in ((inputs, nodes), (dinputs, total)))
             g, base = (grad, total), _states(inputs, grad, group.sources)
             coef = group.coefficients(x, y, g, (mix, *affine), (mean, var), (dmix, *daffine), process_group)
-            group.differentiate(x, y, g, coef, mix, weights, base, dx, dconv)
+            group.differentiate(x, y, g, coef, mix, weights, base, dx, of_weights)
+        plan.convs.finish(of_weights, dconv)
     return dinputs, dconv, dmix, *daffine
 
 
@@ -106,15 +113,16 @@ def _backward_plan(
     return BackwardPlan(cell, tensors[0][0], device, taps, affine, fixed, eps, wanted)
 
 
-def node_launch(cell: Cell, node: int) -> Launch:
+def node_launch(cell: Cell, node: int, active: bool = False) -> Launch:
     """Writes node ``node`` of nodes (M, N, H, W, C): Eq. 3 with BN and mixing weights folded into coefficients.
 
-    Tensors: inputs (S, N, H, W, C), nodes, y (E, 3, P, C), coefficients (E, 5, 2, C) float32, mix (E, 6).
+    Tensors: inputs (S, N, H, W, C), nodes, y (E, 3, P, C), coefficients (E, 5, 2, C) float32, mix (E, 6), and the
+    node's ReLU (1, N, H, W, C) where ``active``, else None.
     """
     tiles = Tiles.of(cell)
     return Launch(
         mix_kernel, (tiles.parts, tiles.blocks), node, cell.inputs, cell.pixels, cell.height, cell.width,
-        cell.channels, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
+        cell.channels, ACTIVE=active, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
     )  # fmt: skip
 
 
@@ -134,47 +142,66 @@ class ForwardPlan:
 
     def __init__(self, cell: Cell, dtype, device, taps: str, affine: bool, fixed: bool, eps: float):
         self.cell, self.convs = cell, _convolutions(cell, dtype, device, taps)
-        self.nodes = [node_launch(cell, node) for node in range(cell.nodes)]
+        self.nodes = [node_launch(cell, n, self.convs.packs and n < cell.nodes - 1) for n in range(cell.nodes)]
         self.groups = [ForwardGroup(self, sources, affine, fixed, eps) for sources in cell.groups(self.convs.grouped)]
 
 
 class ForwardGroup:
-    """The launches of a group of sources; ``node`` is the one that must be written before, or None."""
+    """The launches of a group of sources; ``node`` is the one that must be written before, or None.
+
+    ``prepares``: it packs the weights of the whole cell.
+    """
 
     def __init__(self, plan: ForwardPlan, sources: range, affine: bool, fixed: bool, eps: float):
         cell, count = plan.cell, len(sources)
-        self.cell, self.sources, self.convs = cell, sources, plan.convs.group(sources)
         self.node = None if sources[0] < cell.inputs else sources[0] - cell.inputs
+        self.cell, self.sources = cell, sources
+        self.convs = plan.convs.group(sources, pools=self.node is not None and not fixed)
         tiles = Tiles.of(cell, -(-PARTS // count))
-        self._moments = (count, tiles.parts, 2, NUM_POOLS, cell.channels)
-        self._pools = Launch(
-            pool_stats_kernel, (tiles.parts, tiles.blocks, count), cell.pixels, cell.height, cell.width, cell.channels,
-            tiles.repeat, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
-        )  # fmt: skip
+        pool_parts, pool_rows = tiles.parts, tiles.rows * tiles.repeat
+        if self.convs.takes_pools:
+            pool_parts, pool_rows = self.convs.parts, self.convs.rows
+        self._moments = (count, pool_parts, 2, NUM_POOLS, cell.channels)
+        plane = (cell.pixels, cell.height, cell.width, cell.channels)
+        tile = dict(BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even)
+        self.prepares = plan.convs.packs and not fixed and sources[0] == 0
+        if self.prepares:
+            programs = tiles.parts * tiles.blocks * count + math.prod(plan.convs.pack_grid)
+            self._prepare = Launch(
+                prepare_kernel, (programs,), *plane, tiles.repeat, tiles.parts, count, cell.edges, **tile,
+                **plan.convs.pack_tile,
+            )  # fmt: skip
+        self._pools = Launch(pool_stats_kernel, (tiles.parts, tiles.blocks, count), *plane, tiles.repeat, **tile)
         lanes, slots = _lanes(cell), cell.slots(sources[0])
         self._normalise, self._normalise_as_given = (
             Launch(
                 normalise_kernel, (slots * count, NUM_NORMED, -(-cell.channels // lanes)), cell.pixels, cell.channels,
-                cell.inputs, sources[0], slots, self.convs.parts, tiles.parts, self.convs.rows,
-                tiles.rows * tiles.repeat, eps, FIXED=given, AFFINE=affine, BT=8192 // lanes, BC=lanes, num_warps=16,
+                cell.inputs, sources[0], slots, self.convs.parts, pool_parts, self.convs.rows, pool_rows, eps,
+                FIXED=given, AFFINE=affine, BT=8192 // lanes, BC=lanes, num_warps=16,
             )
             for given in (False, True)
         )  # fmt: skip
         self._fixed = fixed
 
-    def run(self, x, weights, y, tables, fixed, out, process_group) -> None:
+    def run(self, x, active, conv, weights, y, tables, fixed, out, process_group) -> None:
         """Fill the planes ``y`` of the group's edges and their rows of ``out`` = (mean, var, coefficients).
 
-        x (group, N, H, W, C), ``tables`` = (mix, weight, bias); statistics are ``fixed`` or those of the batches of all
-        processes.
+        x (group, N, H, W, C), ``active`` its ReLU or None where nobody has it yet; ``conv`` the weights as they are,
+        which a group that ``prepares`` brings to ``weights``; ``tables`` = (mix, weight, bias); statistics are
+        ``fixed`` or those of the batches of all processes.
         """
         if self._fixed:
-            moments = self.convs.forward(x.relu(), weights, y)
+            moments = self.convs.forward(x.relu() if active is None else active, weights, y)
             self._normalise_as_given(moments, moments, *fixed, *tables, *out)
             return
-        active, pools = torch.empty_like(x), x.new_empty(self._moments, dtype=torch.float32)
-        self._pools(x, active, pools)
-        moments = self.convs.forward(active, weights, y)
+        pools = x.new_empty(self._moments, dtype=torch.float32)
+        if active is None:
+            active = torch.empty_like(x)
+            if self.prepares:
+                self._prepare(x, active, pools, *conv, weights)
+            else:
+                self._pools(x, active, pools)
+        moments = self.convs.forward(active, weights, y, x, pools)
         if process_group is None:
             self._normalise(moments, pools, None, None, *tables, *out)
             return
@@ -202,10 +229,10 @@ class BackwardGroup:
         self.cell, self.sources, self.convs, self.fixed = cell, sources, plan.convs.group(sources), fixed
         self.needs_active, edges = plan.convs.needs_active, slots * count
         plane = (cell.pixels, cell.height, cell.width, cell.channels)
-        tiles = Tiles.of(cell, -(-PARTS // edges))
+        tiles = Tiles.of(cell, -(-PARTS // count))
         self._sums = (count, tiles.parts, slots, NUM_NORMED + 2, cell.channels)
         self._reduce = Launch(
-            reduce_kernel, (tiles.parts, edges, tiles.blocks), *plane, cell.inputs, sources[0], slots, tiles.repeat,
+            reduce_kernel, (tiles.parts, count, tiles.blocks), *plane, cell.inputs, sources[0], slots, tiles.repeat,
             BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
         )  # fmt: skip
         self._table, lanes = (count, slots, NUM_NORMED, 3, cell.channels), _lanes(cell)
@@ -219,8 +246,8 @@ class BackwardGroup:
         tiles = Tiles.of(cell)
         grid, tile = (tiles.parts, tiles.blocks, count), dict(BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even)
         self._spread = Launch(
-            spread_kernel, grid, *plane, cell.inputs, sources[0], slots, *self.convs.gradient_strides,
-            FIXED=fixed, ACTIVE=self.needs_active, **tile,
+            spread_kernel, grid, *plane, cell.inputs, sources[0], slots, self.convs.counters,
+            *self.convs.gradient_strides, FIXED=fixed, ACTIVE=self.needs_active, **tile,
         )  # fmt: skip
         self._gather = Launch(gather_kernel, grid, *plane, ADD=sources[0] >= cell.inputs, **tile)
 
@@ -241,17 +268,19 @@ class BackwardGroup:
         self._coefficients(sums, mean, var, *tables, torch.empty_like(coef), *out)
         return coef
 
-    def differentiate(self, x, y, grad, coef, mix, weights, base, dx, dconv) -> None:
-        """Gradients of the group's convolutions (``dconv``) and of its sources (``dx``; of nodes, with ``base``).
+    def differentiate(self, x, y, grad, coef, mix, weights, base, dx, of_weights) -> None:
+        """Gradients of the group's convolutions and of its sources (``dx``; of nodes, with ``base``).
 
-        x, base, dx (group, N, H, W, C), x, y and ``grad`` as in `coefficients`, ``coef`` from it, ``weights`` packed.
+        x, base, dx (group, N, H, W, C), x, y and ``grad`` as in `coefficients`, ``coef`` from it, ``weights`` packed;
+        ``of_weights`` is the convolutions' `gradient_room`.
         """
         dy = x.new_empty(self.convs.gradient_shape)
         davg, dmax, dskip = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x)
         place = torch.empty_like(x, dtype=torch.uint8)
         active = torch.empty_like(x) if self.needs_active else None
-        self._spread(x, y, *grad, coef, mix, dy, davg, dmax, dskip, place, active)
-        others = (x, davg, dmax, dskip, place, base)
-        through = self.convs.backward(active, weights, dy, dconv, others, dx)
+        counters = x.new_empty(max(self.convs.counters, 1), dtype=torch.int32)
+        self._spread(x, y, *grad, coef, mix, dy, davg, dmax, dskip, place, active, counters)
+        others = (davg, dmax, dskip, place, base)
+        through = self.convs.backward(active, weights, dy, of_weights, others, dx, counters)
         if not self.convs.gathers:
             self._gather(*through, *others, dx)

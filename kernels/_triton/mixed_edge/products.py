@@ -41,6 +41,35 @@ def pack_blocks(channels: int, elements: int, wanted=(True, True, True)) -> int:
     return sum(-(-channels * taps // elements) for taps, want in zip(CONV_TAPS, wanted, strict=True) if want)
 
 
+@dataclass(frozen=True)
+class WeightTiles:
+    """Tiles of the weight gradient: ``taps`` times ``rows`` input channels, in ``splits`` of ``steps`` x ``pixels``."""
+
+    taps: int
+    rows: int
+    pixels: int
+    tap_groups: int
+    steps: int
+    splits: int
+
+    @classmethod
+    def of(cls, cell: Cell) -> "WeightTiles":
+        """As many splits in every group, so that one launch sums all: about PROGRAMS programs in a group of the mean.
+
+        A group of many edges gets more programs than it would by itself, one of few edges fewer.
+        """
+        tile, _ = settings("weight", cell)
+        rows = min(max(power_of_two(cell.channels), 16), tile["rows"])
+        taps, pixels = tile["rows"] // rows, tile["pixels"]
+        tap_groups = sum(-(-of_conv // taps) for of_conv in CONV_TAPS) * -(-cell.channels // rows)
+        groups = [(len(sources), cell.slots(sources[0])) for sources in cell.groups(True)]
+        columns = sum(count * ProductTiles.of(cell, slots).columns(slots) for count, slots in groups)
+        blocks = -(-cell.pixels // pixels)
+        programs = max(1, PROGRAMS * len(groups) // (tap_groups * columns))
+        steps = -(-blocks // min(programs, blocks))
+        return cls(taps, rows, pixels, tap_groups, steps, -(-blocks // steps))
+
+
 def settings(product: str, cell: Cell) -> tuple[dict, dict]:
     """Tile sizes and launch options of the ``forward``, ``input`` or ``weight`` product, from the committed table."""
     row = tile_table()[product][width(cell)]
@@ -52,7 +81,7 @@ class TritonConvolutions:
     """Triton's implicit matrix products; float32 in full precision unless cuDNN is allowed tf32.
 
     ``wanted``: which of the three convolutions' weights get gradients. ``gathers``: whether the input gradient may
-    gather the gradients of x from pools and identity.
+    gather the gradients of x from pools and identity. ``pack_grid`` and ``pack_tile`` are the pack kernel's.
     """
 
     grouped, packs = True, True
@@ -64,25 +93,52 @@ class TritonConvolutions:
             UPCAST=interpreting() and dtype.itemsize == 2,
             PRECISION="tf32" if torch.backends.cudnn.allow_tf32 else "ieee",
         )
-        couts, elements = (16 if cell.channels <= 16 else 32), 64
-        grid = (cell.edges, -(-cell.channels // couts), pack_blocks(cell.channels, elements))
-        self._pack = Launch(pack_kernel, grid, cell.channels, BO=couts, BJ=elements)
+        channels = cell.channels
+        couts, elements = (16 if channels <= 16 else 32), 64
+        self.pack_grid = (cell.edges, -(-channels // couts), pack_blocks(channels, elements))
+        self.pack_tile = dict(BO=couts, BJ=elements)
+        self._pack = Launch(pack_kernel, self.pack_grid, channels, **self.pack_tile)
+        self.weight_tiles = WeightTiles.of(cell)
+        self._partial = (self.weight_tiles.splits, cell.edges, NUM_TAPS, channels, channels)
+        together = min(power_of_two(self.weight_tiles.splits), 8)
+        couts = 16 if channels <= 16 or together > 1 else 32
+        elements = 2048 // together // couts
+        grid = (cell.edges, -(-channels // couts), pack_blocks(channels, elements, wanted))
+        self._unpack = Launch(
+            unpack_kernel, grid, channels, self.weight_tiles.splits, WANT1=wanted[0], WANT3=wanted[1], WANT5=wanted[2],
+            BS=together, BO=couts, BJ=elements,
+        )  # fmt: skip
+
+    def room(self, like: Tensor) -> Tensor:
+        """Where packed weights lie, (E, 35, C_in, C_out), in the dtype of ``like``."""
+        return like.new_empty(self.cell.edges, NUM_TAPS, self.cell.channels, self.cell.channels)
 
     def weights(self, conv: tuple[Tensor, Tensor, Tensor], like: Tensor) -> Tensor:
-        """All weights (E, 35, C_in, C_out), in the dtype of ``like``."""
-        packed = like.new_empty(self.cell.edges, NUM_TAPS, self.cell.channels, self.cell.channels)
+        """All weights, packed."""
+        packed = self.room(like)
         self._pack(*conv, packed)
         return packed
 
-    def group(self, sources: range) -> "TritonGroup":
-        """The convolutions of the edges that leave ``sources``."""
-        return TritonGroup(self, sources)
+    def gradient_room(self, gradients: list[Tensor | None], like: Tensor) -> Tensor | None:
+        """Where the groups leave partial gradients of the weights, (splits, E, 35, C_in, C_out) float32."""
+        return like.new_empty(self._partial, dtype=torch.float32) if any(self.wanted) else None
+
+    def finish(self, partial: Tensor | None, gradients: list[Tensor | None]) -> None:
+        """Sum what all groups have left: the gradients (E, C, C, k, k) of the weights."""
+        if partial is not None:
+            self._unpack(partial, *gradients)
+
+    def group(self, sources: range, pools: bool = False) -> "TritonGroup":
+        """The convolutions of the edges that leave ``sources``; ``pools``: as in `TritonGroup.forward`."""
+        return TritonGroup(self, sources, pools)
 
 
 class TritonGroup:
-    """The launches of a group of sources with ``slots`` edges each."""
+    """The launches of a group of sources with ``slots`` edges each; ``counters`` is what its input gradient needs."""
 
-    def __init__(self, whole: TritonConvolutions, sources: range):
+    gathers = True
+
+    def __init__(self, whole: TritonConvolutions, sources: range, pools: bool):
         cell, count, channels = whole.cell, len(sources), whole.cell.channels
         self.wanted, self.pixels, self.channels = whole.wanted, cell.pixels, channels
         slots = cell.slots(sources[0])
@@ -90,81 +146,65 @@ class TritonGroup:
         plane = (cell.pixels, cell.height, cell.width, channels)
 
         tile, launch = settings("forward", cell)
-        self.rows = tile["rows"]
+        self.rows, self.takes_pools, window = tile["rows"], pools, Tiles.of(cell)
         self.parts = -(-cell.pixels // self.rows)
         self._moments = (count, self.parts, 2, slots * NUM_CONVS * channels)
+        columns = t.columns(slots) + (window.blocks if pools else 0)
         self._forward = Launch(
-            taps_kernel, (self.parts, t.columns(slots), count), *plane, cell.inputs, sources[0], slots,
-            BM=self.rows, EB=t.EB, NC=t.NC, BK=t.NC, KB=t.KB, **launch, **whole.options,
+            taps_kernel, (self.parts, columns, count), *plane, cell.inputs, sources[0], slots,
+            BM=self.rows, EB=t.EB, NC=t.NC, BK=t.NC, KB=t.KB, BP=min(window.rows, self.rows) if pools else 0,
+            BC=window.lanes, EVEN=window.even, **launch, **whole.options,
         )  # fmt: skip
 
         self.gradient_shape, self.gradient_strides = (count, slots, NUM_CONVS, size), (NUM_CONVS * size, size, channels)
         tile, launch = settings("input", cell)
         splits = input_gradient_splits(size * count) if whole.gathers else 1
-        self.gathers, by_rows = whole.gathers and splits == 1, splits == 1 and launch["num_stages"] == 1
+        tiles, by_rows = -(-cell.pixels // tile["rows"]), splits == 1 and launch["num_stages"] == 1
         self._input = Launch(
-            input_gradient_kernel, (-(-cell.pixels // tile["rows"]), t.KB, count * splits), *plane, cell.inputs,
-            sources[0], slots, BM=tile["rows"], EB=t.EB, NC=t.NC, KB=t.KB, SPLITS=splits, ROWS=by_rows,
-            GATHER=self.gathers, ADD=sources[0] >= cell.inputs, EVEN=channels % t.NC == 0, **launch, **whole.options,
+            input_gradient_kernel, (tiles, t.KB, count * splits), *plane, cell.inputs, sources[0], slots,
+            BM=tile["rows"], EB=t.EB, NC=t.NC, KB=t.KB, SPLITS=splits, ROWS=by_rows, GATHER=whole.gathers,
+            ADD=sources[0] >= cell.inputs, EVEN=channels % t.NC == 0, **launch, **whole.options,
         )  # fmt: skip
+        self.counters = tiles * t.KB * count if splits > 1 else 0
         self._shares = (splits, count, cell.pixels, channels)
 
-        tile, launch = settings("weight", cell)
-        rows = min(max(power_of_two(channels), 16), tile["rows"])
-        taps, pixels = tile["rows"] // rows, tile["pixels"]
-        tap_groups = sum(-(-of_conv // taps) for of_conv in CONV_TAPS) * -(-channels // rows)
-        blocks = -(-cell.pixels // pixels)
-        programs = max(1, PROGRAMS // (tap_groups * t.columns(slots) * count))
-        steps = -(-blocks // min(programs, blocks))
-        splits = -(-blocks // steps)
-        self._partial = (count, splits, slots, NUM_TAPS, channels, channels)
+        w = whole.weight_tiles
         self._weight = Launch(
-            weight_gradient_kernel, (tap_groups, t.columns(slots), splits * count), *plane, slots, steps, splits,
-            pixels // cell.width % cell.height, pixels % cell.width, TB=taps, NI=rows, EB=t.EB, NC=t.NC, BK=pixels,
-            **launch, **whole.options,
-        )  # fmt: skip
-        together = min(power_of_two(splits), 8)
-        couts = 16 if channels <= 16 or together > 1 else 32
-        elements = 2048 // together // couts
-        grid = (count * slots, -(-channels // couts), pack_blocks(channels, elements, self.wanted))
-        self._unpack = Launch(
-            unpack_kernel, grid, channels, cell.inputs, sources[0], slots, splits, WANT1=self.wanted[0],
-            WANT3=self.wanted[1], WANT5=self.wanted[2], BS=together, BO=couts, BJ=elements,
+            weight_gradient_kernel, (w.tap_groups, t.columns(slots), w.splits * count), *plane, cell.inputs, sources[0],
+            slots, cell.edges, w.steps, w.splits, w.pixels // cell.width % cell.height, w.pixels % cell.width,
+            TB=w.taps, NI=w.rows, EB=t.EB, NC=t.NC, BK=w.pixels, **settings("weight", cell)[1], **whole.options,
         )  # fmt: skip
 
-    def forward(self, active: Tensor, packed: Tensor, y: Tensor) -> Tensor:
+    def forward(
+        self, active: Tensor, packed: Tensor, y: Tensor, x: Tensor | None = None, pools: Tensor | None = None
+    ) -> Tensor:
         """Fill the planes ``y`` of the group's edges; ``active`` (group, N, H, W, C) is the sources' ReLU.
 
-        Returns partial moments (group, parts, 2, slots * 3 * C), ``rows`` pixels a part.
+        Returns partial moments (group, parts, 2, slots * 3 * C), ``rows`` pixels a part. A group that takes pools also
+        leaves the moments of those of ``x`` in ``pools`` (1, parts, 2, 2, C).
         """
         moments = active.new_empty(self._moments, dtype=torch.float32)
-        self._forward(active, packed, y, moments)
+        self._forward(active, packed, y, moments, x, pools)
         return moments
 
     def backward(
-        self, active: Tensor | None, packed: Tensor, dy: Tensor, gradients: list[Tensor | None], others=(None,) * 6,
-        dx: Tensor | None = None,
-    ) -> list[Tensor]:  # fmt: skip
+        self, active: Tensor | None, packed: Tensor, dy: Tensor, partial: Tensor | None, others=(None,) * 5,
+        dx: Tensor | None = None, counters: Tensor | None = None,
+    ) -> None:  # fmt: skip
         """The gradients of the weights and of the sources.
 
-        ``dy`` (group, slots, 3, P * C) are those of the raw outputs; the weights' go to ``gradients``. Where the group
-        ``gathers``, the sources' go to ``dx`` and nothing is returned; ``others`` are x and the rest of what
-        `gathered` reads. Else the convolutions' part of it is returned, before ReLU's mask, in shares (group, P, C).
+        ``dy`` (group, slots, 3, P * C) are those of the raw outputs; the weights' go to ``partial``, where one is
+        (`TritonConvolutions.gradient_room`), the sources' to ``dx``. ``others`` is what `gathered` reads, ``counters``
+        hold 0.
         """
-        if any(self.wanted):
-            self.weights(active, dy, gradients)
-        if self.gathers:
-            self._input(dy, packed, *others, dx)
-            return []
-        shares = dy.new_empty(self._shares)
-        self._input(dy, packed, *(None,) * 6, shares)
-        return list(shares.unbind(0))
+        if partial is not None:
+            self.weights(active, dy, partial)
+        shares = dy.new_empty(self._shares) if self.counters else None
+        self._input(dy, packed, *others, dx, shares, counters if self.counters else None)
 
-    def weights(self, active: Tensor, dy: Tensor, gradients: list[Tensor | None]) -> None:
-        """Gradients of the weights, (E, C, C, k, k), of the group's edges."""
-        partial = dy.new_empty(self._partial, dtype=torch.float32)
+    def weights(self, active: Tensor, dy: Tensor, partial: Tensor) -> None:
+        """Partial gradients of the weights of the group's edges."""
         self._weight(active, dy, partial)
-        self._unpack(partial, *gradients)
 
 
 class LibraryConvolutions:
@@ -182,7 +222,14 @@ class LibraryConvolutions:
         """All weights (E, C, C, k, k), in the dtype of ``like``."""
         return [w.to(like.dtype) for w in conv]
 
-    def group(self, sources: range) -> "LibraryGroup":
+    def gradient_room(self, gradients: list[Tensor | None], like: Tensor) -> list[Tensor | None]:
+        """The gradients of the weights: the groups write them as they are."""
+        return gradients
+
+    def finish(self, *_) -> None:
+        """Nothing is left to sum."""
+
+    def group(self, sources: range, pools: bool = False) -> "LibraryGroup":
         """The convolutions of the edges that leave the only one of ``sources``."""
         return LibraryGroup(self.cell, sources[0], self.wanted)
 
@@ -190,7 +237,7 @@ class LibraryConvolutions:
 class LibraryGroup:
     """The convolutions of one source with ``slots`` edges."""
 
-    gathers = False
+    gathers, takes_pools, counters = False, False, 0
 
     def __init__(self, cell: Cell, source: int, wanted: tuple[bool, bool, bool]):
         self.edges, self.wanted = cell.out_of(source), wanted
@@ -210,7 +257,7 @@ class LibraryGroup:
         merged = [torch.cat([w[e] for e in self.edges]) for w in weights]
         return [w.contiguous(memory_format=torch.channels_last) for w in merged]
 
-    def forward(self, active: Tensor, weights: list[Tensor], y: Tensor) -> Tensor:
+    def forward(self, active: Tensor, weights: list[Tensor], y: Tensor, *_) -> Tensor:
         """Fill the planes ``y`` of the source's edges; partial moments (1, parts, 2, slots * 3 * C)."""
         x = active[0].permute(0, 3, 1, 2)
         with torch.autocast("cuda" if active.is_cuda else "cpu", enabled=False):
@@ -223,7 +270,7 @@ class LibraryGroup:
     def backward(
         self, active: Tensor, weights: list[Tensor], dy: Tensor, gradients: list[Tensor | None], *_
     ) -> list[Tensor]:
-        """The three convolutions' input gradients (N, H, W, C), before ReLU's mask, and the weights' gradients."""
+        """The three convolutions' input gradients (N, H, W, C), before ReLU's mask, and the weights' ``gradients``."""
         x, through = active[0].permute(0, 3, 1, 2), []
         for k, weight in enumerate(self._merged(weights)):
             dx, dweight, _ = torch.ops.aten.convolution_backward(

@@ -9,6 +9,7 @@ precision as integers, so it is given float32. PRECISION is that of float32 prod
 import triton
 import triton.language as tl
 
+from .forward import pool_stats
 from .window import CONVS, MOMENTS, TAPS, edge_number, pixel_place
 
 # Row + 2 and column + 2 of the 25 taps of a 5x5 convolution, four bits each, 16 of them and 9 more.
@@ -93,16 +94,43 @@ def store_output(acc, y_ptr, stats_ptr, columns, lanes, pixel, live, P, C, part,
 
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots"])
 def taps_kernel(
-    active_ptr, packed_ptr, y_ptr, stats_ptr, P, H, W, C, S, source, slots,
-    BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr, KB: tl.constexpr,
-    UPCAST: tl.constexpr, PRECISION: tl.constexpr,
+    active_ptr, packed_ptr, y_ptr, stats_ptr, x_ptr, pools_ptr, P, H, W, C, S, source, slots,
+    BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr, KB: tl.constexpr, BP: tl.constexpr,
+    BC: tl.constexpr, EVEN: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """All convolutions of ReLU(x), active, for the edges of a group's sources, the group beginning with ``source``.
 
     Planes y[e, k], and moments (group, T, 2, slots * 3 * C). One program a (part of BM pixels, block of EB edges times
-    NC channels, source); KB blocks of BK channels cover C.
+    NC channels, source); KB blocks of BK channels cover C. BP > 0: behind these, programs a (part, block of BC
+    channels) that take the moments of the pools of the group's only x, (T, 2, 2, C), in tiles of BP pixels.
     """
     part = tl.program_id(0)
+    if BP > 0:
+        columns = tl.cdiv(slots, EB) * KB
+        if tl.program_id(1) < columns:
+            taps_tile(
+                active_ptr, packed_ptr, y_ptr, stats_ptr, part, P, H, W, C, S, source, slots,
+                BM, EB, NC, BK, KB, UPCAST, PRECISION,
+            )  # fmt: skip
+        else:
+            block = tl.program_id(1) - columns
+            pool_stats(
+                x_ptr, active_ptr, pools_ptr, part, block, P, H, W, C, BM // BP, False, BP, BC, EVEN
+            )  # fmt: skip
+    else:
+        taps_tile(
+            active_ptr, packed_ptr, y_ptr, stats_ptr, part, P, H, W, C, S, source, slots,
+            BM, EB, NC, BK, KB, UPCAST, PRECISION,
+        )  # fmt: skip
+
+
+@triton.jit
+def taps_tile(
+    active_ptr, packed_ptr, y_ptr, stats_ptr, part, P, H, W, C, S, source, slots,
+    BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr, KB: tl.constexpr,
+    UPCAST: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """A tile of the three products of `taps_kernel`, and their moments."""
     member = tl.program_id(2)
     source += member
     active_ptr += member * (P.to(tl.int64) * C)
@@ -146,13 +174,13 @@ def taps_kernel(
     store_output(acc, y_ptr, stats_ptr, out + 2 * size, lanes + 2 * C, pixel, live, P, C, part, slots * CONVS * C, BM)
 
 
-@triton.jit(do_not_specialize=["P", "H", "W", "slots", "steps", "splits", "down", "right"])
+@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots", "edges", "steps", "splits", "down", "right"])
 def weight_gradient_kernel(
-    active_ptr, dy_ptr, partial_ptr, P, H, W, C, slots, steps, splits, down, right,
+    active_ptr, dy_ptr, partial_ptr, P, H, W, C, S, source, slots, edges, steps, splits, down, right,
     TB: tl.constexpr, NI: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr,
     UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Partial weight gradients (group, splits, slots, 35, C_in, C_out) of a group's sources.
+    """Partial weight gradients of a group's sources, the first ``source``: rows of (splits, E, 35, C_in, C_out).
 
     One program a (rows, columns, split of ``steps`` blocks of BK pixels of a source). A tile has TB taps times NI input
     channels as rows and EB edges times NC output channels as columns; the taps of one tile belong to one convolution.
@@ -194,6 +222,6 @@ def weight_gradient_kernel(
         acc = multiply(tl.trans(a), b, acc, UPCAST, PRECISION)  # (TB * NI, BK) @ (BK, EB * NC)
         pixel += BK
         row, col = moved(row, col, down, right, H, W)
-    base = partial_ptr + tl.program_id(2).to(tl.int64) * slots * TAPS * C * C
-    place = base + ((slot * TAPS * C * C) + cout)[None, :] + ((tap * C + cin) * C)[:, None]
+    row = split.to(tl.int64) * edges + edge_number(source + member, slot, S)
+    place = (partial_ptr + row * TAPS * C * C + cout)[None, :] + ((tap * C + cin) * C)[:, None]
     tl.store(place, acc, mask=wanted[:, None] & live[None, :])

@@ -15,6 +15,7 @@ MOMENTS = tl.constexpr(2)  # of a part: the mean, and the sum of squared deviati
 FOLDED = tl.constexpr(2)  # of a normalised operation: the factor and the offset that BN and mix become
 SUMS = tl.constexpr(NUM_NORMED + 2)  # of g, of g * (y - mu) for every normalised operation, of g * x
 TERMS = tl.constexpr(3)  # A, B and D
+MASKED = tl.constexpr(16)  # added to the maximum's place in a window where ReLU lets nothing through
 
 
 @triton.jit
@@ -30,6 +31,16 @@ def edge_number(source, slot, S):
     """Number of the edge from ``source`` to the ``slot``-th node that it feeds (edges are numbered node by node)."""
     node = tl.maximum(source - S + 1, 0) + slot
     return node * S + node * (node - 1) // 2 + source
+
+
+@triton.jit
+def last_of(counter_ptr, programs):
+    """Whether this program is the last of ``programs`` to come to a counter that was 0; it sees what the others stored.
+
+    What they stored it must load with ``cache_modifier=".cg"``, from where all multiprocessors see it.
+    """
+    tl.debug_barrier()  # all threads have stored when the one that counts says so
+    return tl.atomic_add(counter_ptr, 1, sem="acq_rel", scope="gpu") == programs - 1
 
 
 @triton.jit
