@@ -14,7 +14,8 @@ part ceilings 30 "$python" -c 'from bench.ceilings import measure_ceilings; prin
 # The tests mostly wait for the compiler: several processes at once. A wrong result ends the run, a missing one does not.
 many=()
 has xdist && many=(-n 12)
-part correct 150 "$python" -m pytest -q -x -p no:cacheprovider "${many[@]}" tests/kernels/test_mixed_edge_triton.py tests/kernels/test_resample_sum.py
+part correct 150 "$python" -m pytest -q -x -p no:cacheprovider "${many[@]}" tests/kernels/test_mixed_edge_triton.py \
+    tests/kernels/test_mixed_edge_operator.py tests/kernels/test_resample_sum.py
 checked=$?
 if [ "$checked" -eq 1 ]; then
     echo "error: the kernels are wrong here, so nothing was timed: see $OUT/$log.log" >&2

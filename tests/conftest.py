@@ -56,8 +56,9 @@ def finished(tmp_path_factory, small_set):
 SLOW = (
     "config/test_quoting.py", "config/test_composed.py", "data/convert", "data/test_synthetic.py", "deploy", "engine",
     "data/test_mat.py", "data/test_data_checks.py", "kernels/test_counts.py", "models/test_operations.py",
-    "kernels/test_compile.py", "kernels/test_mixed_edge.py", "kernels/test_mixed_edge_processes.py",
-    "kernels/test_mixed_edge_triton.py", "kernels/test_resample_sum.py", "nas/test_fused_search.py",
+    "kernels/test_compile.py", "kernels/test_mixed_edge.py", "kernels/test_mixed_edge_operator.py",
+    "kernels/test_mixed_edge_processes.py", "kernels/test_mixed_edge_triton.py", "kernels/test_resample_sum.py",
+    "nas/test_fused_search.py",
     "nas/test_planted_cell.py", "report/test_flops.py", "report/test_page.py", "runs/test_memory.py", "test_api.py",
     "test_commands.py", "test_console.py", "test_extend.py", "test_functions.py", "test_fuzz.py", "test_help.py",
     "test_notebook.py", "test_own_data.py", "test_packaging.py",

@@ -21,14 +21,23 @@ def watched_memory():
 
 @pytest.fixture
 def poison(monkeypatch):
-    """Fill every uninitialised floating-point tensor with NaN."""
+    """Uninitialised memory holds NaN (255 where it holds integers), so that an element nobody wrote is seen."""
 
     def poisoned(allocate):
         def wrapper(*args, **kwargs):
             out = allocate(*args, **kwargs)
-            return out.fill_(float("nan")) if out.is_floating_point() else out
+            return out.fill_(float("nan") if out.is_floating_point() else 255)
 
         return wrapper
 
     for owner, name in ((torch, "empty"), (torch, "empty_like"), (Tensor, "new_empty")):
         monkeypatch.setattr(owner, name, poisoned(getattr(owner, name)))
+
+
+@pytest.fixture
+def full_precision():
+    """float32 without tf32, in the kernels as in the library's convolutions."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -7,6 +7,8 @@ from autopose import kernels
 from autopose.kernels import reference
 from bench.baseline import cells, mixed_edges
 from bench.cases import Case
+from bench.convolutions import library, row
+from bench.graphed import Calls
 from bench.providers import Provider, Truth
 from tests.kernels.cases import CellCase
 
@@ -60,3 +62,16 @@ def test_running_statistics_are_refused():
     case = CASES["one edge"]
     with pytest.raises(ValueError, match="the batch's statistics alone"):
         mixed_edges(case.inputs, 1, *case.convs, case.mix, training=False)
+
+
+@pytest.mark.parametrize(("operator", "convolutions", "norms"), [("mixed_edge", 3, 5), ("one_op_cell", 7, 9)])
+def test_what_a_path_must_leave_to_the_library_is_counted_as_the_reference_calls_it(operator, convolutions, norms):
+    case = Case(operator, "3", "step", 1)
+    for normalise in (False, True):
+        with Calls() as calls:
+            library(case, normalise)()
+        wanted = dict.fromkeys(("convolution", "convolution_backward"), convolutions)
+        wanted |= dict.fromkeys(("native_batch_norm", "native_batch_norm_backward"), norms * normalise)
+        assert {name: calls.count[name] for name in wanted} == wanted
+    cells = row(case, 1).strip("| ").split(" | ")
+    assert cells[:2] == [operator, "128"] and len(cells) == 8 and all(float(cell) > 0 for cell in cells[2:])

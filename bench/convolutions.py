@@ -1,0 +1,82 @@
+"""How much faster than its reference a cell can be on a CPU: ``python -m bench.convolutions [--rounds 15]``.
+
+A step (forward and backward) of a lone mixed edge and of a cell with one operation an edge, batch 2, float32: the
+reference in channels_last, the fused path, and alone what both must call: the library's convolutions, one by one as
+the reference calls them, forward and both gradients, and with them one batch normalisation an operation. All take
+turns, so other work slows all alike. What the reference takes over these is the most that a path can gain that leaves
+convolutions and normalisations to the library; ReLU, pools, weights and sums would then cost nothing.
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+
+from autopose.kernels.topology import CONV_SIZES, NUM_NORMED
+from autopose.runs.machine import machine
+from autopose.runs.timing import Interleaved
+from bench.cases import CHANNELS, ONE_OPS, SIZES, Case
+from bench.providers import CPU, prepare
+
+OPERATIONS = {"mixed_edge": tuple(range(NUM_NORMED)), "one_op_cell": tuple(op for op in ONE_OPS if op < NUM_NORMED)}
+REFERENCE, FUSED = (next(p for p in CPU if p.name == name) for name in ("reference channels_last", "fused"))
+BATCH = 2
+
+
+def library(case: Case, normalise: bool) -> Callable[[], None]:
+    """The convolutions of a step of the case, one after the other, in channels_last; ``normalise``: and all BN."""
+    channels, size = CHANNELS[case.branch], SIZES[case.branch]
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape).contiguous(memory_format=torch.channels_last)
+
+    x, g = draw(case.batch, channels, *size), draw(case.batch, channels, *size)
+    operations = OPERATIONS[case.operator]
+    weights = [draw(channels, channels, k, k) for k in (CONV_SIZES[op] for op in operations if op < len(CONV_SIZES))]
+
+    def run() -> None:
+        for _ in operations if normalise else ():
+            _, mean, rstd = torch.native_batch_norm(x, None, None, None, None, True, 0.1, 1e-5)
+            torch.ops.aten.native_batch_norm_backward(g, x, None, None, None, mean, rstd, True, 1e-5, [True] * 3)
+        for w in weights:
+            padding = w.shape[-1] // 2
+            F.conv2d(x, w, padding=padding)
+            torch.ops.aten.convolution_backward(
+                g, x, w, None, [1, 1], [padding] * 2, [1, 1], False, [0, 0], 1, [True, True, False]
+            )
+
+    return run
+
+
+def row(case: Case, rounds: int) -> str:
+    """A line of the table: medians, and the quotients of each round."""
+    functions = {p.name: prepare(p, case, "cpu") for p in (REFERENCE, FUSED)}
+    functions |= {"convolutions": library(case, False), "and normalisations": library(case, True)}
+    timer = Interleaved(functions, gpu=False)
+    timer.warm_up(2)
+    for _ in range(rounds):
+        timer.round()
+    reference, fused, _, least = seconds = [timer.seconds[name] for name in functions]
+    gained, most = (statistics.median(a / b for a, b in zip(reference, other, strict=True)) for other in (fused, least))
+    times = " | ".join(f"{1e3 * statistics.median(each):.1f}" for each in seconds)
+    return f"| {case.operator} | {CHANNELS[case.branch]} | {times} | {gained:.2f} | {most:.2f} |"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    rounds = parser.parse_args(arguments).rounds
+    print(f"{machine()['cpu']}, {torch.get_num_threads()} thread(s), PyTorch {torch.__version__}; ms, batch {BATCH}\n")
+    print("| case | C | reference channels_last | fused | convolutions | with normalisations | fused gains | at most |")
+    print("| --- " * 8 + "|")
+    for operator in OPERATIONS:
+        for branch in range(len(CHANNELS)):
+            print(row(Case(operator, str(branch), "step", BATCH), rounds), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
