@@ -2,10 +2,10 @@
 
 import runpy
 import sys
-from difflib import get_close_matches
 
 from autopose import __version__
 from autopose.help import EXIT_CODES, PAGES
+from autopose.lookup import nearest
 
 COMMANDS = {name: page.brief for name, page in PAGES.items()}
 USAGE = """AutoPose: neural architecture search for 2D human pose estimation.
@@ -48,9 +48,7 @@ def main() -> int:
         print(COMPLETION.format(commands=" ".join(COMMANDS)))
         return 0
     if name not in COMMANDS:
-        close = get_close_matches(name, COMMANDS, 1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(COMMANDS)}"
-        print(f"error: there is no command {name!r}: {hint}", file=sys.stderr)
+        print(f"error: there is no command {name!r}: {nearest(name, COMMANDS)}", file=sys.stderr)
         return 2
     del sys.argv[1]
     runpy.run_module(f"autopose.{name}", run_name="__main__", alter_sys=True)

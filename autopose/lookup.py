@@ -3,7 +3,8 @@
 A dotted path is ``package.module:Name``; importing that module is all that happens, nothing registers itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -37,3 +38,10 @@ def lookup(name: str, table: Mapping[str, Any], what: str) -> Any:
     if not hasattr(module, attribute):
         raise UserError(f"{what} {name!r} cannot be used: the module {module_name!r} has no {attribute!r}")
     return getattr(module, attribute)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What a mistyped name was probably meant to be, else what there is; the end of a sentence."""
+    names = list(known)
+    close = get_close_matches(name, names, 1)
+    return f"did you mean {close[0]}?" if close else f"expected one of {', '.join(names)}"

@@ -27,7 +27,7 @@ def test_help_lists_commands_that_exist(monkeypatch, capsys):
 def test_version_and_mistyped_commands(monkeypatch, capsys):
     assert call(monkeypatch, capsys, "--version")[:2] == (0, f"autopose {__version__}\n")
     assert call(monkeypatch, capsys, "serch")[::2] == (2, "error: there is no command 'serch': did you mean search?\n")
-    assert "there are search" in call(monkeypatch, capsys, "xyzzy")[2]
+    assert "expected one of search" in call(monkeypatch, capsys, "xyzzy")[2]
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["report"], 2), (["report", "--help"], 0)])

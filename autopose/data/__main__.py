@@ -19,6 +19,7 @@ from autopose.data.inspection.command import configuration, located, search_argu
 from autopose.data.inspection.inspect import inspect_dataset
 from autopose.data.records import PoseAnnotations
 from autopose.errors import UserError
+from autopose.lookup import nearest
 from autopose.runs.datasets import load_annotations
 
 HELP = f"""python -m autopose.data COMMAND KEY=VALUE ...: data of your own.
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     name, *rest = arguments
     try:
         if name not in COMMANDS:
-            raise UserError(f"unknown command {name!r}: expected one of {', '.join(COMMANDS)} (see --help)")
+            raise UserError(f"unknown command {name!r}: {nearest(name, COMMANDS)} (see --help)")
         return COMMANDS[name](rest)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -106,7 +107,7 @@ def key_values(arguments: Sequence[str], known: Sequence[str]) -> dict[str, obje
         if not separator:
             raise UserError(f"expected KEY=VALUE, got {argument!r:.60}")
         if key not in known:
-            raise UserError(f"unknown key {key!r:.40}: expected one of {', '.join(known)}")
+            raise UserError(f"unknown key {key!r:.40}: {nearest(key, known)}")
         try:
             values[key] = yaml.safe_load(text)
         except yaml.YAMLError:

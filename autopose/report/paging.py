@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autopose.errors import UserError
+from autopose.lookup import nearest
 
 
 def page_command(
@@ -29,6 +30,10 @@ def page_command(
         return 0 if asked else 2
     path = Path(out[0]).expanduser() if out else default(folders)
     try:
+        for folder in folders:
+            key, separator, _ = str(folder).partition("=")
+            if separator and not folder.exists():
+                raise UserError(f"unknown key {key!r:.40}: {nearest(key, ['out'])}")
         if path.suffix != ".html":
             raise UserError(f"out names a page and must end in .html, but is {path}")
         lines = write(folders, path)

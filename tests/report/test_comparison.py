@@ -96,3 +96,8 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, monkeypatch):
     (tmp_path / "b" / "metrics.jsonl").write_text("{oops")
     with pytest.raises(UserError, match="cannot read"):
         read_runs([a, tmp_path / "b"])
+
+
+def test_a_mistyped_key_is_no_folder(capsys):
+    assert main(["a", "b", "ou=page.html"]) == 2
+    assert "unknown key 'ou': did you mean out?" in capsys.readouterr().err

@@ -167,7 +167,16 @@ def test_exit_codes(tmp_path, capsys):
     assert main(["convert", f"source={tmp_path / 'nowhere'}", "out=x"]) == 2
     assert main(["turn"]) == 2 and main([]) == 2 and main(["--help"]) == 0
     output = capsys.readouterr()
-    assert "Traceback" not in output.err and "unknown key 'colour'" in output.err
+    assert "Traceback" not in output.err and "unknown key 'colour': expected one of source, out" in output.err
+
+
+def test_a_mistyped_key_or_command_is_told_the_nearest(capsys):
+    for words, meant in (
+        (["convert", "sorce=x"], "source"),
+        (["check", "data.rot=x"], "data.root"),
+        (["chek"], "check"),
+    ):
+        assert main(words) == 2 and f": did you mean {meant}?" in capsys.readouterr().err
 
 
 def test_yaml_that_refers_to_itself_a_thousandfold_is_no_harm(tmp_path):
