@@ -29,12 +29,13 @@ def run(config: Config, runtime: Runtime) -> Outcome:
     if bool(config.checkpoint) == bool(config.results):
         raise UserError("evaluate needs either checkpoint=PATH or results=FILE.json")
     clock = Clock()
-    scores, schema, facts = _score_results(config) if config.results else _score_checkpoint(config, runtime, clock)
+    scored = _score_results(config) if config.results else _score_checkpoint(config, runtime, clock)
+    scores, schema, facts, name = scored
     outcome = Outcome.of(scores, runtime.folder)
     if not runtime.is_main:
         return outcome
     save_json(runtime.folder / "metrics.json", outcome.metrics)
-    print_scores(scores, config.name if config.checkpoint else "results")
+    print_scores(scores, name)
     logger.info("metrics    %s", runtime.folder / "metrics.json")
     following = predict_command(config.checkpoint) if config.checkpoint else None
     if following:
@@ -43,16 +44,17 @@ def run(config: Config, runtime: Runtime) -> Outcome:
     return outcome
 
 
-def _score_results(config: Config) -> tuple[list[Score], KeypointSchema, dict[str, str]]:
+Found = tuple[list[Score], KeypointSchema, dict[str, str], str]  # scores, joints, what was scored, its name
+
+
+def _score_results(config: Config) -> Found:
     truth = replace(config.data, box_source="gt", detections=None, score_threshold=0.0)
     annotations = load_annotations(truth, "val", need_images=False)
     scores = [score_results(annotations, config.results, pck_alpha=config.evaluate.pck_alpha)]
-    return scores, annotations.schema, {"results": config.results}
+    return scores, annotations.schema, {"results": config.results}, "results"
 
 
-def _score_checkpoint(
-    config: Config, runtime: Runtime, clock: Clock
-) -> tuple[list[Score], KeypointSchema, dict[str, str]]:
+def _score_checkpoint(config: Config, runtime: Runtime, clock: Clock) -> Found:
     content = read_checkpoint(config.checkpoint, "train")
     checkpoint, config = config.checkpoint, from_checkpoint(content["config"], config, overrides())
     network = load_network(content, config, runtime.device)
@@ -68,7 +70,7 @@ def _score_checkpoint(
         logger.info("results    %s", path)
         with clock.phase("figures"):
             save_contact_sheet(annotations, found.poses, runtime.folder)
-    return found.scores, annotations.schema, {"checkpoint": checkpoint}
+    return found.scores, annotations.schema, {"checkpoint": checkpoint}, config.name
 
 
 def _without_joints(data: DataConfig) -> DataConfig:

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from autopose import derive, evaluate, flops, predict, search, train
 from autopose.command import execute
 from autopose.data.synthetic.dataset import synthetic_dataset
+from autopose.runs.checkpoint import read_checkpoint
 from bench.small_runs import SEARCH, SIZE, TRAIN
 
 COMMANDS = {c.__name__.rpartition(".")[2]: c.run for c in (derive, evaluate, flops, predict, search, train)}
@@ -56,6 +57,14 @@ def test_evaluating_a_checkpoint_gives_the_trainings_last_numbers(finished, trai
     assert again == json.loads((finished["train"][0] / "metrics.json").read_text())
     assert {"AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL"} <= set(again)
     assert "| Arch | AP | Ap .5 | AP .75 |" in capsys.readouterr().out
+
+
+def test_the_table_of_an_evaluation_names_the_trained_networks_run(trained, small_set, tmp_path, capsys, monkeypatch):
+    content = read_checkpoint(trained, "train")
+    renamed = {**content, "config": {**content["config"], "name": "mice"}}
+    monkeypatch.setattr(sys.modules["autopose.evaluate"], "read_checkpoint", lambda *arguments: renamed)
+    assert run("evaluate", tmp_path, f"checkpoint={trained}", f"data.root={small_set}") == 0
+    assert "| mice | " in capsys.readouterr().out
 
 
 def test_a_result_file_scores_as_its_network(trained, small_set, tmp_path):
