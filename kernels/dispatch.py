@@ -156,6 +156,25 @@ def register(name: str, schema: str, implementation: Callable, fake: Callable, d
         library.register_autograd(f"autopose::{name}", differentiate, setup_context=save)
 
 
+def eager(name: str, save: Callable, differentiate: Callable) -> Callable:
+    """A function that calls a registered operator without what the registration's own function takes in Python.
+
+    ``save`` and ``differentiate`` are those that it was registered with. Where it is traced, the operator itself runs.
+    """
+    operator = getattr(torch.ops.autopose, name)
+
+    class Eager(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *arguments):
+            output = operator(*arguments)
+            save(ctx, arguments, output)
+            return output
+
+        backward = staticmethod(differentiate)
+
+    return lambda *arguments: (operator if traced() else Eager.apply)(*arguments)
+
+
 def memory_format(x: torch.Tensor) -> torch.memory_format:
     """The memory format of x (N, C, H, W): channels_last, or contiguous where it has neither or both."""
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()

@@ -109,6 +109,11 @@ def power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
+def contiguous(*tensors: Tensor | None) -> tuple:
+    """The tensors, those that are there, as their kernels read them."""
+    return tuple(t if t is None else t.contiguous() for t in tensors)
+
+
 def on_device(x: Tensor):
     """Context in which Triton launches on x's device."""
     return torch.cuda.device(x.device) if x.device.type == "cuda" else contextlib.nullcontext()

@@ -7,7 +7,8 @@ accumulation. Sums run in a fixed order: the same bits every time.
 import torch
 from torch import Tensor
 
-from ...dispatch import check_first_order, register, traced
+from ...dispatch import check_first_order, eager, register
+from ..launch import contiguous
 from ..processes import named_group
 from . import plan
 
@@ -29,22 +30,17 @@ def compress(
     """
     fixed = (None, None) if statistics is None else statistics
     group = "" if process_group is None else process_group.group_name
-    operator = torch.ops.autopose.compress if traced() else _EagerCompress.apply
-    out, _, mean, var = operator(nodes, weight, norm_weight, norm_bias, *fixed, float(eps), group)
+    out, _, mean, var = _call(nodes, weight, norm_weight, norm_bias, *fixed, float(eps), group)
     return out.permute(0, 3, 1, 2), mean, var
 
 
-def _contiguous(*tensors):
-    return tuple(t if t is None else t.contiguous() for t in tensors)
-
-
 def _forward(nodes, weight, norm_weight, norm_bias, fixed_mean, fixed_var, eps, group):
-    nodes, weight, *tables = _contiguous(nodes, weight, norm_weight, norm_bias, fixed_mean, fixed_var)
+    nodes, weight, *tables = contiguous(nodes, weight, norm_weight, norm_bias, fixed_mean, fixed_var)
     return plan.forward(nodes, weight, tuple(tables[:2]), tuple(tables[2:]), eps, named_group(group))
 
 
 def _backward(grad, nodes, z, weight, norm_weight, norm_bias, mean, var, fixed, eps, group, wanted):
-    grad, nodes, z, weight, *affine = _contiguous(grad, nodes, z, weight, norm_weight, norm_bias)
+    grad, nodes, z, weight, *affine = contiguous(grad, nodes, z, weight, norm_weight, norm_bias)
     dnodes, dweight, *daffine = plan.backward(
         grad, nodes, z, weight, tuple(affine), mean, var, fixed, eps, named_group(group), wanted
     )
@@ -103,15 +99,4 @@ register(
     _backward,
     _fake_backward,
 )
-
-
-class _EagerCompress(torch.autograd.Function):
-    """The operator as it is registered, without what the registration's own function takes in Python."""
-
-    @staticmethod
-    def forward(ctx, *arguments):
-        output = torch.ops.autopose.compress(*arguments)
-        _save(ctx, arguments, output)
-        return output
-
-    backward = staticmethod(_differentiate)
+_call = eager("compress", _save, _differentiate)

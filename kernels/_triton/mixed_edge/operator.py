@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...dispatch import check_first_order, register, traced
+from ...dispatch import check_first_order, eager, register
 from ...topology import NUM_CONVS, NUM_NORMED, NUM_TAPS
-from ..launch import Cell
+from ..launch import Cell, contiguous
 from ..processes import named_group
 from . import plan
 
@@ -51,15 +51,14 @@ def stacked_nodes(
     group = "" if process_group is None else process_group.group_name
     affine = (norm_weight, norm_bias)
     tensors = (stacked, conv1, conv3, conv5, mix, *affine, *fixed)
-    cell = torch.ops.autopose.mixed_cell if traced() else _EagerCell.apply
-    nodes, _, mean, var, _ = cell(*tensors, num_nodes, float(eps), group)
+    nodes, _, mean, var, _ = _call(*tensors, num_nodes, float(eps), group)
     return nodes, mean, var
 
 
 def _forward(inputs, conv1, conv3, conv5, mix, weight, bias, fixed_mean, fixed_var, num_nodes, eps, group):
-    tables = _contiguous(mix, weight, bias, fixed_mean, fixed_var)
+    tables = contiguous(mix, weight, bias, fixed_mean, fixed_var)
     mix, affine, fixed = tables[0], tables[1:3], tables[3:]
-    conv = _contiguous(conv1, conv3, conv5)
+    conv = contiguous(conv1, conv3, conv5)
     return plan.forward(inputs.contiguous(), conv, mix, affine, fixed, num_nodes, eps, named_group(group))
 
 
@@ -67,19 +66,15 @@ def _backward(
     grad, inputs, nodes, y, packed, conv1, conv3, conv5, mix, weight, bias, mean, var, fixed, eps, group,
     want1, want3, want5,
 ):  # fmt: skip
-    mix, *affine = _contiguous(mix, weight, bias)
+    mix, *affine = contiguous(mix, weight, bias)
     dinputs, dconv, dmix, dweight, dbias = plan.backward(
-        grad.contiguous(), inputs.contiguous(), nodes, y, packed, _contiguous(conv1, conv3, conv5), mix, affine, mean,
+        grad.contiguous(), inputs.contiguous(), nodes, y, packed, contiguous(conv1, conv3, conv5), mix, affine, mean,
         var, fixed, eps, named_group(group), (want1, want3, want5),
     )  # fmt: skip
     dconv = [w.new_empty(0) if d is None else d for w, d in zip((conv1, conv3, conv5), dconv, strict=True)]
     if weight is None:
         dweight, dbias = mean.new_empty(0), mean.new_empty(0)
     return dinputs, *dconv, dmix, dweight, dbias
-
-
-def _contiguous(*tensors):
-    return tuple(t if t is None else t.contiguous() for t in tensors)
 
 
 def _fake_forward(inputs, conv1, conv3, conv5, mix, weight, bias, fixed_mean, fixed_var, num_nodes, eps, group):
@@ -150,15 +145,4 @@ register(
     _backward,
     _fake_backward,
 )
-
-
-class _EagerCell(torch.autograd.Function):
-    """The operator as it is registered, without what the registration's own function takes in Python."""
-
-    @staticmethod
-    def forward(ctx, *arguments):
-        output = torch.ops.autopose.mixed_cell(*arguments)
-        _save(ctx, arguments, output)
-        return output
-
-    backward = staticmethod(_differentiate)
+_call = eager("mixed_cell", _save, _differentiate)
