@@ -172,6 +172,14 @@ def deal(task: str, root: Path, data: Path, moments: int, reads: int, log=print)
     return rows
 
 
+def save(rows: list[dict], path: Path) -> None:
+    """The rows so far, with the machine and how many of their runs ended as if nothing had been."""
+    same = sum(row["identical"] for row in rows)
+    result = {"faults": len(rows), "identical_after_resume": same, **machine(), "rows": rows}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moments", type=int, default=12)
@@ -181,13 +189,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         data = small_runs.draw_set(root / "data")
-        rows = [
-            row for task in ("search", "train") for row in deal(task, root, data, arguments.moments, arguments.reads)
-        ]
+        rows: list[dict] = []
+
+        def add(row: dict) -> None:
+            # Written as it goes: a bench that is stopped leaves what it has seen.
+            print(row, flush=True)
+            rows.append(row)
+            save(rows, arguments.output)
+
+        for task in ("train", "search"):
+            deal(task, root, data, arguments.moments, arguments.reads, add)
     same = sum(row["identical"] for row in rows)
-    result = {"faults": len(rows), "identical_after_resume": same, **machine(), "rows": rows}
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
     print(f"{len(rows)} faults, {same} runs identical after a resume")
     return int(same != len(rows))
 

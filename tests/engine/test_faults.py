@@ -1,5 +1,7 @@
 """A full disk, a read that fails, two runs in one folder; ``bench/faults.py`` does them all."""
 
+import json
+
 import pytest
 
 from bench import faults, small_runs
@@ -23,3 +25,17 @@ def test_a_read_that_fails_while_resuming(dealt):
 
 def test_two_runs_in_one_folder(dealt):
     assert dealt.two_runs(dealt.root / "two") == {"fault": "two runs", "code": 2, "identical": True}
+
+
+def test_a_bench_that_is_stopped_leaves_what_it_has_seen(monkeypatch, tmp_path):
+    def stopped(task, root, data, moments, reads, log):
+        log({"task": task, "fault": "full disk", "identical": True})
+        raise TimeoutError
+
+    monkeypatch.setattr(faults, "deal", stopped)
+    monkeypatch.setattr(faults.small_runs, "draw_set", lambda folder: folder)
+    monkeypatch.setattr("sys.argv", ["faults", f"--output={tmp_path / 'faults.json'}"])
+    with pytest.raises(TimeoutError):
+        faults.main()
+    found = json.loads((tmp_path / "faults.json").read_text())
+    assert (found["faults"], found["identical_after_resume"]) == (1, 1) and found["rows"][0]["task"] == "train"
