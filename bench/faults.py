@@ -86,14 +86,17 @@ class Faults:
         same = not small_runs.differences(self.truth, small_runs.outcome(folder))
         return {"fault": "two runs", "code": second, "identical": same}
 
-    def terminated(self, folder: Path, share: float) -> dict:
-        """SIGTERM after a share of the run's time."""
+    def terminated(self, folder: Path, share: float) -> dict | None:
+        """SIGTERM after a share of the run's time; None where the run had ended by then."""
         process = small_runs.start(self.task, self.config, folder)
         time.sleep(share * self.span)
-        started = time.monotonic()
-        if process.is_alive():
+        started, alive = time.monotonic(), process.is_alive()
+        if alive:
             os.kill(process.pid, signal.SIGTERM)
         code = small_runs.wait(process)
+        if not alive:
+            self.check(code == 0, folder, f"a run that nothing disturbed ended with code {code}")
+            return None
         # Before the run has set up its answer to signals, the system's own ends it: -15.
         self.check(code in (0, 128 + signal.SIGTERM, -signal.SIGTERM), folder, f"SIGTERM ended with code {code}")
         seconds = round(time.monotonic() - started, 2)
