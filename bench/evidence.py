@@ -3,9 +3,11 @@
 Members of the pool are grouped: random ones of the band, hand-made ones, and those that searches found (included by
 their files, ``pool.include=[found/NAME/architecture.json]``, NAME beginning with the kind of search). All were trained
 with the same recipe on the same pictures. A hand-made architecture's sample are its seeds, a search's the networks that
-it found, each by its mean over seeds. Differences are Welch's t-tests against random ones of the band, against random
-ones of any size up to the band's end, which is what a search with that limit draws from, and against the HRNet-like
-one, corrected by Holm over the tests of a row. Sizes stand beside every row: numbers at other GMACs are no comparison.
+it found, each by its mean over seeds. Of every four searches by trials (KIND beginning with "trials"), in their order,
+the network with the least loss at the end of its first training stands once more, by its second training alone.
+Differences are Welch's t-tests against random ones of the band, against random ones of any size up to the band's end,
+which is what a search with that limit draws from, and against the HRNet-like one, corrected by Holm over the tests of a
+row. Sizes stand beside every row: numbers at other GMACs are no comparison.
 """
 
 import argparse
@@ -23,6 +25,8 @@ from autopose.pool import Entry, Table
 RESULTS = Path(__file__).parent / "results"
 RANDOM, HRNET, PREDICTED = "random, of the band", "hrnet", "found by predictors"
 FULL, UP_TO = "random, full range", "random, up to the band's end"
+TOGETHER = 4
+BEST = f"best of {TOGETHER} found by trials, trained again"
 # The same or in part the same networks.
 NESTED = ({RANDOM}, {UP_TO}, {HRNET}, {FULL, UP_TO})
 
@@ -49,12 +53,37 @@ def sample(entries: Sequence[Entry], metric: str) -> list[float]:
     return [entry.mean(metric) for entry in entries]
 
 
+def numbered(table: Table) -> dict[str, dict[int, Entry]]:
+    """Networks that searches found, by the kind of search and its number."""
+    found: dict[str, dict[int, Entry]] = {}
+    for entry in table:
+        match = re.fullmatch(r"(?:.*~)?([a-z_]+)-(\d+)~architecture\.json", entry.name)
+        if match:
+            found.setdefault(match[1], {})[int(match[2])] = entry
+    return found
+
+
+def best_of_four(table: Table) -> dict[str, float]:
+    """Of every four searches by trials, the best by the first training's last loss: its name, the second's score."""
+    best = {}
+    for kind, of in numbered(table).items():
+        entries = [of[number] for number in sorted(of)] if kind.startswith("trials") else []
+        for start in range(0, len(entries) - TOGETHER + 1, TOGETHER):
+            entry = min(entries[start : start + TOGETHER], key=lambda entry: entry.losses[0][-1])
+            if 1 in entry.scores:
+                best[entry.name] = entry.scores[1][table.metric]
+    return best
+
+
 def rows_of(table: Table) -> list[dict]:
     """A row a group, with corrected p values against the random ones and the HRNet-like one."""
     found = groups(table)
     end = max((entry.gmacs for entry in found.get(RANDOM, [])), default=0.0)
     found |= {UP_TO: few} if (few := [entry for entry in found.get(FULL, []) if entry.gmacs <= end]) else {}
     values = {name: sample(entries, table.metric) for name, entries in found.items()}
+    if best := best_of_four(table):
+        found[BEST] = [entry for entry in table if entry.name in best]
+        values[BEST] = [*best.values()]
     corrected: dict[tuple[str, str], float] = {}
     for name in found:
         others = [other for other in (RANDOM, UP_TO, HRNET) if other in found and {name, other} not in NESTED]
@@ -77,17 +106,12 @@ def rows_of(table: Table) -> list[dict]:
 
 def paired(table: Table) -> list[str]:
     """Of a search and the same with another choice at its end (KIND-N and KIND_trials-N): their paired difference."""
-    found: dict[str, dict[str, float]] = {}
-    for entry in table:
-        match = re.fullmatch(r"(?:.*~)?([a-z_]+)-(\d+)~architecture\.json", entry.name)
-        if match:
-            found.setdefault(match[1], {})[match[2]] = entry.mean(table.metric)
-    lines = []
-    for kind, scores in found.items():
+    found, lines = numbered(table), []
+    for kind, entries in found.items():
         other = found.get(f"{kind}_trials", {})
-        numbers = sorted(scores.keys() & other.keys())
+        numbers = sorted(entries.keys() & other.keys())
         if numbers:
-            first, second = [other[n] for n in numbers], [scores[n] for n in numbers]
+            first, second = ([of[n].mean(table.metric) for n in numbers] for of in (other, entries))
             gain = summarise(np.subtract(first, second))
             p = difference(first, second, paired=True)
             lines.append(f"{kind}, the last choice by trials instead of rewards: {gain}, paired p = {p:.3g}")

@@ -7,7 +7,7 @@ import numpy as np
 from autopose.pool import Entry, Table
 from autopose.space import MacroSpace
 from autopose.space.builtin import hrnet, random_architecture
-from bench.evidence import RANDOM, groups, main, paired, rows_of
+from bench.evidence import RANDOM, best_of_four, groups, main, paired, rows_of
 from bench.rank import noise, predictors, ranking
 
 SPACE = MacroSpace((4, 8), 2, 1, 1, 1, 4)
@@ -39,6 +39,19 @@ def test_searched_networks_are_told_from_random_ones():
     assert float(rows["searched, bilevel"]["p against hrnet"]) < 0.05
     assert float(rows["hrnet"]["p against random, of the band"]) > 0.05 and rows["hrnet"]["score"].endswith("(n = 3)")
     assert rows["searched, bilevel"]["share of the band's random ones below"] >= 0.9
+
+
+def test_of_every_four_searches_the_best_first_training_is_told_by_its_second():
+    pool = table()
+    assert best_of_four(pool) == {}
+    losses = {0: [3.0, 1.0, 2.0, 0.5], 1: [4.0, 1.5], 2: [1.0, 2.0], 4: [1.0, 0.2], 10: [1.0, 0.1]}
+    found = [replace(entry(f"found~trials-{n}~architecture.json", 60 + n, [50.0, 44.0 + n]), losses={0: loss})
+             for n, loss in losses.items()]  # fmt: skip
+    pool = replace(pool, entries=tuple(found) + pool.entries)
+    # Of 0, 1, 2 and 4 the last has the least loss at the end; 10 begins a four that is not full.
+    assert best_of_four(pool) == {"found~trials-4~architecture.json": 48.0}
+    row = next(row for row in rows_of(pool) if row["what"].startswith("best of 4"))
+    assert row["networks"] == 1 and row["score"].startswith("48.00")
 
 
 def test_two_choices_of_the_same_searches_are_compared_in_pairs():
