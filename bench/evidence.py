@@ -3,8 +3,9 @@
 Members of the pool are grouped: random ones of the band, hand-made ones, and those that searches found (included by
 their files, ``pool.include=[found/NAME/architecture.json]``, NAME beginning with the kind of search). All were trained
 with the same recipe on the same pictures. A hand-made architecture's sample are its seeds, a search's the networks that
-it found, each by its mean over seeds. Of every four searches by trials (KIND beginning with "trials"), in their order,
-the network with the least loss at the end of its first training stands once more, by its second training alone.
+it found, each by its mean over seeds. Of every four searches of a kind that ends with trials, and of every four random
+ones of the band, in their order, the network with the least loss at the end of its first training stands once more, by
+its second training alone: what one gets who trains four and keeps one.
 Differences are Welch's t-tests against random ones of the band, against random ones of any size up to the band's end,
 which is what a search with that limit draws from, and against the HRNet-like one, corrected by Holm over the tests of a
 row. Sizes stand beside every row: numbers at other GMACs are no comparison.
@@ -26,7 +27,7 @@ RESULTS = Path(__file__).parent / "results"
 RANDOM, HRNET, PREDICTED = "random, of the band", "hrnet", "found by predictors"
 FULL, UP_TO = "random, full range", "random, up to the band's end"
 TOGETHER = 4
-BEST = f"best of {TOGETHER} found by trials, trained again"
+BEST, BEST_RANDOM = (f"best of {TOGETHER} {what}, trained again" for what in ("found with trials", RANDOM))
 # The same or in part the same networks.
 NESTED = ({RANDOM}, {UP_TO}, {HRNET}, {FULL, UP_TO})
 
@@ -63,15 +64,24 @@ def numbered(table: Table) -> dict[str, dict[int, Entry]]:
     return found
 
 
-def best_of_four(table: Table) -> dict[str, float]:
-    """Of every four searches by trials, the best by the first training's last loss: its name, the second's score."""
-    best = {}
+def best_of_four(table: Table) -> dict[str, dict[str, float]]:
+    """Of every four searches, or random networks of the band, the best by the first training's last loss.
+
+    Returns:
+        by what they are, the second trainings' scores by the networks' names, where there was a second.
+    """
+    random = [entry for entry in table if entry.band and entry.name.startswith("random")]
+    kinds = {BEST_RANDOM: [sorted(random, key=lambda entry: entry.name)], BEST: []}
     for kind, of in numbered(table).items():
-        entries = [of[number] for number in sorted(of)] if kind.startswith("trials") else []
-        for start in range(0, len(entries) - TOGETHER + 1, TOGETHER):
-            entry = min(entries[start : start + TOGETHER], key=lambda entry: entry.losses[0][-1])
-            if 1 in entry.scores:
-                best[entry.name] = entry.scores[1][table.metric]
+        if "trials" in kind:
+            kinds[BEST].append([of[number] for number in sorted(of)])
+    best: dict[str, dict[str, float]] = {}
+    for what, lists in kinds.items():
+        for entries in lists:
+            for start in range(0, len(entries) - TOGETHER + 1, TOGETHER):
+                entry = min(entries[start : start + TOGETHER], key=lambda entry: entry.losses[0][-1])
+                if 1 in entry.scores:
+                    best.setdefault(what, {})[entry.name] = entry.scores[1][table.metric]
     return best
 
 
@@ -81,9 +91,8 @@ def rows_of(table: Table) -> list[dict]:
     end = max((entry.gmacs for entry in found.get(RANDOM, [])), default=0.0)
     found |= {UP_TO: few} if (few := [entry for entry in found.get(FULL, []) if entry.gmacs <= end]) else {}
     values = {name: sample(entries, table.metric) for name, entries in found.items()}
-    if best := best_of_four(table):
-        found[BEST] = [entry for entry in table if entry.name in best]
-        values[BEST] = [*best.values()]
+    for what, scores in best_of_four(table).items():
+        found[what], values[what] = [entry for entry in table if entry.name in scores], [*scores.values()]
     corrected: dict[tuple[str, str], float] = {}
     for name in found:
         others = [other for other in (RANDOM, UP_TO, HRNET) if other in found and {name, other} not in NESTED]
@@ -118,6 +127,16 @@ def paired(table: Table) -> list[str]:
     return lines
 
 
+def best_against_random(table: Table) -> list[str]:
+    """What four searches are worth to one who trains four networks anyway."""
+    best = best_of_four(table)
+    if not {BEST, BEST_RANDOM} <= best.keys():
+        return []
+    found, random = ([*best[what].values()] for what in (BEST, BEST_RANDOM))
+    gain = np.mean(found) - np.mean(random)
+    return [f"{BEST}, against {BEST_RANDOM}: {gain:+.2f}, p = {difference(found, random, paired=False):.3g}"]
+
+
 def _p(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
@@ -134,7 +153,7 @@ def main() -> int:
     print("| " + " | ".join(rows[0]) + " |\n" + "| --- " * len(rows[0]) + "|")
     for row in rows:
         print("| " + " | ".join(map(str, row.values())) + " |")
-    print("\n".join(["", *paired(table)]))
+    print("\n".join(["", *paired(table), *best_against_random(table)]))
     with asked.output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
         writer.writeheader()

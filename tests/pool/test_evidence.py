@@ -7,7 +7,7 @@ import numpy as np
 from autopose.pool import Entry, Table
 from autopose.space import MacroSpace
 from autopose.space.builtin import hrnet, random_architecture
-from bench.evidence import RANDOM, best_of_four, groups, main, paired, rows_of
+from bench.evidence import BEST, BEST_RANDOM, RANDOM, best_against_random, best_of_four, groups, main, paired, rows_of
 from bench.rank import noise, predictors, ranking
 
 SPACE = MacroSpace((4, 8), 2, 1, 1, 1, 4)
@@ -15,7 +15,8 @@ SPACE = MacroSpace((4, 8), 2, 1, 1, 1, 4)
 
 def entry(name, seed, scores, band=False, gmacs=0.01):
     architecture = hrnet(SPACE) if name == "hrnet" else random_architecture(SPACE, seed)
-    return Entry(architecture, name, band, 1.0, gmacs, 10, {n: {"Mean": s} for n, s in enumerate(scores)}, {})
+    metrics, losses = {n: {"Mean": s} for n, s in enumerate(scores)}, {n: [-s] for n, s in enumerate(scores)}
+    return Entry(architecture, name, band, 1.0, gmacs, 10, metrics, losses)
 
 
 def table():
@@ -41,17 +42,26 @@ def test_searched_networks_are_told_from_random_ones():
     assert rows["searched, bilevel"]["share of the band's random ones below"] >= 0.9
 
 
-def test_of_every_four_searches_the_best_first_training_is_told_by_its_second():
-    pool = table()
-    assert best_of_four(pool) == {}
+def test_of_every_four_the_best_first_training_is_told_by_its_second():
     losses = {0: [3.0, 1.0, 2.0, 0.5], 1: [4.0, 1.5], 2: [1.0, 2.0], 4: [1.0, 0.2], 10: [1.0, 0.1]}
     found = [replace(entry(f"found~trials-{n}~architecture.json", 60 + n, [50.0, 44.0 + n]), losses={0: loss})
              for n, loss in losses.items()]  # fmt: skip
-    pool = replace(pool, entries=tuple(found) + pool.entries)
+    drawn = table().entries
+    pool = replace(table(), entries=(*found, *drawn))
+    best = best_of_four(pool)
     # Of 0, 1, 2 and 4 the last has the least loss at the end; 10 begins a four that is not full.
-    assert best_of_four(pool) == {"found~trials-4~architecture.json": 48.0}
-    row = next(row for row in rows_of(pool) if row["what"].startswith("best of 4"))
+    assert best[BEST] == {"found~trials-4~architecture.json": 48.0}
+    band = [each for each in drawn if each.band]
+    for start, score in zip(range(0, 12, 4), best[BEST_RANDOM].values(), strict=True):
+        four = band[start : start + 4]
+        assert score == max(four, key=lambda each: each.scores[0]["Mean"]).scores[1]["Mean"]
+    row = next(row for row in rows_of(pool) if row["what"] == BEST)
     assert row["networks"] == 1 and row["score"].startswith("48.00")
+    (line,) = best_against_random(pool)
+    assert f"{48 - np.mean([*best[BEST_RANDOM].values()]):+.2f}" in line
+    # Without a second training there is nothing to say.
+    once = tuple(replace(each, scores={0: each.scores[0]}) for each in pool.entries)
+    assert best_of_four(replace(pool, entries=once)) == {} and not best_against_random(replace(pool, entries=once))
 
 
 def test_two_choices_of_the_same_searches_are_compared_in_pairs():
