@@ -64,8 +64,11 @@ def numbered(table: Table) -> dict[str, dict[int, Entry]]:
     return found
 
 
-def best_of_four(table: Table) -> dict[str, dict[str, float]]:
+def best_of_four(table: Table, again: Table | None) -> dict[str, dict[str, float]]:
     """Of every four searches, or random networks of the band, the best by the first training's last loss.
+
+    Args:
+        again: second trainings of those so chosen, which the pool itself does not count.
 
     Returns:
         by what they are, the second trainings' scores by the networks' names, where there was a second.
@@ -80,18 +83,20 @@ def best_of_four(table: Table) -> dict[str, dict[str, float]]:
         for entries in lists:
             for start in range(0, len(entries) - TOGETHER + 1, TOGETHER):
                 entry = min(entries[start : start + TOGETHER], key=lambda entry: entry.losses[0][-1])
-                if 1 in entry.scores:
-                    best.setdefault(what, {})[entry.name] = entry.scores[1][table.metric]
+                more = again.query(entry.architecture, entry.width) if again is not None else None
+                scores = {**(more.scores if more is not None else {}), **entry.scores}
+                if 1 in scores:
+                    best.setdefault(what, {})[entry.name] = scores[1][table.metric]
     return best
 
 
-def rows_of(table: Table) -> list[dict]:
+def rows_of(table: Table, again: Table | None = None) -> list[dict]:
     """A row a group, with corrected p values against the random ones and the HRNet-like one."""
     found = groups(table)
     end = max((entry.gmacs for entry in found.get(RANDOM, [])), default=0.0)
     found |= {UP_TO: few} if (few := [entry for entry in found.get(FULL, []) if entry.gmacs <= end]) else {}
     values = {name: sample(entries, table.metric) for name, entries in found.items()}
-    for what, scores in best_of_four(table).items():
+    for what, scores in best_of_four(table, again).items():
         found[what], values[what] = [entry for entry in table if entry.name in scores], [*scores.values()]
     corrected: dict[tuple[str, str], float] = {}
     for name in found:
@@ -127,9 +132,9 @@ def paired(table: Table) -> list[str]:
     return lines
 
 
-def best_against_random(table: Table) -> list[str]:
+def best_against_random(table: Table, again: Table | None = None) -> list[str]:
     """What four searches are worth to one who trains four networks anyway."""
-    best = best_of_four(table)
+    best = best_of_four(table, again)
     if not {BEST, BEST_RANDOM} <= best.keys():
         return []
     found, random = ([*best[what].values()] for what in (BEST, BEST_RANDOM))
@@ -145,15 +150,16 @@ def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", type=Path, default=RESULTS / "pool.json")
+    parser.add_argument("--again", type=Path, default=RESULTS / "pool_again.json", help="second trainings of some")
     parser.add_argument("--output", type=Path, default=RESULTS / "evidence.csv")
     asked = parser.parse_args()
-    table = Table.load(asked.pool)
-    rows = rows_of(table)
+    table, again = Table.load(asked.pool), Table.load(asked.again)
+    rows = rows_of(table, again)
     print(f"constant pose: {table.constant[table.metric]:.2f}\n")
     print("| " + " | ".join(rows[0]) + " |\n" + "| --- " * len(rows[0]) + "|")
     for row in rows:
         print("| " + " | ".join(map(str, row.values())) + " |")
-    print("\n".join(["", *paired(table), *best_against_random(table)]))
+    print("\n".join(["", *paired(table), *best_against_random(table, again)]))
     with asked.output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
         writer.writeheader()
