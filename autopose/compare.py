@@ -2,6 +2,7 @@
 
 One self-contained page and a picture of the same name (.png): scores with protocol and constant pose, curves,
 architectures; what differs in data, protocol or size is said in words. RUN is the folder of a run that ended.
+Exit codes: 0 done, 2 a mistake in what was given.
 """
 
 import sys

@@ -1,6 +1,7 @@
 """One page for runs that belong together: ``python -m autopose.report RUN [RUN ...] out=PAGE.html``.
 
 The folders are named in the order of the story, such as a search's, its network's training and the evaluation.
+Exit codes: 0 done, 2 a mistake in what was given.
 """
 
 import sys
