@@ -24,8 +24,8 @@ logger = logging.getLogger("autopose")
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 
 
-class Interrupted(Exception):
-    """The run was asked to stop; ``state`` says what is on disk."""
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop; ``state`` says what is on disk. Libraries that take any Exception for theirs leave it."""
 
     def __init__(self, signum: int, state: str = "nothing of this command needs to be saved"):
         super().__init__(f"stopped by {signal.Signals(signum).name}: {state}")

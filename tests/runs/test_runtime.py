@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 from autopose.runs.runtime import Interrupted, StopRequest
 
@@ -22,3 +23,16 @@ def test_a_run_under_nohup_goes_on_when_its_terminal_closes():
         stop.release()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_inside_of_a_library_stays_what_it_is(monkeypatch):
+    """OmegaConf makes any exception anew from its words, with more of them: a stop has none to be made from."""
+
+    def interrupted(*_, **__):
+        raise Interrupted(signal.SIGTERM, "all is saved")
+
+    config = OmegaConf.create({})
+    monkeypatch.setattr(DictConfig, "_DictConfig__set_impl", interrupted)
+    with pytest.raises(Interrupted, match="^stopped by SIGTERM: all is saved$") as found:
+        config["key"] = 1
+    assert found.value.exit_code == 143
