@@ -25,7 +25,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop; ``state`` says what is on disk. Libraries that take any Exception for theirs leave it."""
+    """The run was asked to stop; ``state`` says what is on disk. No library takes it for its own."""
 
     def __init__(self, signum: int, state: str = "nothing of this command needs to be saved"):
         super().__init__(f"stopped by {signal.Signals(signum).name}: {state}")
