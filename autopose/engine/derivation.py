@@ -42,10 +42,11 @@ def derive_architecture(
     order = sorted(range(len(rows)), key=lambda i: -rewards[i])
     found = {i: ops for i in order if (ops := _affordable(reward, finalists[i][0])) is not None}
     if not found:
+        limits = [f"at least search.min_gmacs={settings.min_gmacs:g}"] if settings.min_gmacs else []
+        limits += [f"at most search.max_gmacs={settings.max_gmacs:g}"] if settings.max_gmacs else []
         raise UserError(
-            f"no candidate of the derivation has at least search.min_gmacs={settings.min_gmacs:g} and at most "
-            f"search.max_gmacs={settings.max_gmacs:g}: sample more (search.derive_samples), search with "
-            "search.cost=gmacs, or allow more"
+            f"no candidate of the derivation has {' and '.join(limits)}: sample more (search.derive_samples), search "
+            "with search.cost=gmacs, or allow more"
         )
     architectures = {i: Architecture(macro, finalists[i][0].beta, cells_of(search.alphas, found[i])) for i in found}
     best = next(iter(found))

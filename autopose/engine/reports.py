@@ -36,10 +36,11 @@ def report_search(
     rows = [[row["beta"], f"{row['reward']:.4f}", row["source"], str(row["times"])] for row in candidates]
     header = ["β", "reward", "from", "times"]
     if any("loss" in row for row in candidates):
-        header += ["loss of its trials", "trials", "loss at last"]
+        longer = any("last_loss" in row for row in candidates)
+        header += ["loss of its trials", "trials", *["loss at last"] * longer]
         for row, shown in zip(candidates, rows, strict=True):
             shown += [f"{row['loss']:.3e}", str(row["trials"])] if "loss" in row else ["", ""]
-            shown.append(f"{row['last_loss']:.3e}" if "last_loss" in row else "")
+            shown += [f"{row['last_loss']:.3e}" if "last_loss" in row else ""] * longer
     size = size_line(architecture, config.search.width, config.data.image_size, joints)
     save_summary(
         folder, task, config.name, run_command(task, given), run.clock.report(),
