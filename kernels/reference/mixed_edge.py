@@ -6,6 +6,7 @@ Every edge evaluates its six operations by themselves, as Eq. 4 of the paper is 
 from collections.abc import Sequence
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -64,14 +65,12 @@ def mixed_edges(
 
 def synchronised_batch_norm(x, weight, bias, running_mean, running_var, momentum, eps, process_group) -> Tensor:
     """Batch normalisation of x (N, C, H, W) by the statistics of all processes' batches, in at least float32."""
-    from torch.distributed.nn.functional import all_reduce
-
     wide = x.float() if x.element_size() == 2 else x
     count = torch.full_like(wide[0, :, 0, 0], x.numel() // x.shape[1])
-    count, total = all_reduce(torch.stack([count, wide.sum((0, 2, 3))]), group=process_group).unbind(0)
+    count, total = _Summed.apply(torch.stack([count, wide.sum((0, 2, 3))]), process_group).unbind(0)
     shape, mean = (1, -1, 1, 1), total / count
     centred = wide - mean.view(shape)
-    var = all_reduce(centred.square().sum((0, 2, 3)), group=process_group) / count
+    var = _Summed.apply(centred.square().sum((0, 2, 3)), process_group) / count
     if running_mean is not None:
         with torch.no_grad():
             running_mean.lerp_(mean.to(running_mean.dtype), momentum)
@@ -82,3 +81,24 @@ def synchronised_batch_norm(x, weight, bias, running_mean, running_var, momentum
     if bias is not None:
         y = y + bias.view(shape)
     return y.to(x.dtype)
+
+
+class _Summed(torch.autograd.Function):
+    """A tensor's sum over the processes of a group; its gradient is the sum of theirs.
+
+    Not PyTorch's own: that one's default argument keeps the process group alive, whose threads then meet the end of
+    the interpreter, and abort.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, group) -> Tensor:
+        """The sum."""
+        ctx.group = group
+        total = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total, group=group)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        """Sum the gradients."""
+        return _Summed.apply(grad, ctx.group), None
