@@ -139,7 +139,7 @@ def load(path: str | os.PathLike, device: str | None = None, precision: str = "a
     Args:
         path: of ``checkpoints/best.pt`` or ``last.pt`` of a training.
         device: as in ``torch.device``; None: a CUDA device where there is one, else the CPU.
-        precision: of what it computes: "fp32", "bf16", or "auto": bf16 where the device has matrix instructions for it
+        precision: of what it computes: "fp32", "bf16", or "auto": bf16 where the device multiplies it
             and the network is large enough to gain by it.
 
     Raises:

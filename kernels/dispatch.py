@@ -13,6 +13,8 @@ CHOICES = ("reference", "fused", "auto", "aten", "triton")
 
 OPERATORS = ("mixed_edge", "single_edge", "resample_sum")
 TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+BF16_INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512"}
+"""Of processors, by PyTorch's name: products of bfloat16 tiles, and of vectors of pairs."""
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 
@@ -108,23 +110,31 @@ def effective_dtype(x: torch.Tensor) -> torch.dtype:
 
 
 @constant
-def multiplies_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 matrices in hardware and the library knows how.
+def bf16_instructions() -> str:
+    """The instructions by which the processor multiplies bfloat16, where the library knows how; "" for none.
 
-    Asked of PyTorch: by its public table of capabilities where it has one, else by the probe that 2.6 brought.
+    Asked of PyTorch: by its public table of capabilities where it has one, else by the probes that 2.6 brought.
     """
     if not torch.backends.mkldnn.is_available():
-        return False
+        return ""
     if hasattr(torch.cpu, "get_capabilities"):
-        return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
-    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return probe is not None and bool(probe())
+        there = torch.cpu.get_capabilities()
+    else:
+        probes = {"amx_bf16": "_is_amx_tile_supported", "avx512_bf16": "_is_avx512_bf16_supported"}
+        there = {name: getattr(torch.cpu, probe, bool)() for name, probe in probes.items()}
+    return next((text for name, text in BF16_INSTRUCTIONS.items() if there.get(name)), "")
+
+
+def multiplies_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware and the library knows how."""
+    return bool(bf16_instructions())
 
 
 def library_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
     """The dtype in which restructured ATen calls compute for tensors of ``dtype``.
 
-    A processor without matrix instructions widens every value of half precision again and again: float32 is faster.
+    A processor without instructions for their products widens values of half precision again and again: float32 is
+    faster.
     """
     if device.type == "cpu" and dtype in (torch.float16, torch.bfloat16):
         return torch.bfloat16 if dtype == torch.bfloat16 and multiplies_bf16() else torch.float32

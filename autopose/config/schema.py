@@ -223,7 +223,7 @@ class Config:
         device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "mps" (Apple); threads: CPU threads (0:
             PyTorch's choice), or "auto": search and train time a step with one and with all, and keep the better.
         precision: of what networks compute: "fp32", "bf16" (parameters, optimizers and statistics stay float32), or
-            "auto": bf16 where the device has matrix instructions for it.
+            "auto": bf16 where the device has instructions for its products.
         tracker: "none", "wandb" or "mlflow", which then gets the rows of metrics.jsonl as well.
         dry_run: time a few steps of everything, print what the run would cost, and write nothing.
         trace: write steps.log, a line a step with checksums of batch and loss.

@@ -1,4 +1,4 @@
-"""The number format in which networks compute: float32, or bfloat16 where the device has matrix instructions for it."""
+"""The number format in which networks compute: float32, or bfloat16 where the device multiplies it."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -9,7 +9,7 @@ import torch
 
 from autopose.config.schema import PRECISIONS
 from autopose.errors import UserError
-from autopose.kernels.dispatch import multiplies_bf16
+from autopose.kernels.dispatch import bf16_instructions
 
 # Of CUDA devices, from which on tensor cores multiply bfloat16.
 CAPABILITY = (8, 0)
@@ -71,7 +71,7 @@ def chosen_precision(asked: str, kind: str) -> Precision:
     """
     if asked not in PRECISIONS:
         raise UserError(f"precision must be one of {', '.join(PRECISIONS)}, but is {asked!r}")
-    fast, found = _matrix_instructions(kind)
+    fast, found = _multiplies_bf16(kind)
     if asked == "auto":
         return Precision("bf16" if fast else "fp32", f"auto: {found}", False)
     if asked == "bf16" and not fast:
@@ -81,8 +81,8 @@ def chosen_precision(asked: str, kind: str) -> Precision:
     return Precision(asked)
 
 
-def _matrix_instructions(kind: str) -> tuple[bool, str]:
-    """Whether the device multiplies bfloat16 matrices in hardware, and what was found, in words."""
+def _multiplies_bf16(kind: str) -> tuple[bool, str]:
+    """Whether the device multiplies bfloat16 in hardware, and what was found, in words."""
     if kind == "cuda":
         capability = torch.cuda.get_device_capability()
         name = f"{torch.cuda.get_device_name()} (compute capability {capability[0]}.{capability[1]})"
@@ -90,10 +90,10 @@ def _matrix_instructions(kind: str) -> tuple[bool, str]:
             return True, f"{name} has tensor cores for bf16"
         return False, f"{name} has none for bf16"
     if kind == "cpu":
-        if multiplies_bf16():
-            return True, "the processor has matrix instructions for bf16 (AMX)"
-        return False, "the processor has no matrix instructions for bf16"
-    return False, f"PyTorch does not say whether {kind} has matrix instructions for bf16"
+        if found := bf16_instructions():
+            return True, f"the processor has instructions for products of bf16 ({found})"
+        return False, "the processor has no instructions for products of bf16"
+    return False, f"PyTorch does not say whether {kind} has instructions for products of bf16"
 
 
 def _computes_bf16(kind: str) -> bool:

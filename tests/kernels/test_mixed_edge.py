@@ -76,7 +76,7 @@ def test_both_ways_to_convolve(pixels_per_channel, monkeypatch):
     assert gradient.stride() == turned.convs[2].stride()
 
 
-@pytest.fixture(params=[True, False], ids=["matrix instructions", "none"])
+@pytest.fixture(params=[True, False], ids=["instructions for bf16", "none"])
 def processor(request, monkeypatch):
     """A processor that multiplies bfloat16 matrices, or one that does not; both compute everywhere."""
     monkeypatch.setattr(dispatch, "multiplies_bf16", lambda: request.param)

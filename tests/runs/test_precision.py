@@ -7,6 +7,7 @@ from networks import images
 from autopose.config import MAY_CHANGE, Config
 from autopose.config.checkpointed import from_checkpoint
 from autopose.errors import UserError
+from autopose.kernels import dispatch
 from autopose.pool.worker import recipe_of
 from autopose.runs import precision
 from autopose.runs.checkpoint import CheckpointStore
@@ -20,23 +21,40 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("there", [True, False])
 def test_auto_takes_bf16_where_the_processor_multiplies_it(monkeypatch, there):
-    monkeypatch.setattr(precision, "multiplies_bf16", lambda: there)
+    monkeypatch.setattr(precision, "bf16_instructions", lambda: "AMX" if there else "")
     found = chosen_precision("auto", "cpu")
     assert found.name == ("bf16" if there else "fp32") and not found.explicit
-    assert "matrix instructions for bf16" in str(found)
+    assert ("products of bf16 (AMX)" if there else "no instructions for products of bf16") in str(found)
     assert chosen_precision("fp32", "cpu") == FP32
     asked = chosen_precision("bf16", "cpu")
     assert asked.half and asked.explicit and ("slower than fp32 here" in str(asked)) != there
     assert recipe_of(Config())["precision"] == found.name
 
 
-def test_the_probe_asks_pytorch():
-    assert isinstance(precision.multiplies_bf16(), bool)
+@pytest.mark.parametrize(
+    ("capabilities", "text"),
+    [({"amx_bf16": True, "avx512_bf16": True}, "AMX"), ({"amx_bf16": False, "avx512_bf16": True}, "AVX-512"), ({}, "")],
+)
+def test_pytorch_tells_the_instructions(monkeypatch, capabilities, text):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert dispatch.bf16_instructions() == text and dispatch.multiplies_bf16() == bool(text)
+
+
+@pytest.mark.parametrize(("vector", "text"), [(True, "AVX-512"), (False, "")])
+def test_before_it_had_a_table_its_probes_do(monkeypatch, vector, text):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: vector, raising=False)
+    assert dispatch.bf16_instructions() == text
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not dispatch.multiplies_bf16()
 
 
 def test_what_a_device_cannot_is_one_sentence(monkeypatch):
     monkeypatch.setattr(precision, "_computes_bf16", lambda kind: False)
-    monkeypatch.setattr(precision, "_matrix_instructions", lambda kind: (False, "it has none for bf16"))
+    monkeypatch.setattr(precision, "_multiplies_bf16", lambda kind: (False, "it has none for bf16"))
     with pytest.raises(UserError, match="precision=bf16 was asked for, but it has none for bf16: set precision=fp32"):
         chosen_precision("bf16", "cuda")
     with pytest.raises(UserError, match="precision must be one of auto, fp32, bf16, but is 'fp16'"):
