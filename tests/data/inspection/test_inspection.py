@@ -222,8 +222,17 @@ def test_the_recommended_input_has_the_boxes_aspect_and_no_more_px_than_the_crop
 
 
 def test_a_larger_body_needs_fewer_px():
-    small, large = (recommended_input([person([(0, 0), (side, side)], (0, 0, 640, 480))])[0] for side in (60, 400))
+    small, large = (
+        recommended_input([person([(0, 0), (side, side)], (0, 0, 640, 480))] * 500)[0] for side in (60, 400)
+    )
     assert small[0] > large[0]
+
+
+def test_few_people_begin_with_the_smaller_input():
+    mouse = person([(100, 100), (180, 180)], (0, 0, 640, 480))
+    (few, why), (many, _) = (recommended_input([mouse] * count) for count in (100, 1000))
+    assert few == (256, 192) and many == (384, 288)
+    assert why.startswith("256x192: ") and "384x288 has cells of" in why and "with 100 people" in why
 
 
 def test_the_histogram_counts_everybody():
