@@ -100,9 +100,12 @@ class Ledger:
 
         def objective(trial: optuna.Trial) -> float:
             member, seed = trial.user_attrs.get("member"), trial.user_attrs.get("seed")
-            others = self.trials((TrialState.COMPLETE, TrialState.RUNNING))
-            if member is None or any(_training(t) == (member, seed) for t in others if t.number != trial.number):
-                raise optuna.TrialPruned  # two workers planned it at the same moment, or took the last one
+            # Two workers planned it at the same moment: the earlier one stays, so that neither leaves it to the other.
+            others = [
+                t for t in self.trials((TrialState.COMPLETE, TrialState.RUNNING)) if _training(t) == (member, seed)
+            ]
+            if member is None or any(t.state == TrialState.COMPLETE or t.number < trial.number for t in others):
+                raise optuna.TrialPruned
             if (member, seed) not in self.planned:
                 self.study.enqueue_trial({}, user_attrs={"member": member, "seed": seed})
                 raise optuna.TrialPruned  # a worker with another plan knows what it is

@@ -98,6 +98,18 @@ def test_what_two_workers_plan_at_once_is_trained_once(tmp_path):
     assert sorted(seen) == [("a", 0), ("a", 1), ("b", 0)] and len(one.results()) == 3
 
 
+def test_of_two_workers_that_take_the_same_training_one_keeps_it(tmp_path):
+    """Each sees the other's under way: the earlier trial is trained, the later one is not."""
+    running = dict(state=optuna.trial.TrialState.RUNNING, user_attrs={"member": "a", "seed": 0})
+    one, seen = ledger(tmp_path), []
+    one.study.add_trial(optuna.trial.create_trial(**running))
+    while one.work(lambda *training: seen.append(training) or (0.0, {}), ()):
+        pass
+    assert sorted(seen) == [("a", 0), ("a", 1), ("b", 0)] and len(one.results()) == 3
+    one.study.enqueue_trial({}, user_attrs={"member": "a", "seed": 0})
+    assert one.work(lambda *training: seen.append(training) or (0.0, {}), ()) and len(seen) == 3
+
+
 def test_workers_with_different_plans_leave_each_other_their_trainings(tmp_path):
     one, two = ledger(tmp_path), ledger(tmp_path)
     two.plan([("c", 0), ("a", 1)])
