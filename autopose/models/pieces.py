@@ -20,8 +20,9 @@ WARM_UPS = 3
 class Pieces:
     """Runs the parts of branches from static buffers; made for batches of one shape, precision and mode of norms.
 
-    A piece keeps what its backward pass reads for as long as it lives: memory grows to that of all branches on, in a
-    step of ω and in one of α together. The backward pass of a step has to end before the next forward pass.
+    The backward pass of a step has to end before the next forward pass. A graph's memory stays where it was captured,
+    intermediate values as well: it grows to that of all branches on. A step's graphs share none of it, since β brings
+    them in any order: what one still needs would lie where another works. The steps of ω and of α take turns in theirs.
 
     Args:
         capture: replay CUDA graphs; else the same calls run on the same buffers, one after the other.
@@ -30,8 +31,8 @@ class Pieces:
 
     def __init__(self, capture: bool = True, keep: bool = False):
         self.capture, self.keep = capture, keep
-        self.pool = torch.cuda.graph_pool_handle() if capture else None
         self.pieces: dict[tuple, Piece] = {}
+        self._memory: dict[Any, Memory] = {}
         self._parameters: dict[nn.Module, list[nn.Parameter]] = {}  # a walk over modules costs more than a replay
         # Modules mix alike: a branch's sampled weights have one buffer for all of them, filled once a step.
         self._weights: dict[tuple, Tensor] = {}
@@ -63,12 +64,29 @@ class Pieces:
         # One parameter stands for all: the output needs a gradient, and the piece itself gives theirs.
         return _Replay.apply(piece, *features, *weights.values(), *piece.parameters[:1])
 
+    def memory_of(self, part: Any) -> "Memory":
+        """What the pieces of a part take in turn."""
+        if part not in self._memory:
+            self._memory[part] = Memory(self.capture)
+        return self._memory[part]
+
     def weights_of(self, branch: int, name: str, weights: Tensor) -> Tensor:
         """The buffer of a branch's mixing weights, of a step that gives them gradients or of one that does not."""
         key = branch, name, weights.requires_grad
         if key not in self._weights:
             self._weights[key] = _buffer(weights).requires_grad_(weights.requires_grad)
         return self._weights[key]
+
+
+class Memory:
+    """Of the pieces of one part, in a step of ω and in one of α: where their graphs work, and how often one ran.
+
+    Forward and backward graphs have pools of their own: gradients outlive the next micro-batch's forward pass.
+    """
+
+    def __init__(self, capture: bool):
+        self.runs = 0
+        self.forward, self.backward = (torch.cuda.graph_pool_handle() if capture else None for _ in range(2))
 
 
 class Piece:
@@ -84,13 +102,13 @@ class Piece:
         self.inputs = [_buffer(x).requires_grad_() for x in features]
         self.inputs += [owner.weights_of(part.__self__.index, name, each.weights) for name, each in mixture.items()]
         self.parameters, self.graphs = parameters, None
-        self.calls, self.keep = 0, owner.keep
+        self.memory, self.keep = owner.memory_of(part), owner.keep
         buffers = list(part.__self__.buffers())
         kept = [buffer.clone() for buffer in buffers]
         stream = torch.cuda.Stream() if owner.capture else None
         self._warm_up(WARM_UPS if owner.capture else 1, stream)
         if owner.capture:
-            self._capture(owner.pool)
+            self._capture()
         if buffers:
             # Running statistics have not seen a batch yet; .data, since the branch's other part may have saved them.
             torch._foreach_copy_([buffer.data for buffer in buffers], kept)
@@ -163,15 +181,14 @@ class Piece:
         self.grads = [None if grad is None else torch.empty_like(grad) for grad in found[: len(self.inputs)]]
         self.grads += [torch.empty_like(grad) for grad in used if grad is not None]
 
-    def _capture(self, pool) -> None:
+    def _capture(self) -> None:
         forward, backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         # Other threads may pin memory meanwhile.
-        with torch.cuda.graph(forward, pool=pool, capture_error_mode="thread_local"):
-            self.result = self._run()
-            self.output = self.result.detach()
-        with torch.cuda.graph(backward, pool=pool, capture_error_mode="thread_local"):
-            # Kept, or the next piece's capture would take the memory that this one's backward pass reads.
-            self.grads = self._differentiate(self.result, keep=True)
+        with torch.cuda.graph(forward, pool=self.memory.forward, capture_error_mode="thread_local"):
+            result = self._run()
+            self.output = result.detach()
+        with torch.cuda.graph(backward, pool=self.memory.backward, capture_error_mode="thread_local"):
+            self.grads = self._differentiate(result)
         self.graphs = forward, backward
 
 
@@ -189,14 +206,14 @@ class _Replay(torch.autograd.Function):
                 )
         torch._foreach_copy_(piece.inputs[: piece.count], list(tensors[: piece.count]))
         piece.forward()
-        piece.calls += 1
-        ctx.piece, ctx.call = piece, piece.calls
+        piece.memory.runs += 1
+        ctx.piece, ctx.run = piece, piece.memory.runs
         return piece.output.detach()
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         piece = ctx.piece
-        if ctx.call != piece.calls:
+        if ctx.run != piece.memory.runs:
             raise RuntimeError("a piece ran forward again before the backward pass of its last step")
         # The buffers themselves: autograd copies what others hold before it keeps or adds to it.
         return None, *piece.give(grad), *[None] * len(piece.parameters[:1])

@@ -83,8 +83,8 @@ def plain_passes(network: PoseNetwork, precision: Precision, forward: Callable[[
 def search_passes(network: PoseNetwork, gumbel: GumbelSettings, precision: Precision, graphs: bool) -> Passes:
     """Those of a search's step of ω with every branch active; of ω and then of α where they run as graphs.
 
-    Graphs keep their static buffers and what their backward passes read, for both kinds of step: here they are not
-    captured, but keep the same.
+    Graphs keep their static buffers, what their backward passes read, and the memory of intermediate values; both kinds
+    of step take turns in it. Here, uncaptured, each kind keeps what its backward passes read: more, by an estimate.
     """
     alphas = ArchitectureParameters(network.space).to(next(network.parameters()).device)
     beta = network.space.macro.all_on()

@@ -1,5 +1,9 @@
 """Pieces of a step: the plain step's numbers from static buffers, whatever β comes."""
 
+from contextlib import contextmanager, nullcontext
+from itertools import combinations
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -90,6 +94,55 @@ def test_a_second_forward_pass_spoils_the_first():
     beta = MacroArchitecture.of([[1, 0], [0, 1]])
     first = search.loss(batch(0), beta, search.mixtures("alpha"))
     search.loss(batch(1), beta, search.mixtures("alpha"))
+    with pytest.raises(RuntimeError, match="before the backward pass"):
+        first.backward()
+
+
+class UnplayedGraph:
+    """A graph that remembers where its memory lies; a replay leaves the numbers of its capture."""
+
+    def replay(self) -> None:
+        pass
+
+
+@pytest.fixture
+def captures(monkeypatch):
+    """Stand-ins for CUDA's streams and graphs."""
+    handles = iter(range(10**6))
+
+    @contextmanager
+    def capture(graph, pool, capture_error_mode):
+        graph.pool = pool
+        yield
+
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    for name, instead in {
+        "CUDAGraph": UnplayedGraph, "graph": capture, "graph_pool_handle": lambda: next(handles),
+        "Stream": lambda: stream, "current_stream": lambda: stream, "stream": lambda given: nullcontext(),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, instead)
+
+
+def test_graphs_of_one_step_share_no_memory(captures):
+    """They replay in another order than they were captured, and an output outlives the replays of others."""
+    pieces = Pieces()
+    search = bilevel(pieces, training_beta="all_on")
+    search.cell_update(batch(0), batch(1))
+    made = list(pieces.pieces.values())
+    assert len(made) == 2 * MACRO.num_modules * 2 * 2 and all(len(piece.graphs) == 2 for piece in made)
+    assert all(piece.graphs[0].pool != piece.graphs[1].pool for piece in made)
+    for one, other in combinations(made, 2):
+        pools = [{graph.pool for graph in piece.graphs} for piece in (one, other)]
+        assert pools[0] == pools[1] if one.part == other.part else not pools[0] & pools[1]
+
+
+def test_a_step_of_alpha_spoils_a_step_of_weights_that_has_not_ended():
+    search = bilevel(Pieces(capture=False))
+    beta = MacroArchitecture.of([[1, 0], [0, 1]])
+    with torch.no_grad():
+        mixtures = search.mixtures("weights")
+    first = search.loss(batch(0), beta, mixtures)
+    search._alpha_step(batch(1), beta)
     with pytest.raises(RuntimeError, match="before the backward pass"):
         first.backward()
 
