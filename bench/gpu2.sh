@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The second run on a machine with a GPU, after bench/gpu.sh: compilers as opponents, the test suite, races, and a search
+# The second run on a machine with a GPU, after bench/gpu.sh: compilers as opponents, the test suite, memory and races, and a search
 # on photographs where AUTOPOSE_TEST_DATA says where they are. Less than nine minutes; files go to $OUT.
 set -u
 log=gpu2 total="${TOTAL_S:-520}"
@@ -11,7 +11,9 @@ many=()
 has xdist && many=(-n 12)
 part tests 170 "$python" -m pytest -q -p no:cacheprovider "${many[@]}" --maxfail=3 tests/kernels tests/models tests/nas
 if command -v compute-sanitizer > /dev/null; then
-    part races 60 compute-sanitizer --tool racecheck --error-exitcode 9 "$python" -m bench.iteration --only fused --space small --seconds 0 --output /dev/null
+    for tool in memcheck racecheck; do
+        part "$tool" 45 compute-sanitizer --tool "$tool" --error-exitcode 9 "$python" -m bench.iteration --only fused --space small --seconds 0 --output /dev/null
+    done
 fi
 if [ -n "${AUTOPOSE_TEST_DATA:-}" ] && has hydra; then
     part search 120 "$python" -m autopose.search experiment=lsp data.root="$AUTOPOSE_TEST_DATA/lsp" device=cuda hydra.run.dir="$OUT/gpu_search"

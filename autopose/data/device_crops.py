@@ -5,6 +5,7 @@ heatmap's. The arithmetic is that of OpenCV's ``warpAffine`` (5.0): places in fl
 """
 
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
 
 import cv2
@@ -164,6 +165,13 @@ def _places(row: Tensor, size_wh: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return whole.long(), (place - whole).unsqueeze(3)
 
 
+@cache
+def _grid(cutting: Cutting, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Width and height (2,) of a heatmap, and px of the crop a cell; made once, since the host waits for the copy."""
+    size, grid = (torch.tensor(s, dtype=torch.float64, device=device) for s in (cutting.size_wh, cutting.heatmap_wh))
+    return grid, (size - 1) / (grid - 1) if cutting.udp else size / grid
+
+
 def gaussian_targets(joints: Tensor, visible: Tensor, cutting: Cutting) -> tuple[Tensor, Tensor]:
     """``heatmap.encode`` in batches.
 
@@ -175,9 +183,8 @@ def gaussian_targets(joints: Tensor, visible: Tensor, cutting: Cutting) -> tuple
     Returns:
         target (N, K, h, w) and weight (N, K) float32.
     """
-    size, grid = (torch.tensor(s, dtype=torch.float64, device=joints.device)
-                  for s in (cutting.size_wh, cutting.heatmap_wh))  # fmt: skip
-    places = joints / ((size - 1) / (grid - 1) if cutting.udp else size / grid)
+    grid, stride = _grid(cutting, joints.device)
+    places = joints / stride
     cells = (places + 0.5).trunc()
     radius = ceil(3 * cutting.sigma)
     outside = ((cells - radius >= grid) | (cells + radius + 1 < 0)).any(2)

@@ -53,6 +53,16 @@ def test_from_a_crop_cache_by_workers_and_from_a_step_on(drawn, tmp_path):
     assert_same_batches(PoseDataset(drawn, SIZE, WIDE), cached, 3, workers=2, first=7)
 
 
+@pytest.mark.parametrize("udp", [False, True])
+def test_the_second_batch_copies_no_numbers_of_the_host(drawn, udp, monkeypatch):
+    """On a GPU the host would wait there for every step that it has launched."""
+    uncut = UncutDataset(PoseDataset(drawn, SIZE, udp=udp))
+    first, second = Loader(uncut, BatchStream(len(uncut), 5, 3, 0, 2))
+    place(first, CPU)
+    monkeypatch.setattr(torch, "tensor", None)
+    place(second, CPU)
+
+
 def test_real_pictures(real_data):
     annotations = load_coco(DataSource(f"{real_data}/coco-mini", "val2017"), SIZE[0] / SIZE[1])
     dataset = PoseDataset(annotations, (192, 256), PRESETS["hrnet_coco"])

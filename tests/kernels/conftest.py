@@ -41,3 +41,9 @@ def full_precision():
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     yield
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.fixture
+def same_bits(monkeypatch):
+    """The library convolves by algorithms that give the same bits twice; cuDNN's default choice may not."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)

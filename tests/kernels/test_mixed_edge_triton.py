@@ -26,10 +26,14 @@ PAPER = {
         *((torch.bfloat16, c, cell) for c in SIZES for cell in ((1, 1), (1, 4))),
         (torch.bfloat16, 32, (4, 2)),
         (torch.float16, 32, (1, 4)),
-        *((torch.float32, c, (1, 4)) for c in (16, 32, 64)),
+        *((torch.float32, c, (4, 1)) for c in (16, 32, 64)),
     )
 }
-"""The paper's shapes; few in float16, because every compilation costs the benchmark's machine a second or more."""
+"""The paper's shapes; few in float16, because every compilation costs the benchmark's machine a second or more.
+
+In float32 no node feeds another: among so many values some node's lies within a rounding of zero, passes ReLU in one
+implementation and not in the other, and changes a gradient by a thousand roundings.
+"""
 
 AROUND_LIBRARY = [name for name in PAPER if name.startswith("float32")] + ["bfloat16 C16 1x4", "float16 C32 1x4"]
 

@@ -12,6 +12,7 @@ from autopose.models import PoseNetwork
 from autopose.models.pieces import Pieces
 from autopose.nas import BilevelSearch, BilevelSettings, ControllerSettings, GumbelSettings
 from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
+from tests.numerics import FLOOR, relative_error
 
 MACRO = MacroSpace((4, 6), 2, 1, 1, 1, 4)
 
@@ -145,6 +146,39 @@ def test_a_step_of_alpha_spoils_a_step_of_weights_that_has_not_ended():
     search._alpha_step(batch(1), beta)
     with pytest.raises(RuntimeError, match="before the backward pass"):
         first.backward()
+
+
+def gradients(captured: bool, accumulate: int) -> list[dict[str, torch.Tensor]]:
+    """Of steps of weights and α that move neither; the first ones use what later ones run last."""
+    gpu, macro = torch.cuda.is_available(), MacroSpace((16, 32), 2, 1, 2, 1, 16, head="sum")
+    device = torch.device("cuda" if gpu else "cpu")
+    torch.manual_seed(0)
+    network = PoseNetwork(SearchSpace.full(macro), 3, choice=KernelChoice.all("fused")).place(device)
+    network.set_norm("batch")
+    settings = BilevelSettings(epochs=1, iterations=100, accumulate=accumulate)
+    search = BilevelSearch(network, settings, 0, autocast=gpu, pieces=Pieces(capture=gpu) if captured else None)
+    for group in (*search.weight_optimizer.param_groups, *search.alpha_optimizer.param_groups):
+        group["lr"] = 0.0
+    found = []
+    for rows in ([[0, 0], [0, 1]], [[0, 1], [1, 0]], [[1, 0], [1, 1]], [[1, 1], [1, 1]], [[1, 1], [0, 1]]):
+        beta = MacroArchitecture.of(rows)
+        for step in (lambda given, beta=beta: search._weight_step(given, [beta]),
+                     lambda given, beta=beta: search._alpha_step(given, beta)):  # fmt: skip
+            step({name: t.to(device, torch.float32) for name, t in batch(len(found)).items()})
+            leaves = [*network.named_parameters(), *search.alphas.named_parameters()]
+            found.append({name: p.grad.clone() for name, p in leaves if p.grad is not None})
+        search.position.iteration += 1
+    return found
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_gradients_are_the_plain_steps_whatever_was_captured_first(accumulate, monkeypatch):
+    """On a GPU from graphs in bfloat16, where only the order of the library's sums may differ."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    for step, (ours, plain) in enumerate(zip(*(gradients(c, accumulate) for c in (True, False)), strict=True)):
+        assert ours.keys() == plain.keys()
+        errors = {name: relative_error(ours[name], plain[name]) for name in plain if plain[name].any()}
+        assert max(errors.values()) <= 4 * FLOOR[torch.bfloat16], (step, {n: e for n, e in errors.items() if e > 1e-3})
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
