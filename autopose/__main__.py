@@ -6,8 +6,10 @@ import sys
 from autopose import __version__
 from autopose.help import EXIT_CODES, PAGES
 from autopose.lookup import nearest
+from autopose.stdout import show
 
 COMMANDS = {name: page.brief for name, page in PAGES.items()}
+OPTIONS = ("--help", "--version", "completion")
 USAGE = """AutoPose: neural architecture search for 2D human pose estimation.
 
 usage: autopose COMMAND [KEY=VALUE ...]
@@ -38,8 +40,8 @@ def usage() -> str:
 def main() -> int:
     """Run the command that the first argument names; returns the exit code."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if name in ("-h", "--help"):
-        print(usage())
+    if name in ("-h", "--help", "help"):
+        show(usage())
         return 0
     if name in ("-V", "--version"):
         print(f"autopose {__version__}")
@@ -48,7 +50,7 @@ def main() -> int:
         print(COMPLETION.format(commands=" ".join(COMMANDS)))
         return 0
     if name not in COMMANDS:
-        print(f"error: there is no command {name!r}: {nearest(name, COMMANDS)}", file=sys.stderr)
+        print(f"error: there is no command {name!r}: {nearest(name, [*COMMANDS, *OPTIONS])}", file=sys.stderr)
         return 2
     del sys.argv[1]
     runpy.run_module(f"autopose.{name}", run_name="__main__", alter_sys=True)

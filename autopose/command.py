@@ -1,10 +1,10 @@
 """What every command line shares: composing the configuration, one-sentence errors, exit codes."""
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,14 @@ from autopose.errors import Diverged, Incomplete, UserError
 from autopose.help import help_text
 from autopose.runs.runtime import Interrupted, Runtime, finish, printable, start
 from autopose.runs.surroundings import surroundings_kept
+from autopose.stdout import show
 
 # Exit codes from here on are those of signals, which end a sweep too.
 SIGNALLED = 128
+HYDRA_OPTIONS = (
+    "--help", "--help-all", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun",
+    "--shell-completion", "--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info",
+)  # fmt: skip
 # The words of the command that runs.
 given: ContextVar[list[str] | None] = ContextVar("given", default=None)
 
@@ -73,15 +78,23 @@ def main(task: str, run: Callable[[Config, Runtime], Any]) -> None:
 
 
 def _answer(task: str, arguments: list[str]) -> None:
-    """Print the help or the version and exit, where one of them is asked for; ``--hydra-help`` is Hydra's own."""
+    """Print the help or the version and exit, where one of them is asked for, and refuse an option that does not exist.
+
+    ``--hydra-help`` is Hydra's own.
+    """
     if {"-h", "--help", "--help-all"} & set(arguments):
-        if hasattr(signal, "SIGPIPE"):
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough, as head, ends it quietly
-        print(help_text(task, every_key="--help-all" in arguments))
+        show(help_text(task, every_key="--help-all" in arguments))
         sys.exit(0)
     if "--version" in arguments:
         print(f"autopose {__version__}")
         sys.exit(0)
+    for word in arguments:
+        option = word.partition("=")[0]
+        if option.startswith("--") and not any(known.startswith(option) for known in HYDRA_OPTIONS):
+            close = get_close_matches(option, HYDRA_OPTIONS, 1)
+            hint = f"did you mean {close[0]}?" if close else "keys are given as KEY=VALUE, and --help tells them"
+            print(printable(f"error: there is no option {option}: {hint}"), file=sys.stderr)
+            sys.exit(2)
 
 
 def _sweeps_here() -> bool:

@@ -7,7 +7,7 @@ from autopose.command import main, overrides
 from autopose.config import Config, from_checkpoint
 from autopose.engine.correlation import correlate
 from autopose.engine.reports import report_correlation
-from autopose.engine.search import SearchRun
+from autopose.engine.search import SearchRun, metric_name
 from autopose.errors import UserError
 from autopose.files import save_json
 from autopose.functions import callable_module
@@ -32,7 +32,7 @@ def run(config: Config, runtime: Runtime) -> dict:
         path = runtime.folder / "correlation.json"
         save_json(path, found)
         rows, reward = found["rows"], config.search.reward
-        names = (f"supernet: {reward.metric} on the reward subset ({reward.split} split)",
+        names = (f"supernet: {metric_name(reward.metric)} on the reward subset ({reward.split} split)",
                  f"alone: {found['metric']} on {config.data.val_split} after {found['epochs']} epochs")  # fmt: skip
         scores, alone = [row["supernet"] for row in rows], [row["alone"] for row in rows]
         draw_correlation(scores, alone, found["kendall_tau"], names, runtime.folder / "correlation.png")

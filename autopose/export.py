@@ -46,9 +46,10 @@ def run(config: Config, runtime: Runtime) -> Path:
 
 def _quantise(path: Path, config: Config, runtime: Runtime) -> None:
     small = path.with_name(f"{path.stem}_int8.onnx")
-    file = quantised_file(path.read_bytes(), calibration_batches(config))
+    batches = list(calibration_batches(config))
+    file = quantised_file(path.read_bytes(), iter(batches))
     save(small, file)
-    logger.info("quantised  %s (%.1f MB, %d pictures)", small, len(file) / 1e6, config.export.calibration_images)
+    logger.info("quantised  %s (%.1f MB, ranges of %d people)", small, len(file) / 1e6, sum(map(len, batches)))
     annotations, found = load_annotations(config.data, "val"), {}
     for name, file in (("float32", path), ("int8", small)):
         scores = evaluate(OnnxNetwork(file, config.threads), annotations, config.data, config.evaluate, runtime).scores

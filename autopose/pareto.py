@@ -3,13 +3,15 @@
 import csv
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 from autopose.command import main, overrides
 from autopose.config import Config, from_checkpoint
-from autopose.engine.search import SearchRun
+from autopose.engine.search import SearchRun, metric_name
 from autopose.errors import UserError
 from autopose.functions import callable_module
 from autopose.report.front_figure import draw_front
+from autopose.report.printed import train_command
 from autopose.runs.checkpoint import read_checkpoint
 from autopose.runs.runtime import Runtime
 
@@ -39,13 +41,14 @@ def run(config: Config, runtime: Runtime) -> list[dict]:
         writer = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    draw_front(points, unit, search.reward.metric, figure)
-    logger.info("\n| architecture | kind | %s | %s |\n| --- | --- | --- | --- |", search.reward.metric, unit)
+    score = metric_name(search.reward.metric)
+    draw_front(points, unit, score, figure)
+    logger.info("\n| architecture | kind | %s | %s |\n| --- | --- | --- | --- |", score, unit)
     for row in rows:
         logger.info("| %s | %s | %.4g | %.4g |", row["architecture"], row["kind"], row["score"], row["cost"])
     logger.info("table      %s", table)
     logger.info("figure     %s", figure)
-    logger.info("next       python -m autopose.train architecture=%s", rows[-1]["architecture"])
+    logger.info("next       %s", train_command(config, Path(rows[-1]["architecture"])))
     return rows
 
 

@@ -13,7 +13,12 @@ import onnxruntime
 file, photo, *box = sys.argv[1:]
 session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
 about = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
-image = cv2.cvtColor(cv2.imread(photo), cv2.COLOR_BGR2RGB)
+if len(session.get_outputs()) < 3:
+    sys.exit(f"{file} gives heatmaps alone: export it with export.decode=true")
+image = cv2.imread(photo)
+if image is None:
+    sys.exit(f"{photo} cannot be read as a picture")
+image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 x, y, w, h = map(float, box) if box else (0, 0, *image.shape[1::-1])
 
 size, corner = np.array(about["input"]["size"]), int(about["udp"])

@@ -193,6 +193,14 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"), [("hrnet.json", "did you mean hrnet?"), ("a/b.json", "expected one of all_on")]
+)
+def test_an_architecture_that_is_nowhere_is_told_by_what_there_is(name, hint, small_set, tmp_path, capsys):
+    assert run("train", tmp_path / "run", *TRAIN[1:], f"data.root={small_set}", f"architecture={name}") == 2
+    assert f"error: there is no file {name}, and no architecture of that name: {hint}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_gets_one_sentence(case, small_set, tmp_path, capsys):
     if "device=cuda" in BAD[case][1](tmp_path, small_set) and torch.cuda.is_available():

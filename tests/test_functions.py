@@ -146,7 +146,7 @@ def test_the_page_of_the_python_interface_runs(small_set, tmp_path, monkeypatch)
     small = {
         '"experiment=quick"': ", ".join(repr(word) for word in (*SIZE, *SEARCH, f"data.root={small_set}")),
         '"experiment=quick", "train.epochs=12"': ", ".join(
-            repr(w) for w in (*DATA_SIZE, *TRAIN[1:], "train.width=2", f"data.root={small_set}")
+            repr(w) for w in (*DATA_SIZE, *TRAIN[1:], f"data.root={small_set}")
         ),
         '"photo.jpg"': repr(str(small_set / "val" / "000000.jpg")),
         "(1, 3, 256, 192)": "(1, 3, 64, 64)",

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, StringNode
 from omegaconf.errors import OmegaConfBaseException
 
@@ -102,6 +102,8 @@ def differences(config: Config, other: Config) -> list[str]:
 
 def composition_problem(error: Exception) -> str:
     """Why Hydra could not compose a configuration, in one sentence; a mistyped key with the nearest that exists."""
+    if isinstance(error, OverrideParseException) and "=" not in error.override:
+        return f"expected KEY=VALUE, but got {error.override!r:.200}: --help tells the keys"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     mistyped = re.match(r"Could not override '(.+)'", lines[0]) if lines else None
     if mistyped:
@@ -120,12 +122,13 @@ def composition_problem(error: Exception) -> str:
 
 
 def _near(key: str, known: Sequence[str]) -> list[str]:
-    """The key that was meant; where its own name is right and its group is none, all keys of that name."""
+    """The key that was meant; where its own name is right and its group is none, or it was cut short, all such keys."""
     group, _, leaf = key.rpartition(".")
     same = [name for name in known if name.rpartition(".")[2] == leaf]
     if same and not get_close_matches(group, [name.rpartition(".")[0] for name in same], 1, 0.7):
         return same[:3]
-    return get_close_matches(key, known, 1)
+    begun = [name for name in known if name.startswith(key)]
+    return begun[:3] or get_close_matches(key, known, 1)
 
 
 def _keys(node: dict, prefix: str = "") -> list[str]:

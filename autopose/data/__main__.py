@@ -21,6 +21,7 @@ from autopose.data.records import PoseAnnotations
 from autopose.errors import UserError
 from autopose.lookup import nearest
 from autopose.runs.datasets import load_annotations
+from autopose.stdout import show
 
 HELP = f"""python -m autopose.data COMMAND KEY=VALUE ...: data of your own.
 
@@ -47,7 +48,7 @@ Keys of cache: data.root and the other keys of data, as the runs will have them.
 def main(arguments: Sequence[str]) -> int:
     """Run a command; returns the exit code."""
     if not arguments or any(argument in ("-h", "--help", "help") for argument in arguments):
-        print(HELP)
+        show(HELP)
         return 0 if arguments else 2
     name, *rest = arguments
     try:

@@ -217,11 +217,11 @@ class SearchRun:
             row |= epoch_health(search, self.reward, self.rewards, self.settings.health)
         if self.noise:
             row["entropy_noise"] = self.noise[row["epoch"]]
-        per_iteration = seconds / max(iterations, 1)
+        policy = f" policy {row['entropy_policy']:.3f}" if "entropy_policy" in row else ""
         logger.info(
-            "epoch %d  loss %.3e  reward(mode) %.4f  entropy α %.3f policy %.3f  %.2f s/it",
-            row["epoch"], row["loss_train"], row["supernet_reward"], row["entropy_alpha"]["mean"],
-            row.get("entropy_policy", float("nan")), per_iteration,
+            "epoch %d  loss %.3e  reward(mode) %.4f  entropy α %.3f%s  %.2f s/it",
+            row["epoch"], row["loss_train"], row["supernet_reward"], row["entropy_alpha"]["mean"], policy,
+            seconds / max(iterations, 1),
         )  # fmt: skip
         if self.runtime.is_main:
             self.log.write(row)

@@ -1,6 +1,7 @@
 """One page for runs that belong together: ``python -m autopose.report RUN [RUN ...] out=PAGE.html``.
 
 The folders are named in the order of the story, such as a search's, its network's training and the evaluation.
+Without out= the page is the last folder's report.html, in place of the one of that run alone.
 Exit codes: 0 done, 2 a mistake in what was given.
 """
 

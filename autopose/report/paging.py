@@ -6,6 +6,7 @@ from pathlib import Path
 
 from autopose.errors import UserError
 from autopose.lookup import nearest
+from autopose.stdout import show
 
 
 def page_command(
@@ -26,7 +27,7 @@ def page_command(
     folders = [Path(item).expanduser() for item in arguments if not item.startswith("out=")]
     asked = bool({"-h", "--help"} & set(arguments))
     if asked or not folders or len(out) > 1:
-        print(usage.strip())
+        show(usage.strip().replace("``", ""))
         return 0 if asked else 2
     path = Path(out[0]).expanduser() if out else default(folders)
     try:
@@ -34,6 +35,8 @@ def page_command(
             key, separator, _ = str(folder).partition("=")
             if separator and not folder.exists():
                 raise UserError(f"unknown key {key!r:.40}: {nearest(key, ['out'])}")
+            if folder.is_file():
+                raise UserError(f"{folder} is a file: name the folder of a run")
         if path.suffix != ".html":
             raise UserError(f"out names a page and must end in .html, but is {path}")
         lines = write(folders, path)

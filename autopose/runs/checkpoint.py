@@ -51,7 +51,9 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict:
     path = Path(path)
     try:
         if not path.is_file() and path.exists():
-            raise UserError(f"cannot read the checkpoint {path}: it is no file")
+            last = next((p for p in (path / "checkpoints" / "last.pt", path / "last.pt") if p.is_file()), None)
+            hint = f"a folder, give {last}" if last else "no file"
+            raise UserError(f"cannot read the checkpoint {path}: it is {hint}")
         data = io.BytesIO(path.read_bytes())
     except (OSError, MemoryError) as error:
         # Read whole before it is judged: what the system refuses now says nothing of the bytes.

@@ -114,7 +114,14 @@ def _say(annotations: PoseAnnotations, split: str) -> None:
     schema = annotations.schema
     if schema not in (COCO, MPII):
         pairs = len(schema.flip_pairs)
-        logger.info("mirror     %s: %d pairs of %d joints: %s", split, pairs, schema.num_joints, schema.pairs_by_name())
+        logger.info(
+            "mirror     %s: %d pair%s of %d joints: %s",
+            split,
+            pairs,
+            "s" * (pairs != 1),
+            schema.num_joints,
+            schema.pairs_by_name(),
+        )
 
 
 def target_sigma(sigma: float | str, image_size: Sequence[int]) -> float:

@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from autopose.config import Config
 from autopose.data.schema import COCO, MPII
 from autopose.errors import UserError
+from autopose.lookup import nearest
 from autopose.models import PoseNetwork
 from autopose.runs.datasets import load_annotations
 from autopose.space import Architecture, builtin_architecture
@@ -30,6 +32,11 @@ def resolve_architecture(config: Config, num_joints: int) -> Architecture:
         size = Size(config.data.image_size, num_joints, config.train.width)
         macro, operations = config.space.macro(), config.space.operations
         return builtin_architecture(config.architecture, macro, seed, operations, band, size)
+    if not Path(config.architecture).exists():
+        raise UserError(
+            f"there is no file {config.architecture}, and no architecture of that name: "
+            f"{nearest(config.architecture, BUILTIN)}"
+        )
     return Architecture.load(config.architecture)
 
 

@@ -19,6 +19,7 @@ from autopose.errors import UserError
 from autopose.progress import progress
 from autopose.runs.lock import RunLock
 from autopose.runs.precision import FP32, Precision, chosen_precision
+from autopose.stdout import reader_left
 
 logger = logging.getLogger("autopose")
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
@@ -205,6 +206,17 @@ def _clean(record: logging.LogRecord) -> bool:
     return True
 
 
+class Printed(logging.StreamHandler):
+    """Lines on stdout; where their reader leaves, the run goes on, and ``log.txt`` has the rest."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Called by logging where a record could not be written."""
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            reader_left()
+        else:
+            super().handleError(record)
+
+
 class LogFile(logging.FileHandler):
     """``log.txt``; a disk without room is said once on stderr, and takes nothing from the run."""
 
@@ -231,7 +243,7 @@ def _open_log(folder: Path, rank: int) -> None:
     logger.handlers.clear()
     logger.propagate, logger.disabled = False, False
     logger.setLevel(logging.INFO if rank == 0 else logging.WARNING)
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
+    handlers: list[logging.Handler] = [Printed(sys.stdout)]
     if rank == 0:
         handlers.append(LogFile(folder / "log.txt"))
     for handler in handlers:

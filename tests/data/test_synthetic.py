@@ -71,6 +71,9 @@ def test_taken_as_it_is_and_never_replaced(tmp_path):
     (root / "synthetic.json").write_text("{")  # cut off: counts as another set
     with pytest.raises(UserError, match="another synthetic set"):
         synthetic_dataset(root, 0, 2, 1, (32, 32))
+    (root / "synthetic.json").unlink()  # as a set of another kind
+    with pytest.raises(UserError, match="data=coco, mpii or keypoints"):
+        synthetic_dataset(root, 0, 2, 1, (32, 32))
     (root / "synthetic.json").write_bytes(before["synthetic.json"])
     assert _files(root) == before
 

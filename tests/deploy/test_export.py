@@ -160,6 +160,15 @@ def test_the_example_finds_the_joints_that_the_model_finds(udp, network, schema,
     assert names <= {"cv2", "numpy", "onnxruntime"} | sys.stdlib_module_names
 
 
+def test_the_example_says_what_it_needs(network, schema, config, tmp_path):
+    Model(network, schema, config, torch.device("cpu")).export(tmp_path / "pose.onnx")
+    Model(network, schema, config, torch.device("cpu")).export(tmp_path / "decoded.onnx", decode=True)
+    for file, said in (("pose.onnx", "export it with export.decode=true"), ("decoded.onnx", "cannot be read")):
+        command = [sys.executable, ROOT / "examples" / "run_onnx.py", tmp_path / file, tmp_path / "none.png"]
+        shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+        assert shown.returncode == 1 and said in shown.stderr and "Traceback" not in shown.stderr
+
+
 def test_a_network_of_any_kernels_is_exported(network, schema, config, tmp_path):
     from autopose.kernels import KernelChoice
 

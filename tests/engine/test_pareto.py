@@ -34,12 +34,14 @@ def rows_of(folder):
         return list(csv.DictReader(file))
 
 
-def test_the_front_rises_and_its_files_are_architectures_that_nothing_scored_beats(done):
+def test_the_front_rises_and_its_files_are_architectures_that_nothing_scored_beats(done, small_set):
     rows = rows_of(done)
     costs, scores = ([float(row[name]) for row in rows] for name in ("cost", "score"))
     assert costs == sorted(costs) and scores == sorted(scores) and len(set(scores)) == len(rows)
     for row in rows:
         assert str(Architecture.load(row["architecture"]).macro) == row["beta"]
+    said = next(line for line in small_runs.log_of(done).splitlines() if line.startswith("next"))
+    assert f"data.root={small_set} " in said and said.endswith(f"architecture={rows[-1]['architecture']}")
     assert (done / "pareto.png").stat().st_size > 10_000 and len(list((done / "front").iterdir())) == len(rows)
 
 

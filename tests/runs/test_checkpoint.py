@@ -118,6 +118,12 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     for path in (tmp_path / "none.pt", tmp_path):
         with pytest.raises(UserError, match="cannot read"):
             read_checkpoint(path)
+    (tmp_path / "checkpoints").mkdir()
+    last = tmp_path / "checkpoints" / "last.pt"
+    last.touch()
+    for folder in (tmp_path, last.parent):
+        with pytest.raises(UserError, match=f"it is a folder, give {last}"):
+            read_checkpoint(folder)
 
 
 class Attack:

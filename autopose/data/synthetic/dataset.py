@@ -100,7 +100,10 @@ def _refuse_other(root: Path, wanted: dict) -> None:
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return
     if not root.is_dir() or not (root / _MARKER).is_file():
-        raise UserError(f"'{root}' holds something else than a synthetic set: name another folder for it (data.root)")
+        raise UserError(
+            f"'{root}' holds something else than a synthetic set: name another folder for it (data.root), or with "
+            "data=coco, mpii or keypoints (COCO-style) the kind of set that is there"
+        )
     found = _marker(root)
     differ = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
     raise UserError(
