@@ -35,7 +35,7 @@ part graphs 60 "$python" -m pytest -q --tb=short -p no:cacheprovider "${many[@]}
 iteration() { # iteration SECONDS PROVIDER...
     local seconds=$1
     shift
-    part "iteration" "$seconds" "$python" -m bench.iteration --model "${MODEL:-h100}" --seconds 2 --limit 75 --output "$OUT/iteration_gpu.csv" --providers "$@"
+    part "iteration" "$seconds" "$python" -m bench.iteration --model "$MODEL" --seconds 2 --limit 75 --output "$OUT/iteration_gpu.csv" --providers "$@"
 }
 rm -f "$OUT/iteration_gpu.csv"
 iteration 200 fused "fused pieces" reference "fused graph" "rewrite graph"

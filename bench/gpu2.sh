@@ -6,7 +6,7 @@ log=gpu2 total="${TOTAL_S:-520}"
 source "$(dirname "$0")/gpu_parts.sh"
 
 # A compiler may take all of its time, so it comes last of its part.
-part compiled 270 "$python" -m bench.iteration --model "${MODEL:-h100}" --seconds 2 --limit 230 --output "$OUT/iteration_compiled.csv" --providers "fused fp32" "reference fp32" "strong baseline"
+part compiled 270 "$python" -m bench.iteration --model "$MODEL" --seconds 2 --limit 230 --output "$OUT/iteration_compiled.csv" --providers "fused fp32" "reference fp32" "strong baseline"
 many=()
 has xdist && many=(-n 12)
 part tests 170 "$python" -m pytest -q -p no:cacheprovider "${many[@]}" --maxfail=3 tests/kernels tests/models tests/nas

@@ -18,6 +18,14 @@ if [ -d "$wheels" ]; then
     export PYTHONPATH="$PYTHONPATH:$wheels/site"
 fi
 
+# Whose data sheet the predicted times are of: the card's own, where bench/roofline.py has it.
+if [ -z "${MODEL:-}" ]; then
+    card="$("$python" -c 'import torch; print(torch.cuda.get_device_name().lower().replace(" ", ""))' 2> /dev/null)"
+    for MODEL in h200 a100 rtx4090 h100; do
+        [[ "$card" != *"$MODEL"* ]] || break
+    done
+fi
+
 has() { "$python" -c "import $1" 2> /dev/null; }
 
 part() { # part NAME SECONDS COMMAND...: within what is left of $total seconds; returns the command's exit code

@@ -15,6 +15,7 @@ echo "$*" >> "$CALLS"
 case "$*" in
     *"-c import "*) for name in $LACKS; do [[ "$*" == *"import $name" ]] && exit 1; done ;;
 esac
+[[ "$*" == *"torch.cuda.get_device_name().lower"* ]] && echo "$CARD"
 for part in $HANGS; do [[ "$*" == *"$part"* ]] && sleep 60; done
 for part in $CRASHES; do [[ "$*" == *"$part"* ]] && exit 139; done
 for part in $WRONG; do [[ "$*" == *"$part"* ]] && exit 1; done
@@ -31,6 +32,7 @@ def run(tmp_path):
     def run(script, **said):
         given = {
             "LACKS": "",
+            "CARD": "",
             "HANGS": "",
             "CRASHES": "",
             "WRONG": "",
@@ -55,6 +57,12 @@ def test_what_matters_most_comes_first(run, tmp_path):
     assert set(parts.values()) == {"0"}
     assert "--providers fused fused pieces reference fused graph rewrite graph" in calls and "-n 12" in calls
     assert len(list((tmp_path / "out").iterdir())) <= 8
+
+
+def test_the_model_is_of_the_card(run):
+    for card, model in (("nvidiah200", "h200"), ("nvidiaa100-sxm4-80gb", "a100"), ("", "h100")):
+        assert f"bench.iteration --model {model} " in run("gpu", CARD=card)[2]
+    assert "bench.iteration --model rtx4090 " in run("gpu", CARD="nvidiah200", MODEL="rtx4090")[2]
 
 
 def test_a_part_that_crashes_or_lacks_a_package_leaves_the_others(run):

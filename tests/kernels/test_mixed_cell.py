@@ -17,6 +17,7 @@ from tests.numerics import check_close  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 needs_triton = pytest.mark.skipif(not dispatch.HAS_TRITON, reason="Triton's kernels")
+pytestmark = pytest.mark.usefixtures("full_precision")
 
 
 @dataclass(frozen=True)
