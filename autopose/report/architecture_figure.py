@@ -23,7 +23,7 @@ CELL_NAMES = {"individual_1": "$C_{I1}$", "individual_2": "$C_{I2}$", "aggregati
 MARGIN, ROW, BLOCK = 40, 74, 38
 # Top of the branches' rows; room left (branch names, stem) and right (head, "heatmaps") of the modules.
 TOP, LEFT, RIGHT = 150, 195, 250
-LEGEND_COLUMNS, LEGEND_ROW = 6, 26
+LEGEND_COLUMNS, LEGEND_ROW, LEGEND_TITLE = 6, 26, 20
 NARROW, WIDE, MODULE_MIN, MODULE_WISH = 1200, 1600, 130, 210
 
 
@@ -40,8 +40,8 @@ def architecture_figure(architecture: Architecture) -> Figure:
     width = max(width, LEFT + RIGHT + MODULE_MIN * modules)
     square = _square(architecture, groups, (width - 2 * MARGIN) / space.num_branches)
     cells_top = TOP + ROW * space.num_branches + 90
-    legend = _legend(architecture)
-    tables_top = cells_top + 118 + LEGEND_ROW * ((len(legend) - 1) // LEGEND_COLUMNS)
+    legend = legend_places(architecture)
+    tables_top = cells_top + 118 + LEGEND_ROW * legend[-1][2]
     heights = [_nodes(architecture, names) * square + 66 for names in groups]
     height = tables_top + sum(heights) - 36
     figure = Figure(figsize=(width / 100, height / 100), dpi=100)
@@ -182,19 +182,26 @@ def _square(architecture: Architecture, groups: Sequence[Sequence[str]], room: f
     return max(min(42.0, (room - 70) / columns), 2.0)
 
 
-def _legend(architecture: Architecture) -> tuple[str, ...]:
-    """The six operations, and those of other packages that the architecture uses."""
+def legend_places(architecture: Architecture) -> list[tuple[str, int, int]]:
+    """(name, column, row) of the six operations and of other packages' in use; a long title takes two columns."""
     used = (op for cells in architecture.cells for cell in cells.values() for op in cell.ops)
-    return tuple(dict.fromkeys((*OPS, *used)))
+    places, column, row = [], 0, 0
+    for name in dict.fromkeys((*OPS, *used)):
+        columns = 1 if len(operation(name).title) <= LEGEND_TITLE else 2
+        if column + columns > LEGEND_COLUMNS:
+            column, row = 0, row + 1
+        places.append((name, column, row))
+        column += columns
+    return places
 
 
-def _draw_legend(axes: Axes, y: float, names: Sequence[str], concat: bool) -> None:
+def _draw_legend(axes: Axes, y: float, places: Sequence[tuple[str, int, int]], concat: bool) -> None:
     _text(axes, MARGIN, y, "Cells", 14, weight="bold")
     note = "a row for each node n0, n1, …; a column for each tensor it reads: input or branches, then earlier nodes"
     note += "; cat: concatenation and 1×1 convolution" if concat else ""
     _text(axes, MARGIN + 66, y + 2, note, 10, GREY)
-    for i, name in enumerate(names):
-        x, top, op = MARGIN + 190 * (i % LEGEND_COLUMNS), y + 26 + LEGEND_ROW * (i // LEGEND_COLUMNS), operation(name)
+    for name, column, row in places:
+        x, top, op = MARGIN + 190 * column, y + 26 + LEGEND_ROW * row, operation(name)
         axes.add_patch(Rectangle((x, top), 18, 18, fc=op.colour, ec="none"))
         _text(axes, x + 26, top + 10, op.title, 10)
 

@@ -16,7 +16,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from autopose.errors import UserError
 from autopose.report.architecture_figure import architecture_figure, draw_architecture
 from autopose.report.curves import BLUE, GREEN, ORANGE, draw_search_curves, draw_training_curves
-from autopose.space import OPS, MacroSpace, builtin_architecture, operation
+from autopose.space import OPS, MacroSpace, Operation, builtin_architecture, operation
 
 SPACES = {
     "paper": MacroSpace(),
@@ -26,6 +26,10 @@ SPACES = {
     "five_branches": MacroSpace(channels=(16, 32, 64, 128, 256), num_stages=4, beta_sharing="module"),
     "many_nodes": MacroSpace(nodes_individual=8, nodes_aggregation=3, num_stages=5),
 }
+SEPARABLE, DILATED = (
+    Operation(f"3×3 {what} convolution", what[:3], colour, lambda c: 9 * c, lambda c: None)
+    for what, colour in (("separable", "#009e73"), ("dilated", "#cc79a7"))
+)
 FOUND = {"algorithm": "bilevel", "seed": 3, "step": 55000, "reward": 0.41234, "reward_metric": "oks_ap"}
 
 
@@ -72,6 +76,16 @@ def test_architecture_text_neither_overlaps_nor_leaves_the_picture(name):
         apart = first.x1 <= second.x0 or second.x1 <= first.x0 or first.y1 <= second.y0 or second.y1 <= first.y0
         assert apart, (texts[i], texts[j])
     assert figure.bbox.width <= 1600 or SPACES[name].num_modules > 8
+
+
+def test_titles_of_other_packages_operations_keep_off_the_next_square():
+    outside = tuple(f"{__name__}:{name}" for name in ("SEPARABLE", "DILATED"))
+    figure = architecture_figure(builtin_architecture("random", SPACES["paper"], 5, outside))
+    renderer, axes = FigureCanvasAgg(figure).get_renderer(), figure.axes[0]
+    titles = {text.get_text(): text.get_window_extent(renderer) for text in axes.texts}
+    squares = [patch.get_window_extent(renderer) for patch in axes.patches if isinstance(patch, Rectangle)]
+    for title in (SEPARABLE.title, DILATED.title):
+        assert not any(titles[title].overlaps(square) for square in squares), title
 
 
 def test_architecture_tells_how_it_was_found():
