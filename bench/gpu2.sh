@@ -16,7 +16,9 @@ if command -v compute-sanitizer > /dev/null; then
     done
 fi
 if [ -n "${AUTOPOSE_TEST_DATA:-}" ] && has hydra; then
-    part search 120 "$python" -m autopose.search experiment=lsp data.root="$AUTOPOSE_TEST_DATA/lsp" device=cuda hydra.run.dir="$OUT/gpu_search"
+    found=$(mktemp -d)
+    part search 120 "$python" -m autopose.search experiment=lsp data.root="$AUTOPOSE_TEST_DATA/lsp" device=cuda hydra.run.dir="$found"
+    cp "$found"/report.html "$found"/metrics.jsonl "$OUT" 2> /dev/null
 else
     echo "== search: AUTOPOSE_TEST_DATA is not set, or hydra is not here" | tee -a "$OUT/$log.log"
 fi

@@ -303,6 +303,9 @@ class SearchRun:
         return rows[:CANDIDATES]
 
     def _finish(self) -> Architecture:
+        # What the graphs of steps hold, gradients too, is for the derivation's trainings now.
+        self.bilevel.pieces = None
+        self.bilevel.network.zero_grad()
         with self.clock.phase("derivation"):
             architecture = self.derive()
         if self.runtime.is_main:

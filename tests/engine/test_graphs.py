@@ -6,12 +6,17 @@ import pytest
 import torch
 from networks import supernet
 
+from autopose.config import from_hydra
 from autopose.config.search_keys import SearchConfig
 from autopose.engine.graphs import step_pieces
+from autopose.engine.search import SearchRun
 from autopose.errors import UserError
 from autopose.models import PoseNetwork
+from autopose.models.pieces import Pieces
 from autopose.nas import GumbelSettings
+from autopose.runs.runtime import finish, start
 from autopose.space import MacroSpace, SearchSpace
+from bench.small_runs import composed
 
 CUDA = torch.device("cuda")
 SIX = MacroSpace((4, 6), 2, 1, 1, 1, 4)
@@ -52,6 +57,24 @@ def test_auto_takes_graphs_on_a_gpu_alone(triton):
 def test_true_is_refused_where_graphs_cannot_run(triton, options, sentence):
     with pytest.raises(UserError, match=sentence):
         asked(graphs="true", **options)
+
+
+def test_graphs_are_gone_when_the_derivation_trains(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr("autopose.engine.search.step_pieces", lambda *args: made.append(Pieces(False)) or made[-1])
+    derived = []
+
+    def derive(run):
+        parameters = run.bilevel.network.parameters()
+        derived.append((run.bilevel.pieces, [p.grad for p in parameters if p.grad is not None]))
+        return run.favourite()
+
+    monkeypatch.setattr(SearchRun, "derive", derive)
+    config = from_hydra(composed("search", tmp_path / "drawn", "search.controller.start_epoch=2"))
+    runtime = start("cpu", tmp_path / "run")
+    SearchRun(config, runtime).run()
+    finish(runtime)
+    assert made[0].pieces and derived == [(None, [])]
 
 
 def test_another_word_is_refused():
