@@ -63,7 +63,7 @@ def run(config: Config, runtime: Runtime) -> Path:
 def _network(config: Config, runtime: Runtime) -> tuple[Config, PoseNetwork, MacroSpace]:
     """The configuration of the network, the network, and the space of its architecture."""
     if bool(config.checkpoint) == bool(config.architecture):
-        raise UserError("latency needs checkpoint=PATH, a checkpoint of train, or architecture=PATH|hrnet|..., one")
+        raise UserError("latency needs one of checkpoint=PATH, a checkpoint of train, and architecture=PATH|hrnet|...")
     if config.checkpoint:
         content = read_checkpoint(config.checkpoint, "train")
         config = from_checkpoint(content["config"], config, overrides())

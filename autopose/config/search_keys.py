@@ -158,7 +158,7 @@ class SearchConfig(BilevelSettings):
         cost_weight: share of the loss, and points of the reward, that a cost of twice ``cost_target`` takes; without a
             target that the usual cost takes.
         cost_target: GMACs or ms up to which a cost is free (0: none is).
-        latency_table: that ``autopose latency latency.operations=true`` wrote.
+        latency_table: that ``autopose latency architecture=hrnet latency.operations=true`` wrote.
         max_gmacs: 10^9 multiply-adds that the derived network never exceeds (0: any); min_gmacs: that it has at least,
             for comparisons at equal size.
         algorithm: "bilevel" (Algorithm 1), or under the same budget "random" or "evolution" (single-path supernet,

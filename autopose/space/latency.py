@@ -1,9 +1,9 @@
 """Measured times of a space's parts, from which a network's is added up: a table in a JSON file, read without PyTorch.
 
-``python -m autopose.latency latency.operations=true`` writes one. Keys of the file: format, version, software,
-hardware {cpu, cores, threads, gpu, python, torch}, space (as in architecture.json), width (channels over the space's),
-operations, image_size [width, height], num_joints, batches [1, N], parts and check. A row of ``parts`` is {part,
-branch, name, batch, p20_ms, p50_ms, p80_ms}; b is a branch, counted from the finest scale:
+``python -m autopose.latency architecture=hrnet latency.operations=true`` writes one. Keys of the file: format, version,
+software, hardware {cpu, cores, threads, gpu, python, torch}, space (as in architecture.json), width (channels over the
+space's), operations, image_size [width, height], num_joints, batches [1, N], parts and check. A row of ``parts`` is
+{part, branch, name, batch, p20_ms, p50_ms, p80_ms}; b is a branch, counted from the finest scale:
 
 - stem (0, ""), head (0, "");
 - operation (b, its name): one edge with its sum, of an individual cell that has the operation on all of them;
@@ -61,7 +61,8 @@ class LatencyTable:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(
-                f"there is no latency table {path}: python -m autopose.latency latency.operations=true writes one"
+                f"there is no latency table {path}: "
+                "python -m autopose.latency architecture=hrnet latency.operations=true writes one"
             ) from None
         except (OSError, ValueError) as error:
             raise UserError(f"cannot read the latency table {path}: {str(error)[:100]}") from None
@@ -111,7 +112,7 @@ class LatencyTable:
             if measured != asked:
                 raise UserError(
                     f"the latency table was measured for {name} {measured}, but this run has {asked}: measure one for "
-                    "this space (python -m autopose.latency latency.operations=true)"
+                    "this space (python -m autopose.latency architecture=hrnet latency.operations=true)"
                 )
         if unknown:
             raise UserError(f"the latency table has no time of the operation {unknown[0]}: measure again with it")
