@@ -113,15 +113,9 @@ def _say(annotations: PoseAnnotations, split: str) -> None:
         logger.info("data       %s, %s: %s", split, what, remark)
     schema = annotations.schema
     if schema not in (COCO, MPII):
-        pairs = len(schema.flip_pairs)
-        logger.info(
-            "mirror     %s: %d pair%s of %d joints: %s",
-            split,
-            pairs,
-            "s" * (pairs != 1),
-            schema.num_joints,
-            schema.pairs_by_name(),
-        )
+        count = len(schema.flip_pairs)
+        pairs = f"{count} pair{'s' * (count != 1)} of {schema.num_joints} joints"
+        logger.info("mirror     %s: %s: %s", split, pairs, schema.pairs_by_name())
 
 
 def target_sigma(sigma: float | str, image_size: Sequence[int]) -> float:
