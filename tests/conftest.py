@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from autopose.runs.surroundings import surroundings_kept
+
 if not torch.cuda.is_available():
     # Triton decides at its import whether kernels run compiled or interpreted.
     os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -29,6 +31,13 @@ def real_data():
     if not folder:
         pytest.skip("AUTOPOSE_TEST_DATA is not set: no real data")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _surroundings_are_kept():
+    """A test that opens a run's log, or sets threads or determinism, gives them back to the test after it."""
+    with surroundings_kept():
+        yield
 
 
 @pytest.fixture(scope="session")
