@@ -1,10 +1,10 @@
 """Searches that differ in one thing, each with what it found trained from scratch: ``python -m bench.variants table4``.
 
 ``table4`` are the paper's four rows at the pool's size: one branch at most, no aggregation cells, all branches always,
-everything. ``remedies`` switches one setting of the search at a time. A variant is searched and trained once a seed, by
-the pool's recipe; ``bench/results/variants_SET.csv`` gets a row as each ends, and the same command goes on with what
-lacks. Then it prints every variant over its seeds, its difference from the whole search paired by seed (Holm), and of
-``table4`` Page's test of the paper's order. ``--report`` prints alone.
+everything. ``remedies`` switches one setting of the search, or of the training of what it found, at a time. A variant
+is searched and trained once a seed, by the pool's recipe; ``bench/results/variants_SET.csv`` gets a row as each ends,
+and the same command goes on with what lacks. Then it prints every variant over its seeds, its difference from the whole
+search paired by seed (Holm), and of ``table4`` Page's test of the paper's order. ``--report`` prints alone.
 """
 
 import argparse
@@ -38,12 +38,15 @@ SETS: dict[str, dict[str, tuple[str, ...]]] = {
         WHOLE: (),
         "by rewards, no trials": ("search.trials.candidates=0",),
         "no warm-up": ("search.alpha_start_epoch=0", "search.controller.start_epoch=0"),
+        "twice the warm-up": ("search.alpha_start_epoch=8", "search.controller.start_epoch=8"),
         "300 pictures a reward": ("search.reward.images=300",),
-        "multiply-adds in both levels": ("search.cost=gmacs", "search.cost_target=0.012"),
-        "a third of the steps": ("search.iterations=20",),
-        "one operation an edge": ("search.gumbel.relaxation=one_op",),
+        "multiply-adds in both levels": ("search.cost=gmacs", "search.cost_weight=0.5", "search.cost_target=0.012"),
+        "fair single paths": ("search.gumbel.relaxation=one_op", "search.sampling=fair", "search.paths=6"),
+        "averaged weights": (),
     },
 }
+# What a variant changes in the training alone: it trains the network of the whole search with the same seed.
+TRAINED = {"averaged weights": ("train.ema=0.995",)}
 
 
 def run(task: str, folder: Path, *arguments: str) -> None:
@@ -55,11 +58,11 @@ def run(task: str, folder: Path, *arguments: str) -> None:
 
 def measured(variant: str, switches: Sequence[str], seed: int, out: Path, root: str | None) -> dict:
     """The row of a variant's search with one seed and of the training of what it found."""
-    name = f"{variant.replace(' ', '_')}-{seed}"
+    name, searched = (f"{of.replace(' ', '_')}-{seed}" for of in (variant, WHOLE if variant in TRAINED else variant))
     shared = [f"seed={seed}", *([f"data.root={root}"] if root else [])]
-    run("search", out / name / "search", "experiment=pool_bilevel", *shared, *switches)
-    path = out / name / "search" / "architecture.json"
-    run("train", out / name / "train", "experiment=pool", *shared, f"architecture={path}")
+    run("search", out / searched / "search", "experiment=pool_bilevel", *shared, *switches)
+    path, recipe = out / searched / "search" / "architecture.json", TRAINED.get(variant, ())
+    run("train", out / name / "train", "experiment=pool", *shared, *recipe, f"architecture={path}")
     scores = json.loads((out / name / "train" / "metrics.json").read_text(encoding="utf-8"))
     architecture, info = Architecture.load(path), machine()
     gmacs = FIGURES.gmacs(architecture)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from autopose.config import composed
 from bench import variants
 
 
@@ -38,3 +39,10 @@ def test_a_set_with_few_rows_says_what_it_has(tmp_path, capsys):
     variants.append(tmp_path / "variants_remedies.csv", {"variant": variants.WHOLE, "seed": 0, "gmacs": 1, "PCK": 50})
     assert variants.main(["remedies", "--report", "--results", str(tmp_path)]) == 0
     assert "whole search | 50.00 (n = 1)" in capsys.readouterr().out
+
+
+def test_every_variant_is_a_search_and_a_training():
+    for switches in (switches for of in variants.SETS.values() for switches in of.values()):
+        assert composed("search", "experiment=pool_bilevel", *switches).name == "pool_bilevel"
+    for variant, recipe in variants.TRAINED.items():
+        assert variant in variants.SETS["remedies"] and composed("train", "experiment=pool", *recipe).name == "pool"
