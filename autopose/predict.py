@@ -48,7 +48,8 @@ def run(config: Config, runtime: Runtime) -> list[dict]:
     network = load_network(content, config, runtime.device)
     schema = schema_from_dict(content["state"]["schema"])
     logger.info("joints     %s", ", ".join(schema.joints))
-    logger.info("boxes      %s", boxes.description if detector is None else f"found by {config.detector}")
+    people_from = boxes.description if detector is None else f"found by {config.detector}"
+    logger.info("boxes      %s", people_from)
     form = fastest(network, config.data.image_size, runtime.device, runtime.precision)
     logger.info("precision  %s; %s", form.precision, form.name)
     predictor, clock = Predictor(form.run, schema, config, runtime.device), Clock()
@@ -64,10 +65,12 @@ def run(config: Config, runtime: Runtime) -> list[dict]:
                 writer.write(frame, people, tracks)
         if boxes.problems and not writer.people:
             raise UserError(f"{boxes.problems[0]} (and no other box can be used)")
-    _report(writer, clock, runtime, settings.threshold, detector)
+    hidden = f"{writer.hidden} of {writer.joints} joints have scores below predict.threshold={settings.threshold:g}"
+    _report(writer, clock, runtime, hidden, detector)
     counted = {"people": str(writer.people), "pictures or frames": str(writer.pictures)}
+    facts = {"boxes": people_from} | ({"not drawn": hidden} if writer.hidden else {})
     asked = replace(config, checkpoint=asked.checkpoint, name=asked.name)
-    report_prediction(asked, runtime, clock.report(), overrides(), writer.files, counted)
+    report_prediction(asked, runtime, clock.report(), overrides(), writer.files, counted, facts)
     problems = [*opened.problems, *boxes.problems]
     for problem in problems:
         logger.warning("left out   %s", problem)
@@ -100,7 +103,7 @@ def _first(source: Source, most: int) -> Iterator[Frame]:
     return chain([first], frames)
 
 
-def _report(writer: Writer, clock: Clock, runtime: Runtime, threshold: float, detector: Detector | None) -> None:
+def _report(writer: Writer, clock: Clock, runtime: Runtime, hidden: str, detector: Detector | None) -> None:
     found = clock.report()
     shares = sorted(found["phases"].items(), key=lambda item: -item[1])
     spent = ", ".join(f"{name} {100 * value / found['seconds']:.0f} %" for name, value in shares if value > 0)
@@ -111,10 +114,7 @@ def _report(writer: Writer, clock: Clock, runtime: Runtime, threshold: float, de
         "speed      %d people in %d pictures, %.1f pictures/s (%s)", writer.people, writer.pictures, rate, spent
     )
     if writer.hidden:
-        logger.info(
-            "hidden     %d of %d joints have scores below predict.threshold=%g and are not drawn", writer.hidden,
-            writer.joints, threshold,
-        )  # fmt: skip
+        logger.info("hidden     %s and are not drawn", hidden)
     for name in ("pictures", "videos"):
         if (runtime.folder / name).is_dir():
             logger.info("%-10s %s", name, runtime.folder / name)

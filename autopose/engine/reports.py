@@ -101,16 +101,23 @@ def report_correlation(run: SearchRun, found: dict, given: Sequence[str], figure
 
 
 def report_prediction(
-    config: Config, runtime: Runtime, clock: dict, given: Sequence[str], pictures: Sequence[str], facts: dict[str, str]
+    config: Config,
+    runtime: Runtime,
+    clock: dict,
+    given: Sequence[str],
+    pictures: Sequence[str],
+    headline: dict[str, str],
+    facts: dict[str, str],
 ) -> None:
     """Write the page of predictions on a user's pictures.
 
     Args:
-        pictures: names below ``pictures/``, of which the first are shown; facts: its headline, name to text.
+        pictures: names below ``pictures/``, of which the first are shown.
+        headline, facts: name to text.
     """
     save_summary(
         runtime.folder, "predict", config.name, run_command("predict", given), clock,
-        title="Poses were predicted", headline=facts, facts={"checkpoint": str(config.checkpoint)},
+        title="Poses were predicted", headline=headline, facts={"checkpoint": str(config.checkpoint), **facts},
         figures={f"pictures/{name}": name for name in pictures[:SHOWN]},
     )  # fmt: skip
     _write_page(runtime)

@@ -116,6 +116,8 @@ def _rewards(axes: Axes, rows: Sequence[dict], metric: str) -> None:
     if band.any():
         axes.fill_between(epochs, values - band, values + band, color=BLUE, alpha=0.18, lw=0, label="its noise (±1 σ)")
     _mark_start(axes, rows)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.45 * (high - low))  # Room for the legend, which is as wide as the panel.
     finish(axes, "Reward", metric)
 
 

@@ -21,7 +21,7 @@ def draw_front(points: Sequence[Point], unit: str, score: str, path: str | os.Pa
         unit: of the cost; score: the name of the reward.
         path: of the picture.
     """
-    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    figure = Figure(figsize=(8.0, 4.6), layout="constrained")
     axes = figure.subplots()
     for kind, colour, size in (("random", GREY, 4), ("evolved", COLOURS[0], 4)):
         some = [point for point in points if point.kind == kind]
@@ -35,4 +35,5 @@ def draw_front(points: Sequence[Point], unit: str, score: str, path: str | os.Pa
     finish(axes, "Supernet's score against cost", score)
     axes.set_xlabel(unit, fontsize=9.5)
     axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8.5, frameon=False)
     save_figure(figure, path, 150)

@@ -2,6 +2,7 @@
 
 import base64
 import mimetypes
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from autopose.errors import UserError
 from autopose.files import save
 
+NUMBER = re.compile(r"-?[\d.]+(e[+-]?\d+)?|n/a|")
 STYLE = """
 :root { color-scheme: light dark; --ink: #22262c; --soft: #5f6772; --paper: #fbfbfc; --card: #ffffff; --line: #dfe2e7;
   --accent: #0b6e99; --bar: #7fb8d3; }
@@ -27,13 +29,14 @@ p { margin: 6px 0 12px; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 6px 0 12px; }
 th, td { padding: 5px 14px 5px 0; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { font-weight: 600; color: var(--soft); font-size: .88rem; }
+.number { text-align: right; }
 dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: 3px 18px; margin: 8px 0 14px; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px;
-  margin: 8px 0 14px;
-  overflow-x: auto; font-size: .86rem; }
+  margin: 8px 0 14px; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .86rem; }
 figure { margin: 12px 0 20px; } figure img { max-width: 100%; height: auto; background: #fff; border-radius: 8px;
   border: 1px solid var(--line); display: block; }
+.scroll img { max-width: max(100%, 720px); }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 18px 0; }
 .facts div { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 10px 14px; }
 .facts b { display: block; font-size: 1.35rem; font-weight: 650; color: var(--accent); overflow-wrap: anywhere; }
@@ -71,10 +74,17 @@ def definitions(values: Mapping[str, str]) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table that scrolls by itself where it is too wide."""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    """A table that scrolls by itself where it is too wide; columns of numbers alone are set to the right."""
+    sides = [all(NUMBER.fullmatch(cell) for cell in column) for column in zip(*rows, strict=True)] or [False] * len(
+        header
+    )
+
+    def row(tag: str, cells: Sequence[str]) -> str:
+        classes = [" class=number" if right else "" for right in sides]
+        return "".join(f"<{tag}{side}>{escape(c)}</{tag}>" for side, c in zip(classes, cells, strict=True))
+
+    body = "".join(f"<tr>{row('td', cells)}</tr>" for cells in rows)
+    return f'<div class="scroll"><table><thead><tr>{row("th", header)}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def bars(values: Mapping[str, float], shown: Mapping[str, str], full: float | None = None) -> str:
@@ -93,14 +103,20 @@ def command(text: str) -> str:
     return f"<pre><code>{escape(text)}</code></pre>"
 
 
-def picture(path: Path, caption: str) -> str:
-    """A file of a picture, embedded; UserError where it cannot be read."""
+def picture(path: Path, caption: str, figure: bool = True) -> str:
+    """A file of a picture, embedded; UserError where it cannot be read.
+
+    Args:
+        figure: it holds small print: a narrow screen scrolls it instead of shrinking it.
+    """
     try:
         data = base64.b64encode(path.read_bytes()).decode()
     except OSError as error:
         raise UserError(f"cannot read the picture {path}: {error.strerror or error}") from None
     text, kind = escape(caption), mimetypes.guess_type(path.name)[0] or "image/png"
-    return f'<figure><img alt="{text}" src="data:{kind};base64,{data}"><figcaption>{text}</figcaption></figure>'
+    image = f'<img alt="{text}" src="data:{kind};base64,{data}">'
+    shown = f'<div class="scroll">{image}</div>' if figure else image
+    return f"<figure>{shown}<figcaption>{text}</figcaption></figure>"
 
 
 def write_page(path: Path, title: str, parts: Sequence[str]) -> None:

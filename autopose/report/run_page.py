@@ -46,7 +46,7 @@ def run_parts(folder: Path, run: dict) -> list[str]:
         parts += _score_parts(score)
     for file, caption in run["figures"]:
         if (folder / file).is_file():
-            parts.append(page.picture(folder / file, caption))
+            parts.append(page.picture(folder / file, caption, figure="/" not in file))
     for given in run["tables"]:
         parts += [page.subheading(given["title"]), page.table(given["header"], given["rows"])]
     return [*parts, *_clock_parts(run)]

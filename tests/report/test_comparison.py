@@ -40,7 +40,7 @@ def test_equal_runs_differ_in_nothing_and_their_constant_pose_stands_once(tmp_pa
     assert tags.open == []
     timed = make_run(tmp_path / "2026-11-29_12-00-00")
     assert [run.label for run in read_runs([folders[0], timed])] == ["A a", "B quick"]
-    assert "<td>A a</td><td>0.250</td>" in text and "<td>B b</td><td>n/a</td>" in text
+    assert "<td>A a</td><td class=number>0.250</td>" in text and "<td>B b</td><td class=number>n/a</td>" in text
     assert text.count("<td>constant pose") == 1
     assert (tmp_path / "page.png").read_bytes().startswith(b"\x89PNG") and "http" not in text
 

@@ -16,6 +16,7 @@ from autopose.data.records import Person
 from autopose.data.schema import COCO
 from autopose.errors import UserError
 from autopose.evaluation.scoring import Score
+from autopose.report import page
 from autopose.report.__main__ import main
 from autopose.report.contact_sheet import CELL, contact_sheet, rank
 from autopose.report.curves import draw_training_curves
@@ -76,10 +77,14 @@ def test_the_page_holds_everything_and_needs_nothing(folder):
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_overflows_in_a_real_browser(folder, width):
     write_run_page([folder, folder], folder / "report.html")
-    probe = "<script>document.title='W'+document.documentElement.scrollWidth+'/'+window.innerWidth</script></body>"
-    page = folder / "probed.html"
+    probe = (
+        "<script>const [image, pre] = ['img', 'pre'].map(tag => document.querySelector(tag));"
+        "document.title=`W${document.documentElement.scrollWidth}/${window.innerWidth} image ${image.width} "
+        "command ${pre.scrollWidth}/${pre.clientWidth}`</script></body>"
+    )
+    probed = folder / "probed.html"
     frame = folder / "frame.html"
-    page.write_text((folder / "report.html").read_text().replace("</body>", probe))
+    probed.write_text((folder / "report.html").read_text().replace("</body>", probe))
     # Headless windows are at least 500 px wide, so the page stands in a frame of the width asked for.
     frame.write_text(
         f"<iframe id=f src=probed.html style='width:{width}px;height:900px;border:0'></iframe><script>onload=()=>"
@@ -89,9 +94,18 @@ def test_nothing_overflows_in_a_real_browser(folder, width):
     switches += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=4000", "--dump-dom"]
     command = [CHROMIUM, *switches, str(frame)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    found = re.search(r"W(\d+)/(\d+)", done.stdout)
+    found = re.search(r"W(\d+)/(\d+) image (\d+) command (\d+)/(\d+)", done.stdout)
     assert found, done.stderr[-500:]
-    assert int(found[1]) <= int(found[2]) == width
+    whole, inner, image, command, box = map(int, found.groups())
+    assert whole <= inner == width
+    assert image >= 700, "the small print of a figure cannot be read"
+    assert command == box, "a command is cut"
+
+
+def test_columns_of_numbers_are_set_to_the_right():
+    text = page.table(["", "AP", "folder"], [["a", "0.5", "7"], ["b", "n/a", "x"]])
+    assert re.findall(r"<t[hd]( class=number)?>", text) == ["", " class=number", ""] * 3
+    assert "class=number" not in page.table(["", "AP"], [])
 
 
 def test_a_folder_without_a_finished_run_is_one_sentence(tmp_path, capsys):
