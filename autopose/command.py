@@ -1,8 +1,10 @@
 """What every command line shares: composing the configuration, one-sentence errors, exit codes."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -19,16 +22,19 @@ from autopose import __version__
 from autopose.config import Config, check_used, composition_problem, from_hydra, prepared
 from autopose.errors import Diverged, Incomplete, UserError
 from autopose.help import help_text
+from autopose.runs.lock import FILE, RunLock
 from autopose.runs.runtime import Interrupted, Runtime, finish, printable, start
 from autopose.runs.surroundings import surroundings_kept
 from autopose.stdout import show
 
-# Exit codes from here on are those of signals, which end a sweep too.
-SIGNALLED = 128
+# Exit codes: of a user's mistake, and from which on they are those of signals, which end a sweep too.
+REFUSED, SIGNALLED = 2, 128
 HYDRA_OPTIONS = (
     "--help", "--help-all", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun",
     "--shell-completion", "--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info",
 )  # fmt: skip
+# The folders of the run's path that it made, the innermost first.
+made: list[Path] = []
 # The words of the command that runs.
 given: ContextVar[list[str] | None] = ContextVar("given", default=None)
 
@@ -58,6 +64,8 @@ def main(task: str, run: Callable[[Config, Runtime], Any]) -> None:
             which = f"run {HydraConfig.get().job.num} ({' '.join(overrides())})"
             print(f"{which} failed with exit code {code}; the sweep goes on", file=sys.stderr)
         elif code:
+            if code == REFUSED:
+                remove_made()
             sys.exit(code)
 
     # With it Hydra raises what it would print in a voice of its own.
@@ -97,6 +105,31 @@ def _answer(task: str, arguments: list[str]) -> None:
             sys.exit(2)
 
 
+class MadeFolders(Callback):
+    """Notes in ``made``, before Hydra makes it, which folders of a run's path are missing, the innermost first."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Called by Hydra, which has not set its own configuration yet: the folder's name may refer to it."""
+        HydraConfig.instance().set_config(config)
+        folder = Path(config.hydra.run.dir).absolute()
+        made[:] = [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def remove_made() -> None:
+    """Remove what this run made, where it holds nothing but Hydra's files and an empty log and no other run has it."""
+    if not made:
+        return
+    folder, *parents = made
+    with suppress(OSError, UserError):
+        lock = RunLock(folder)
+        names, log = {path.name for path in folder.iterdir()}, folder / "log.txt"
+        if names <= {".hydra", FILE, log.name} and not (log.exists() and log.stat().st_size):
+            shutil.rmtree(folder)
+            for parent in parents:
+                parent.rmdir()
+        lock.release()
+
+
 def _sweeps_here() -> bool:
     """Whether this run is one of a sweep whose runs follow each other in this process."""
     config = HydraConfig.get()
@@ -111,7 +144,7 @@ def execute(run: Callable[[Config, Runtime], Any], composed: DictConfig, folder:
         performed(run, config, folder, overrides())
     except (UserError, Diverged) as error:
         print(printable(f"error: {error}"), file=sys.stderr)
-        return 1 if isinstance(error, Incomplete) else 2 if isinstance(error, UserError) else 3
+        return 1 if isinstance(error, Incomplete) else REFUSED if isinstance(error, UserError) else 3
     except Interrupted as interrupted:
         print(interrupted)
         return interrupted.exit_code
