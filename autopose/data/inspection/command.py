@@ -29,14 +29,13 @@ def search_arguments(given: Mapping[str, Any], recommended: Mapping[str, Any], p
     """
     keys = {key: value for key, value in given.items() if value is not None and key != "kind"} | dict(recommended)
     data = [(f"data.{key}", value) for key, value in keys.items()]
-    if given["kind"] == "mpii":
-        return [("experiment", "coco"), ("data", "mpii"), *data]
+    mpii = given["kind"] == "mpii"
     if people >= FEW_PEOPLE:
-        return [("experiment", "coco"), ("data", "keypoints"), *data]
+        return [("experiment", "coco"), ("data", "mpii" if mpii else "keypoints"), *data]
     size = [("search.image_size", [side // 2 for side in recommended["image_size"]])]
     # A network that never saw a mirrored picture has nothing to say of one.
     flip = [("evaluate.flip_test", False)] if recommended.get("augmentation") == FIXED_VIEW else []
-    return [("experiment", "own"), *data, *size, *flip, *_schedule(people)]
+    return [("experiment", "own"), *[("data", "mpii")] * mpii, *data, *size, *flip, *_schedule(people)]
 
 
 def _schedule(people: int) -> list[tuple[str, Any]]:

@@ -263,11 +263,25 @@ def test_the_next_command_composes_into_the_same_keys(tmp_path):
         "data.image_size",
         "search.image_size",
     ]
-    assert search_arguments({"kind": "mpii"}, size, 10)[:2] == [("experiment", "coco"), ("data", "mpii")]
+    assert search_arguments({"kind": "mpii"}, size, 10**5)[:2] == [("experiment", "coco"), ("data", "mpii")]
     assert search_arguments({"kind": "coco"}, size, 10**5)[1] == ("data", "keypoints")
     (tmp_path / "annot").mkdir()
     (tmp_path / "annot" / "valid.json").write_text("[]")
     assert located(tmp_path)["kind"] == "mpii"
+
+
+def test_few_people_in_mpiis_form_are_searched_as_a_set_of_ones_own():
+    given = {"kind": "mpii", "train_split": "train", "val_split": "valid", "root": "few"}
+    command = shell_command("autopose.search", search_arguments(given, {"image_size": [128, 128]}, 90))
+    with initialize_config_module("autopose.configs", version_base="1.3"):
+        config = from_hydra(compose("search", prepared(shlex.split(command)[3:], sweeping=False)))
+    assert (config.name, config.data.kind, config.data.metric, config.data.val_split) == (
+        "own",
+        "mpii",
+        "pckh",
+        "valid",
+    )
+    assert (config.data.root, config.data.udp, config.search.image_size) == ("few", True, [64, 64])
 
 
 def test_a_fixed_view_is_told_from_one_that_turns():
