@@ -1,6 +1,7 @@
 """The commands on small runs, from a search to pictures, and what bad input gets."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,13 +15,13 @@ from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from autopose import derive, evaluate, flops, predict, search, train
+from autopose import derive, evaluate, export, flops, predict, search, train
 from autopose.command import execute
 from autopose.data.synthetic.dataset import synthetic_dataset
 from autopose.runs.checkpoint import read_checkpoint
 from bench.small_runs import SEARCH, SIZE, TRAIN
 
-COMMANDS = {c.__name__.rpartition(".")[2]: c.run for c in (derive, evaluate, flops, predict, search, train)}
+COMMANDS = {c.__name__.rpartition(".")[2]: c.run for c in (derive, evaluate, export, flops, predict, search, train)}
 
 
 def run(task, folder, *overrides):
@@ -65,6 +66,28 @@ def test_the_table_of_an_evaluation_names_the_trained_networks_run(trained, smal
     monkeypatch.setattr(sys.modules["autopose.evaluate"], "read_checkpoint", lambda *arguments: renamed)
     assert run("evaluate", tmp_path, f"checkpoint={trained}", f"data.root={small_set}") == 0
     assert "| mice | " in capsys.readouterr().out
+
+
+def test_an_int8_export_says_on_how_many_people_its_ranges_and_scores_rest(trained, small_set, tmp_path, capsys):
+    """Eight calibrate in one batch, so 11 fill a second in part."""
+    words = [f"checkpoint={trained}", f"data.root={small_set}", "export.int8=true", "export.calibration_images=11"]
+    assert run("export", tmp_path, *words) == 0
+    annotations = json.loads((small_set / "annotations" / "person_keypoints_val.json").read_text())["annotations"]
+    labelled = sum(person["num_keypoints"] > 0 for person in annotations)
+    out = capsys.readouterr().out
+    assert "ranges of 11 people)" in out
+    assert out.count(f"6 images, {labelled} people, ") == len(re.findall(r"^\| (float32|int8) \|", out, re.M)) > 1
+    assert {"float32", "int8"} == set(json.loads((tmp_path / "int8.json").read_text()))
+
+
+@pytest.mark.parametrize("algorithm", ["bilevel", "random", "evolution"])
+def test_a_policy_is_spoken_of_where_there_is_one(algorithm, small_set, tmp_path, capsys):
+    words = [f"data.root={small_set}", "search.epochs=1", "search.iterations=2", f"search.algorithm={algorithm}"]
+    assert run("search", tmp_path, *SEARCH, *words, "search.controller.start_epoch=0") == 0
+    epochs = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    row = json.loads((tmp_path / "metrics.jsonl").read_text())
+    spoken = algorithm == "bilevel"
+    assert len(epochs) == 1 and (" policy " in epochs[0]) == ("entropy_policy" in row) == spoken
 
 
 def test_a_result_file_scores_as_its_network(trained, small_set, tmp_path):

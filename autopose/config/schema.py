@@ -27,7 +27,7 @@ class ExportConfig:
         opset: of ONNX, 13 to 20; 17 is read by ONNX Runtime from 1.12 on.
         decode: joints and scores come out beside the heatmaps (``evaluate.decoding`` quarter or argmax).
         int8: write a second, quantised file, and score both on the validation split (ONNX).
-        calibration_images: pictures of the training split from which the ranges of INT8 are taken.
+        calibration_images: people of the training split from which the ranges of INT8 are taken.
         tolerance: largest difference of heatmaps from PyTorch's at which a file counts as correct.
     """
 

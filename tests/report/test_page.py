@@ -112,6 +112,8 @@ def test_a_folder_without_a_finished_run_is_one_sentence(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     assert "has no run.json: expected the folder of a run that ended" in capsys.readouterr().err
     (tmp_path / "run.json").write_text(json.dumps({"version": 99}))
+    assert main([str(tmp_path / "run.json")]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'run.json'} is a file: name the folder of a run\n"
     with pytest.raises(UserError, match="is not of version 1"):
         write_run_page([tmp_path], tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
