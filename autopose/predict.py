@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 
 import torch
 
@@ -30,6 +31,7 @@ from autopose.runs.resolve import load_network
 from autopose.runs.runtime import Runtime
 
 logger = logging.getLogger("autopose")
+RESULTS = Path("results") / "keypoints.json"
 
 
 def run(config: Config, runtime: Runtime) -> list[dict]:
@@ -68,10 +70,11 @@ def run(config: Config, runtime: Runtime) -> list[dict]:
     hidden = f"{writer.hidden} of {writer.joints} joints have scores below predict.threshold={settings.threshold:g}"
     _report(writer, clock, runtime, hidden, detector)
     counted = {"people": str(writer.people), "pictures or frames": str(writer.pictures)}
+    problems = [*opened.problems, *boxes.problems]
     facts = {"boxes": people_from} | ({"not drawn": hidden} if writer.hidden else {})
+    facts |= ({"left out": _some(problems)} if problems else {}) | {"results": str(runtime.folder / RESULTS)}
     asked = replace(config, checkpoint=asked.checkpoint, name=asked.name)
     report_prediction(asked, runtime, clock.report(), overrides(), writer.files, counted, facts)
-    problems = [*opened.problems, *boxes.problems]
     for problem in problems:
         logger.warning("left out   %s", problem)
     unused = boxes.unused()
@@ -118,7 +121,7 @@ def _report(writer: Writer, clock: Clock, runtime: Runtime, hidden: str, detecto
     for name in ("pictures", "videos"):
         if (runtime.folder / name).is_dir():
             logger.info("%-10s %s", name, runtime.folder / name)
-    logger.info("results    %s and .csv", runtime.folder / "results" / "keypoints.json")
+    logger.info("results    %s and .csv", runtime.folder / RESULTS)
 
 
 callable_module(__name__)

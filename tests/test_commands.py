@@ -114,6 +114,7 @@ def test_predict_keeps_names_and_goes_on_after_a_corrupt_file(trained, small_set
     shown = (tmp_path / "out" / "report.html").read_text().count('src="data:image/')
     assert summary["task"] == "predict" and shown == len(summary["figures"]) > 1
     assert summary["facts"]["boxes"].startswith("none given") and "predict.threshold" in summary["facts"]["not drawn"]
+    assert "broken.png" in summary["facts"]["left out"] and Path(summary["facts"]["results"]).is_file()
     captured = capsys.readouterr()
     assert "broken.png' cannot be used: not decodable" in captured.out and "1 input was left out" in captured.err
     assert "none given: every picture is taken as one person's box" in captured.out and "pictures/s" in captured.out

@@ -23,6 +23,7 @@ logger = logging.getLogger("autopose")
 FORMAT = "autopose-checkpoint"
 VERSION = 1
 KINDS = ("search", "train")
+EXPORTED = (".onnx", ".pt2")
 # What zipfile, pickle and torch raise on bytes that are no checkpoint.
 DAMAGE = (
     zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, pickle.UnpicklingError, RuntimeError, EOFError,
@@ -49,6 +50,11 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict:
         UserError: missing, not to be read at the moment, of another format, version or kind.
     """
     path = Path(path)
+    if path.suffix in EXPORTED:
+        raise UserError(
+            f"{path} is an exported file, which runs without this software: expected a checkpoint, as "
+            "checkpoints/best.pt of a training"
+        )
     try:
         if not path.is_file() and path.exists():
             last = next((p for p in (path / "checkpoints" / "last.pt", path / "last.pt") if p.is_file()), None)

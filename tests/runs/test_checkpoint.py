@@ -114,6 +114,13 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, garbage):
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize("name", ["pose.onnx", "pose_int8.onnx", "pose.pt2"])
+def test_an_exported_file_is_no_checkpoint(name, tmp_path):
+    (tmp_path / name).write_bytes(b"a network")
+    with pytest.raises(UserError, match=f"{name} is an exported file, .* expected a checkpoint"):
+        read_checkpoint(tmp_path / name)
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     for path in (tmp_path / "none.pt", tmp_path):
         with pytest.raises(UserError, match="cannot read"):
