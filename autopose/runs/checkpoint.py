@@ -50,21 +50,7 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict:
         UserError: missing, not to be read at the moment, of another format, version or kind.
     """
     path = Path(path)
-    if path.suffix in EXPORTED:
-        raise UserError(
-            f"{path} is an exported file, which runs without this software: expected a checkpoint, as "
-            "checkpoints/best.pt of a training"
-        )
-    try:
-        if not path.is_file() and path.exists():
-            last = next((p for p in (path / "checkpoints" / "last.pt", path / "last.pt") if p.is_file()), None)
-            hint = f"a folder, give {last}" if last else "no file"
-            raise UserError(f"cannot read the checkpoint {path}: it is {hint}")
-        data = io.BytesIO(path.read_bytes())
-    except (OSError, MemoryError) as error:
-        # Read whole before it is judged: what the system refuses now says nothing of the bytes.
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UserError(f"cannot read the checkpoint {path}: {reason}") from None
+    data = _whole(path)
     try:
         with zipfile.ZipFile(data) as archive:
             # torch.save stores its records as they are; compressed ones may be a few bytes that become gigabytes.
@@ -93,6 +79,25 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict:
     if kind is not None and content["kind"] != kind:
         raise UserError(f"{path} was written by {content['kind']}, a checkpoint of {kind} is needed")
     return content
+
+
+def _whole(path: Path) -> io.BytesIO:
+    """A checkpoint's bytes; UserError where there is none or it cannot be read."""
+    if path.suffix in EXPORTED:
+        raise UserError(
+            f"{path} is an exported file, which runs without this software: expected a checkpoint, as "
+            "checkpoints/best.pt of a training"
+        )
+    try:
+        if not path.is_file() and path.exists():
+            last = next((p for p in (path / "checkpoints" / "last.pt", path / "last.pt") if p.is_file()), None)
+            hint = f"a folder, give {last}" if last else "no file"
+            raise UserError(f"cannot read the checkpoint {path}: it is {hint}")
+        return io.BytesIO(path.read_bytes())
+    except (OSError, MemoryError) as error:
+        # Read whole before it is judged: what the system refuses now says nothing of the bytes.
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UserError(f"cannot read the checkpoint {path}: {reason}") from None
 
 
 class CheckpointStore:
