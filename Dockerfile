@@ -1,7 +1,8 @@
 # CPU:   docker build -t autopose .
 # CUDA:  docker build -t autopose:cuda --build-arg VARIANT=cuda .
-# Run:   docker run --rm --shm-size=2g -v "$PWD/outputs:/runs/outputs" autopose search experiment=quick
-#        with a GPU add --gpus all and take the CUDA image. Files are written as user 1000.
+# Run:   mkdir -p outputs
+#        docker run --rm --shm-size=2g --user "$(id -u):$(id -g)" -v "$PWD/outputs:/runs/outputs" autopose search experiment=quick
+#        with a GPU add --gpus all and take the CUDA image. Without --user files are written as user 1000.
 ARG VARIANT=cpu
 FROM python:3.11-slim-bookworm
 
@@ -26,7 +27,9 @@ COPY configs configs
 COPY examples examples
 RUN pip install --no-deps --no-build-isolation .
 
-RUN useradd --uid 1000 --create-home pose && install --directory --owner=pose /runs /runs/outputs
+# Whoever --user names can write there; Triton and Matplotlib keep caches at home.
+RUN useradd --uid 1000 pose && install --directory --mode=1777 /runs /runs/outputs
+ENV HOME=/tmp
 USER pose
 WORKDIR /runs
 ENTRYPOINT ["autopose"]

@@ -1,7 +1,11 @@
 """The image's recipe: what it copies exists and is let through, and it builds from what the project is made of."""
 
 import re
+from importlib.metadata import requires, version
 from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text(encoding="utf-8")).splitlines()
@@ -33,6 +37,25 @@ def test_nothing_that_installing_needs_is_left_out():
     needed = {"setup.py", "pyproject.toml", "requirements.txt"} | set(re.findall(r'"([\w.]+\.md)"', metadata()))
     assert needed <= set(copied()) and {"autopose", "kernels", "configs"} <= set(copied())
     assert re.search("^torch==", (ROOT / "requirements.txt").read_text(), re.M)
+
+
+def test_any_user_of_the_container_has_a_home_and_a_place_to_write():
+    """``docker run --user`` names one without an entry in /etc/passwd, whose home is /."""
+    assert ("ENV", "HOME=/tmp") in map(tuple, STEPS)
+    made = next(rest for name, rest in STEPS if name == "RUN" and "install --directory" in rest)
+    assert "--mode=1777 /runs /runs/outputs" in made and ["WORKDIR", "/runs"] in STEPS
+
+
+def test_the_pinned_packages_are_those_that_pytorch_asks_for():
+    """PyTorch with CUDA names one version of Triton; a pin of another cannot be installed beside it."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pins = {found.name: found for found in map(Requirement, filter(lambda line: line[:1] not in ("", "#"), lines))}
+    if version("torch").split("+")[0] not in pins["torch"].specifier:
+        pytest.skip("another PyTorch than the pinned one is installed")
+    for asked in map(Requirement, requires("torch")):
+        if asked.name in pins and (asked.marker is None or asked.marker.evaluate({"extra": ""})):
+            (pin,) = pins[asked.name].specifier
+            assert pin.version in asked.specifier, f"PyTorch asks for {asked}"
 
 
 def metadata():
