@@ -99,18 +99,14 @@ def _entropies(axes: Axes, rows: Sequence[dict]) -> None:
 def _policy(axes: Axes, rows: Sequence[dict]) -> None:
     plot_curve(axes, rows, lambda row: row.get("entropy_policy"), BLUE, "policy")
     _mark_start(axes, rows)
-    finish(axes, "Entropy of the policy (branches)", "nats")
+    finish(axes, "Entropy of the policy (branches)", "nats", empty="no policy in this search")
 
 
 def _rewards(axes: Axes, rows: Sequence[dict], metric: str) -> None:
     plot_curve(axes, rows, lambda row: row.get("reward"), ORANGE, "reward (mean of sampled β)")
-    epochs, values = plot_curve(
-        axes,
-        rows,
-        lambda row: row.get("supernet_reward"),
-        BLUE,
-        f"supernet {metric} (reward subset), mode of the policy",
-    )
+    favourite = "mode of the policy" if any("entropy_policy" in row for row in rows) else "favourite β"
+    label = f"supernet {metric} (reward subset), {favourite}"
+    epochs, values = plot_curve(axes, rows, lambda row: row.get("supernet_reward"), BLUE, label)
     noise = {row["epoch"]: row.get("reward_noise") for row in rows}
     band = np.array([noise[epoch] if _usable(noise[epoch]) else 0.0 for epoch in epochs])
     if band.any():
@@ -167,8 +163,13 @@ def _panels(rows: Sequence[dict], height: int, width: int, empty: str) -> tuple[
     return figure, list(figure.subplots(height, width).flat)
 
 
-def finish(axes: Axes, title: str, unit: str, log: bool = False) -> None:
-    """Title, unit, grid and legend of a panel whose curves are drawn; ``log``: a log scale where it helps."""
+def finish(axes: Axes, title: str, unit: str, log: bool = False, empty: str = "no values") -> None:
+    """Title, unit, grid and legend of a panel whose curves are drawn.
+
+    Args:
+        log: a log scale where it helps.
+        empty: said where there is no curve.
+    """
     axes.set_title(title, fontsize=11, loc="left", fontweight="bold", color=DARK)
     axes.set_xlabel("epoch", fontsize=9.5)
     axes.set_ylabel(unit, fontsize=9.5)
@@ -178,11 +179,14 @@ def finish(axes: Axes, title: str, unit: str, log: bool = False) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
     if not axes.lines:
-        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=GREY)
+        axes.text(0.5, 0.5, empty, transform=axes.transAxes, ha="center", va="center", color=GREY)
         axes.set(xticks=[], yticks=[])
         return
     if log:
         _logarithmic(axes)
+    low, high = axes.get_ylim()
+    if high - low < 1e-4 * abs(high):  # Rounding is no curve, and its ticks cannot be read.
+        axes.set_ylim(low - 0.01 * abs(low), high + 0.01 * abs(high))
     if len(axes.get_legend_handles_labels()[1]) > 1:
         axes.legend(fontsize=8.5, frameon=True, framealpha=0.85, edgecolor="none")
 

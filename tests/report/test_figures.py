@@ -14,6 +14,7 @@ from matplotlib.image import imread
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from autopose.errors import UserError
+from autopose.report import curves
 from autopose.report.architecture_figure import architecture_figure, draw_architecture
 from autopose.report.curves import BLUE, GREEN, ORANGE, draw_search_curves, draw_training_curves
 from autopose.space import OPS, MacroSpace, Operation, builtin_architecture, operation
@@ -140,6 +141,17 @@ def test_search_curves_show_only_what_there_is(tmp_path):
     rows = [{**row, "reward": None, "loss_val": None} for row in search_rows(12)]
     draw_search_curves(rows, path)
     assert count_pixels(path, ORANGE) == 0 and count_pixels(path, BLUE) > 1000
+
+
+def test_a_search_without_a_policy_says_so_and_rounding_is_no_curve(monkeypatch):
+    figures = []
+    monkeypatch.setattr(curves, "save_figure", lambda figure, path, dpi: figures.append(figure))
+    rows = [{"epoch": n, "supernet_reward": 0.1 * n, "entropy_alpha": {"mean": 1.79 + 1e-8 * n}} for n in range(3)]
+    draw_search_curves(rows, "curves.png")
+    entropy, policy, reward, _ = figures[0].axes
+    assert entropy.get_ylim()[1] - entropy.get_ylim()[0] > 0.03
+    assert [text.get_text() for text in policy.texts] == ["no policy in this search"]
+    assert "policy" not in reward.lines[0].get_label()
 
 
 @pytest.mark.parametrize(
