@@ -33,7 +33,7 @@ def run(config: Config, runtime: Runtime) -> dict:
         save_json(path, found)
         rows, reward = found["rows"], config.search.reward
         names = (f"supernet: {metric_name(reward.metric)} on the reward subset ({reward.split} split)",
-                 f"alone: {found['metric']} on {config.data.val_split} after {found['epochs']} epochs")  # fmt: skip
+                 f"alone: {found['metric']} on {config.data.val_split}, epochs: {found['epochs']}")  # fmt: skip
         scores, alone = [row["supernet"] for row in rows], [row["alone"] for row in rows]
         draw_correlation(scores, alone, found["kendall_tau"], names, runtime.folder / "correlation.png")
         logger.info("")

@@ -42,8 +42,8 @@ def headline(scores: Sequence[Score], metric: str) -> tuple[str, float]:
     """PCK of a network where the search rewarded PCK, else AP (COCO) or the mean PCKh (MPII)."""
     pck = [score.metrics["Mean"] for score in scores if "Mean" in score.metrics]
     if metric == "pck" and pck:
-        return "PCK", pck[0]
-    return ("AP", scores[0].metrics["AP"]) if "AP" in scores[0].metrics else ("Mean", pck[0])
+        return "PCK in %", pck[0]
+    return ("AP", scores[0].metrics["AP"]) if "AP" in scores[0].metrics else ("mean PCKh in %", pck[0])
 
 
 def correlate(search: SearchRun, config: Config, runtime: Runtime) -> dict:

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from autopose.engine.correlation import headline
+from autopose.evaluation.scoring import Score
 from autopose.report.curves import draw_correlation
 from bench import small_runs
 
@@ -24,6 +26,19 @@ def test_every_architecture_is_scored_and_trained(folder):
     assert len({row["supernet"] for row in rows}) == 3
     assert (folder[0] / "correlation.png").stat().st_size > 10_000
     assert "Kendall τ" in small_runs.log_of(folder[0])
+
+
+@pytest.mark.parametrize(
+    ("rewarded", "columns", "expected"),
+    [
+        ("pck", [{"AP": 0.5}, {"Mean": 60.0}], ("PCK in %", 60.0)),
+        ("ap", [{"AP": 0.5}, {"Mean": 60.0}], ("AP", 0.5)),
+        ("negative_loss", [{"Mean": 60.0}], ("mean PCKh in %", 60.0)),
+    ],
+)
+def test_a_score_in_percent_is_called_so_beside_the_supernets_fraction(rewarded, columns, expected):
+    scores = [Score(metrics, {}, {}, ()) for metrics in columns]
+    assert headline(scores, rewarded) == expected
 
 
 def test_it_resumes_to_the_same_figures(folder):
