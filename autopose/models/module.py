@@ -1,6 +1,7 @@
 """The multi-scale module (Fig. 2): two individual cells and an aggregation cell on every active branch."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -119,19 +120,21 @@ class MultiScaleModule(nn.Module):
     ) -> list[Tensor]:
         """Map a tensor (N, C_b, H / s_b, W / s_b) a branch to the same shapes; by ``pieces``, where given."""
         mixtures = mixtures if mixtures is not None else [{}] * len(features)
-        run = pieces or _plain
-        middle = [
-            run(self.branches[str(b)].individual, [x], _of(mixtures[b], "individual")) if on else x
-            for b, (x, on) in enumerate(zip(features, active, strict=True))
-        ]
-        return [
-            run(self.branches[str(b)].aggregate, middle, _of(mixtures[b], "aggregation")) if on else x
-            for b, (x, on) in enumerate(zip(middle, active, strict=True))
-        ]
+        run, on = pieces or _plain, [b for b, each in enumerate(active) if each]
+        branches = [cast(Branch, self.branches[str(b)]) for b in on]
+        middle = list(features)
+        for b, branch in zip(on, branches, strict=True):
+            (middle[b],) = run([branch.individual], [features[b]], [_of(mixtures[b], "individual")])
+        passed, mixed = list(middle), [_of(mixtures[b], "aggregation") for b in on]
+        for b, x in zip(on, run([branch.aggregate for branch in branches], middle, mixed), strict=True):
+            passed[b] = x
+        return passed
 
 
-def _plain(part: Callable[..., Tensor], features: Sequence[Tensor], mixture: BranchMixture) -> Tensor:
-    return part(features, mixture)
+def _plain(
+    parts: Sequence[Callable[..., Tensor]], features: Sequence[Tensor], mixtures: Sequence[BranchMixture]
+) -> list[Tensor]:
+    return [part(features, mixture) for part, mixture in zip(parts, mixtures, strict=True)]
 
 
 def _of(mixture: BranchMixture, part: str) -> BranchMixture:

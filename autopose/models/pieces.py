@@ -38,14 +38,26 @@ class Pieces:
         self._weights: dict[tuple, Tensor] = {}
         self._filled: dict[Tensor, Tensor] = {}
 
-    def __call__(self, part: Any, features: Sequence[Tensor], mixture: dict[str, EdgeMixture]):
-        """``part(features, mixture)``, a bound method of a branch, by its piece; gradients for all that needs any.
+    def __call__(
+        self, parts: Sequence[Any], features: Sequence[Tensor], mixtures: Sequence[dict[str, EdgeMixture]]
+    ) -> Sequence[Tensor]:
+        """``part(features, mixture)`` of each of some branches' bound methods, by their pieces.
+
+        All read the same features, so that their gradients are added up together. Gradients for all that needs any.
 
         Raises:
             ValueError: a mixture that chooses one operation an edge, or features that are not those of the first call.
         """
-        if any(each.chosen is not None for each in mixture.values()):
+        if any(each.chosen is not None for mixture in mixtures for each in mixture.values()):
             raise ValueError("a piece cannot choose operations: its launches are the same in every step")
+        pieces = [self._piece(part, features, mixture) for part, mixture in zip(parts, mixtures, strict=True)]
+        weights = [each.weights for mixture in mixtures for each in mixture.values()]
+        # One parameter stands for all: the outputs need gradients, and a piece itself gives its parameters theirs.
+        learned = next((piece.parameters[:1] for piece in pieces if piece.parameters), [])
+        return _Replay.apply(pieces, *features, *weights, *learned) if pieces else []
+
+    def _piece(self, part: Any, features: Sequence[Tensor], mixture: dict[str, EdgeMixture]) -> "Piece":
+        """The piece of a part, its weights in their buffer."""
         weights = {name: each.weights for name, each in mixture.items()}
         if part.__self__ not in self._parameters:
             self._parameters[part.__self__] = list(part.__self__.parameters())
@@ -61,8 +73,7 @@ class Pieces:
                 self._filled[buffer] = weight
                 with torch.no_grad():
                     buffer.copy_(weight)
-        # One parameter stands for all: the output needs a gradient, and the piece itself gives theirs.
-        return _Replay.apply(piece, *features, *weights.values(), *piece.parameters[:1])
+        return piece
 
     def memory_of(self, part: Any) -> "Memory":
         """What the pieces of a part take in turn."""
@@ -131,13 +142,12 @@ class Piece:
             if grad is not None:
                 grad.copy_(found)
 
-    def give(self, grad: Tensor) -> list[Tensor | None]:
-        """Run backward from a gradient of ``output``, add to the parameters' gradients, return the inputs'."""
+    def give(self) -> list[Tensor | None]:
+        """Run backward from ``grad_output``, add to the parameters' gradients, return the inputs'."""
         own = list(zip(self.parameters, self.grads[len(self.inputs) :], strict=True))
         for parameter, buffer in own:
             if parameter.grad is buffer:  # of an earlier micro-batch
                 parameter.grad = buffer.clone()
-        self.grad_output.copy_(grad)
         self.backward()
         for parameter, buffer in own:
             if parameter.grad is None:
@@ -193,30 +203,41 @@ class Piece:
 
 
 class _Replay(torch.autograd.Function):
-    """A piece as a node of the step's own graph."""
+    """Pieces that read the same features, as a node of the step's own graph."""
 
     @staticmethod
-    def forward(ctx, piece: Piece, *tensors: Tensor) -> Tensor:
-        count = len(piece.inputs)
-        for buffer, tensor in zip(piece.inputs, tensors[:count], strict=True):
+    def forward(ctx, pieces: list[Piece], *tensors: Tensor) -> tuple[Tensor, ...]:
+        features = list(tensors[: pieces[0].count]) * len(pieces)
+        buffers = [buffer for piece in pieces for buffer in piece.inputs[: piece.count]]
+        for buffer, tensor in zip(buffers, features, strict=True):
             if (buffer.shape, buffer.dtype) != (tensor.shape, tensor.dtype):
                 raise ValueError(
                     f"a piece of a step takes tensors {tuple(buffer.shape)} of {buffer.dtype}, not "
                     f"{tuple(tensor.shape)} of {tensor.dtype}: every batch must be like the first"
                 )
-        torch._foreach_copy_(piece.inputs[: piece.count], list(tensors[: piece.count]))
-        piece.forward()
-        piece.memory.runs += 1
-        ctx.piece, ctx.run = piece, piece.memory.runs
-        return piece.output.detach()
+        torch._foreach_copy_(buffers, features)
+        for piece in pieces:
+            piece.forward()
+            piece.memory.runs += 1
+        ctx.pieces, ctx.runs, ctx.count = pieces, [piece.memory.runs for piece in pieces], len(tensors)
+        ctx.set_materialize_grads(False)
+        return tuple(piece.output.detach() for piece in pieces)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
-        piece = ctx.piece
-        if ctx.run != piece.memory.runs:
+    def backward(ctx, *grads: Tensor | None):
+        if ctx.runs != [piece.memory.runs for piece in ctx.pieces]:
             raise RuntimeError("a piece ran forward again before the backward pass of its last step")
+        used = [(piece, grad) for piece, grad in zip(ctx.pieces, grads, strict=True) if grad is not None]
+        torch._foreach_copy_([piece.grad_output for piece, _ in used], [grad for _, grad in used])
         # The buffers themselves: autograd copies what others hold before it keeps or adds to it.
-        return None, *piece.give(grad), *[None] * len(piece.parameters[:1])
+        given = {piece: piece.give() for piece, _ in used}
+        first, *others = (found[: piece.count] for piece, found in given.items())
+        for other in others:
+            torch._foreach_add_(first, other)
+        of_weights = [
+            each for piece in ctx.pieces for each in given.get(piece, [None] * len(piece.inputs))[piece.count :]
+        ]
+        return None, *first, *of_weights, *[None] * (ctx.count - len(first) - len(of_weights))
 
 
 def _like(grad: Tensor | None, tensor: Tensor) -> Tensor | None:
