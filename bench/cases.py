@@ -144,7 +144,7 @@ def _mix(case: Case, make: _Maker, batch: int) -> Problem:
 
         if not launches:
             launches.append(node_launch(Cell(1, nodes, batch, *size, c), nodes - 1))
-        launches[0](states[:1], written, planes, coef, weights, None)
+        launches[0](states[:1], written, planes, coef, weights, None, None)
         return written[-1]
 
     def reference() -> Tensor:

@@ -62,10 +62,11 @@ def multiply_adds(launch: Launch) -> float:
         turns = [turn * sizes["KB"] for turn in (1, 9, 16)][-len(inner) :] if inner else []
         issued = len(code) + sum(len(loop) * (turn - 1) for loop, turn in zip(inner, turns, strict=True))
     else:
-        work = sizes["BM"] * columns * sizes["NC"] * NUM_TAPS
+        taps = NUM_TAPS if sizes["POINT"] else NUM_TAPS - 1
+        work = sizes["BM"] * columns * sizes["NC"] * taps
         *inner, block = loops
-        turns = (3, 5) if sizes["ROWS"] else (-(-NUM_TAPS // sizes["SPLITS"]),)
-        work /= 1 if sizes["ROWS"] else NUM_TAPS / turns[0]
+        turns = (3, 5) if sizes["ROWS"] else (-(-taps // sizes["SPLITS"]),)
+        work /= 1 if sizes["ROWS"] else taps / turns[0]
         issued = len(block) + sum(len(loop) * (turn - 1) for loop, turn in zip(inner, turns, strict=True))
     return work / (issued * launch.warps / SCHEDULERS)
 

@@ -76,13 +76,15 @@ class Product:
             return torch.randn(*shape, generator=draws).to(device)
 
         pixels = self.cell.pixels
-        least = 2 * pixels * channels * count * (1 + 3 * edges)
+        self.kept = launch.planes(self.cell, dtype, torch.device(device), launch.switches())
+        least = 2 * pixels * channels * count * (1 + self.kept * edges)
         self.copies = copies or max(2, -(-COLD // least))
         active = draw(count, batch, *size, channels).relu().to(dtype)
-        dy = draw(count, edges, 3, pixels * channels).to(dtype)
+        dy = draw(count, edges, 3 if product == "weight" else self.kept, pixels * channels).to(dtype)
         self.convs = tuple(draw(self.cell.edges, channels, channels, k, k) / k / channels**0.5 for k in (1, 3, 5))
         self.active, self.dy = ([t.clone() for _ in range(self.copies)] for t in (active, dy))
-        self.y = [torch.zeros(self.cell.edges, 3, pixels, channels, dtype=dtype, device=device) for _ in self.active]
+        y = torch.zeros(self.cell.edges, self.kept, pixels, channels, dtype=dtype, device=device)
+        self.y = [y.clone() for _ in self.active]
         self.gradients = [torch.zeros_like(w) for w in self.convs]
 
     def run(self, setting: dict) -> Callable[[int], list[Tensor]]:
@@ -91,7 +93,8 @@ class Product:
         The weight gradient's includes the sum of the cell's partial ones, since a setting decides how many there are.
         """
         with applied(self.product, self.channels, setting):
-            whole = TritonConvolutions(self.cell, torch.bfloat16, (self.product == "weight",) * 3, gathers=False)
+            wanted = (self.product == "weight",) * 3
+            whole = TritonConvolutions(self.cell, torch.bfloat16, wanted, self.kept, gathers=False)
             group = whole.group(self.sources)
         packed = whole.weights(self.convs, self.active[0])
         partial, dx = whole.gradient_room(self.gradients, self.active[0]), torch.empty_like(self.active[0])

@@ -19,6 +19,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from autopose import kernels
+from autopose.kernels._triton.launch import Cell, planes, switches
 from autopose.kernels.topology import NUM_CONVS, NUM_NORMED, NUM_POOLS, NUM_TAPS, Topology, input_gradient_splits
 from autopose.models import PoseNetwork
 from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
@@ -52,8 +53,8 @@ BANDWIDTH_SHARE, PRODUCT_SHARE, SHORTEST = 0.6, 0.2, 2e-6
 # of 2026-11-28 (taps 639, 1008, 1123, 910; input gradient 577, 765, 668, 672; weight gradient 799, 1017, 1178, 1257)
 # take as long together as with PRODUCT_SHARE for all.
 ISSUED = {
-    "taps_kernel": {16: 653, 32: 1116, 64: 1243, 128: 1401},
-    "input_gradient_kernel": {16: 1002, 32: 1924, 64: 1337, 128: 1325},
+    "taps_kernel": {16: 675, 32: 1116, 64: 1243, 128: 1401},
+    "input_gradient_kernel": {16: 997, 32: 1923, 64: 1574, 128: 1566},
     "weight_gradient_kernel": {16: 1064, 32: 1232, 64: 1495, 128: 1623},
 }
 PEAK, ISSUE_SHARE = 2048, 0.51
@@ -87,9 +88,9 @@ def cell_work(cell: Topology, channels: int, pixels: int, itemsize: int, weights
     forward: list[Work] = []
     for group in groups:
         if group[0] >= cell.inputs:
-            forward.append(_mix(cell, group[0] - cell.inputs))
+            forward.append(_mix(cell, group[0] - cell.inputs, channels, pixels, itemsize))
         forward += _forward_group(cell, group, channels, pixels, itemsize)
-    forward.append(_mix(cell, cell.nodes - 1))
+    forward.append(_mix(cell, cell.nodes - 1, channels, pixels, itemsize))
     forward += _compress_forward(cell.nodes, channels, pixels)
     backward = [*_compress_backward(cell.nodes, channels, pixels, weights)]
     for group in reversed(groups):
@@ -105,10 +106,23 @@ def _matrices(edges: int, channels: int) -> int:
     return edges * NUM_TAPS * channels**2
 
 
-def _mix(cell: Topology, node: int) -> Work:
+def kept(channels: int) -> int:
+    """Planes of raw outputs that an edge keeps; AUTOPOSE_POINTWISE is heeded."""
+    chosen = switches()._replace(taps="triton")
+    return planes(Cell(1, 1, 1, 1, 1, channels), torch.bfloat16, torch.device("cpu"), chosen)
+
+
+def _anew(edges: int, channels: int, pixels: int, itemsize: int) -> tuple[int, int]:
+    """Bytes of the weights, and FLOPs, of one 1x1 product of each edge, where their outputs are made anew."""
+    matrices = (NUM_CONVS - kept(channels)) * edges * channels**2
+    return matrices * itemsize, 2 * matrices * pixels
+
+
+def _mix(cell: Topology, node: int, channels: int, pixels: int, itemsize: int) -> Work:
     edges, last = len(cell.into(node)), node == cell.nodes - 1
-    reads, writes = f"{NUM_CONVS * edges} y, {edges} x", "1 node" + ("" if last else ", 1 ReLU(x)")
-    return Work("mix_kernel", (NUM_CONVS + 1) * edges, 1 if last else 2, reads=reads, writes=writes)
+    y, (weights, flops) = kept(channels) * edges, _anew(edges, channels, pixels, itemsize)
+    reads, writes = f"{y} y, {edges} x", "1 node" + ("" if last else ", 1 ReLU(x)")
+    return Work("mix_kernel", y + edges, 1 if last else 2, weights, 0, flops, reads, writes)
 
 
 def _compress_forward(m: int, channels: int, pixels: int) -> Iterator[Work]:
@@ -145,9 +159,9 @@ def _forward_group(cell: Topology, group: range, channels: int, pixels: int, ite
             f"{count} ReLU(x), moments of its pools, packed weights",
         )  # fmt: skip
     yield Work(
-        "taps_kernel", count * (1 + of_node), NUM_CONVS * edges, _matrices(edges, channels) * itemsize, 0,
+        "taps_kernel", count * (1 + of_node), kept(channels) * edges, _matrices(edges, channels) * itemsize, 0,
         2 * _matrices(edges, channels) * pixels, f"{count} ReLU(x)" + ", 1 x" * of_node + ", packed weights",
-        f"{NUM_CONVS * edges} y, their moments" + " and those of the pools" * of_node,
+        f"{kept(channels) * edges} y, moments" + " and those of the pools" * of_node,
     )  # fmt: skip
     yield Work("normalise_kernel", 0, 0, 0, 4 * table, 0, moments, "mean, variance, scale and offset")
 
@@ -157,15 +171,17 @@ def _backward_group(
 ) -> Iterator[Work]:
     count, slots = len(group), cell.slots(group[0])
     edges = count * slots
-    dy, packed = NUM_CONVS * edges, _matrices(edges, channels)
+    y, packed = kept(channels) * edges, _matrices(edges, channels)
+    dy = NUM_CONVS * edges if weights else y
+    once, flops = _anew(edges, channels, pixels, itemsize)
     table = edges * NUM_NORMED * channels * WIDE
     place = INDEX / itemsize
-    yield Work("reduce_kernel", dy + edges + count, 0, reads=f"{dy} y, {edges} g, {count} x", writes="sums")
+    reads = f"{count} x, {edges} g, {y} y"
+    yield Work("reduce_kernel", y + edges + count, 0, once, 0, flops, reads, "sums")
     yield Work("coefficients_kernel", 0, 0, 3 * table, 3 * table, 0, "sums, statistics", "A, B, D; gradients of mix")
     yield Work(
-        "spread_kernel", count + edges + dy, dy + (3 + place) * count + (count if weights else 0),
-        reads=f"{count} x, {edges} g, {dy} y",
-        writes=f"{dy} dy, {3 * count} of pools and skip, {count} places" + (f", {count} ReLU(x)" if weights else ""),
+        "spread_kernel", count + edges + y, dy + (3 + place) * count + (count if weights else 0), once, 0, 2 * flops,
+        reads, f"{dy} dy, {3 * count} of pools and skip, {count} places" + (f", {count} ReLU(x)" if weights else ""),
     )  # fmt: skip
     of_node = group[0] >= cell.inputs
     splits = input_gradient_splits(count * pixels * channels)
@@ -177,8 +193,9 @@ def _backward_group(
         )  # fmt: skip
     shares = count * splits if splits > 1 else 0  # which the last program of a tile reads back
     yield Work(
-        "input_gradient_kernel", dy + others + shares, count + shares, packed * itemsize, 0, 2 * packed * pixels,
-        f"{dy} dy, packed weights, {(3 + of_node) * count} gradients, {count} places",
+        "input_gradient_kernel", y + others + shares, count + shares, packed * itemsize, 0,
+        2 * packed * pixels - flops,
+        f"{y} dy, packed weights, {(3 + of_node) * count} gradients, {count} places",
         f"{count} dx" + (f", {shares} shares of it" if shares else ""),
     )  # fmt: skip
 

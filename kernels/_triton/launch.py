@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import triton
@@ -160,9 +161,19 @@ def tile_table() -> dict:
     return json.loads(TILES.read_text(encoding="utf-8"))
 
 
-def switches() -> tuple[str, bool]:
-    """What the environment says of the convolutions, and whether float32 products may be of tf32."""
-    return os.environ.get("AUTOPOSE_TAPS", ""), torch.backends.cudnn.allow_tf32
+class Switches(NamedTuple):
+    """What overrules the table, AUTOPOSE_TAPS and AUTOPOSE_POINTWISE, and whether float32 products may be of tf32."""
+
+    taps: str
+    pointwise: str
+    tf32: bool
+
+
+def switches() -> Switches:
+    """Those that stand."""
+    return Switches(
+        os.environ.get("AUTOPOSE_TAPS", ""), os.environ.get("AUTOPOSE_POINTWISE", ""), torch.backends.cudnn.allow_tf32
+    )
 
 
 def convolutions(cell: Cell, dtype: torch.dtype, device: torch.device, forced: str) -> str:
@@ -180,6 +191,19 @@ def convolutions(cell: Cell, dtype: torch.dtype, device: torch.device, forced: s
         return "library"
     kind = "half" if dtype.itemsize == 2 else "float32"
     return tile_table()["taps"][kind][width(cell)]
+
+
+def planes(cell: Cell, dtype: torch.dtype, device: torch.device, chosen: Switches) -> int:
+    """Planes of raw outputs that an edge keeps: 3, one a convolution, or 2, without that of the 1x1.
+
+    Triton can make that one anew wherever it is read, by a small product with x, which has to be read there anyhow; for
+    this a program needs all channels, at most 64. The table decides by channels, and the environment overrules it.
+    """
+    if chosen.pointwise not in ("", "made", "stored"):
+        raise ValueError(f"AUTOPOSE_POINTWISE must be made or stored, got {chosen.pointwise!r}")
+    if convolutions(cell, dtype, device, chosen.taps) == "library" or Tiles.of(cell).blocks > 1:
+        return NUM_CONVS
+    return NUM_CONVS - ((chosen.pointwise or tile_table()["pointwise"][width(cell)]) == "made")
 
 
 def width(cell: Cell) -> str:

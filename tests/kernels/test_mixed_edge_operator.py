@@ -39,6 +39,23 @@ def test_frozen_convolutions_get_no_gradient_and_change_nothing_else(taps, monke
             assert grad is None or torch.equal(grad, of_all)
 
 
+@pytest.mark.parametrize(
+    ("channels", "way", "kept"), [(16, "", 2), (16, "stored", 3), (64, "made", 2), (66, "made", 3)]
+)
+def test_planes_of_raw_outputs_that_an_edge_keeps(channels, way, kept, monkeypatch):
+    from autopose.kernels._triton.launch import Cell, planes, switches
+
+    monkeypatch.setenv("AUTOPOSE_TAPS", "triton")
+    monkeypatch.setenv("AUTOPOSE_POINTWISE", way)
+    cell = Cell(1, 1, 1, 1, 1, channels)
+    assert planes(cell, torch.bfloat16, DEVICE, switches()) == kept
+    monkeypatch.setenv("AUTOPOSE_TAPS", "library")
+    assert planes(cell, torch.bfloat16, DEVICE, switches()) == 3
+    monkeypatch.setenv("AUTOPOSE_POINTWISE", "maybe")
+    with pytest.raises(ValueError, match="AUTOPOSE_POINTWISE must be made or stored, got 'maybe'"):
+        planes(cell, torch.bfloat16, DEVICE, switches())
+
+
 def test_the_benchmark_checks_the_mix_kernel_by_itself():
     from bench.cases import Case as BenchCase
     from bench.providers import Provider, Truth

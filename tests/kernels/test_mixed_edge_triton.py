@@ -65,6 +65,16 @@ def test_with_triton_convolutions(name, monkeypatch):
     compare(CASES[name])
 
 
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [("3 channels, affine", "stored"), ("17 channels, two tiles", "made"), ("fixed statistics", "made")],
+)
+def test_the_1x1_stored_where_it_would_be_made_anew_and_the_other_way(name, way, monkeypatch):
+    monkeypatch.setenv("AUTOPOSE_TAPS", "triton")
+    monkeypatch.setenv("AUTOPOSE_POINTWISE", way)
+    compare(CASES[name])
+
+
 @pytest.mark.parametrize("case", [Case((1, 17, 3, 4), (2, 2)), Case((3, 16, 5, 3), dtype=torch.bfloat16)], ids=str)
 def test_gradients_gathered_by_the_product(case, monkeypatch):
     """As it does for states so large that no program shares its taps."""

@@ -19,12 +19,14 @@ def test_totals_of_an_iteration_of_the_paper():
     all_on, half = (
         iteration(PAPER, beta, 64, (192, 256), GPUS["h200"])["all"] for beta in (PAPER.all_on(), half_on(PAPER))
     )
-    assert (all_on.launches, round(all_on.bytes / 1e9, 1)) == (4752, 133.6)
-    assert (half.launches, round(half.bytes / 1e9, 1)) == (2376, 87.1)
+    assert (all_on.launches, round(all_on.bytes / 1e9, 1)) == (4752, 121.5)
+    assert (half.launches, round(half.bytes / 1e9, 1)) == (2376, 75.0)
     # Forward, and twice the products backward in a step of omega, once in one of alpha: 5 of the 2 * 35 C^2 P an edge,
-    # and of the 2 * C^2 P a node.
+    # and of the 2 * C^2 P a node. Where the 1x1's output is made anew, at C = 16, each step has three small products
+    # more: four where it is read, less one in the input gradient.
     branches = [(16 * 2**b, 64 * 3072 // 4**b) for b in range(4)]
-    assert all_on.flops == sum(6 * 5 * 2 * (29 * 35 + 10) * c * c * p for c, p in branches)
+    anew = 6 * 2 * 2 * 29 * 3 * 16 * 16 * 64 * 3072
+    assert all_on.flops == sum(6 * 5 * 2 * (29 * 35 + 10) * c * c * p for c, p in branches) + anew
 
 
 def test_a_product_takes_as_long_as_its_code_issues():
@@ -46,7 +48,7 @@ def test_calls_of_the_host_are_counted_with_a_cell_as_one():
     assert calls["convolution"] == calls["convolution_backward"] > 0
 
 
-@pytest.mark.parametrize(("beta", "calls"), [(PAPER.all_on(), 680), (half_on(PAPER), 430)], ids=["all on", "half on"])
+@pytest.mark.parametrize(("beta", "calls"), [(PAPER.all_on(), 500), (half_on(PAPER), 385)], ids=["all on", "half on"])
 def test_the_host_of_a_graphed_iteration_takes_less_than_a_quarter_of_the_card(beta, calls):
     """Calls by operator differ a little between versions of PyTorch; replays do not."""
     host, card = host_of(PAPER, beta), iteration(PAPER, beta, 64, (192, 256), GPUS["h200"])["all"]

@@ -12,8 +12,8 @@ import triton.language as tl
 
 from ..mixed_edge.backward import raw_gradient, sum_parts
 from ..mixed_edge.forward import combine
-from ..mixed_edge.taps import multiply, store_output
-from ..mixed_edge.window import load_live, rectify
+from ..mixed_edge.taps import store_output
+from ..mixed_edge.window import load_live, multiply, rectify
 
 FOLDED = tl.constexpr(2)  # the factor and the offset that batch normalisation becomes
 SUMS = tl.constexpr(2)  # of g and of g * (z - mu)
@@ -50,7 +50,7 @@ def compress_product_kernel(
         place = weight_ptr + (node * C + lane)[:, None] + (cout * (M * C))[None, :]
         b = tl.load(place, mask=(lane < C)[:, None] & live[None, :], other=0.0)  # (NC of C_in, NC)
         acc = multiply(a, b.to(nodes_ptr.dtype.element_ty), acc, UPCAST, PRECISION)
-    store_output(acc, z_ptr, stats_ptr, z_ptr + cout, cout, pixel, live, P, C, part, C, BM)
+    store_output(acc, z_ptr, stats_ptr, z_ptr + cout, cout, pixel, live, P, C, part, C, BM, True)
 
 
 @triton.jit(do_not_specialize=["P", "parts", "rows", "eps"])

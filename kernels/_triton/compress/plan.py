@@ -11,7 +11,19 @@ import torch
 from torch import Tensor
 
 from ...dispatch import interpreting
-from ..launch import PARTS, PROGRAMS, Cell, Launch, Tiles, convolutions, kinds, on_device, power_of_two, switches
+from ..launch import (
+    PARTS,
+    PROGRAMS,
+    Cell,
+    Launch,
+    Switches,
+    Tiles,
+    convolutions,
+    kinds,
+    on_device,
+    power_of_two,
+    switches,
+)
 from ..processes import statistics_over, sums_over
 from .kernels import (
     compress_apply_kernel,
@@ -35,7 +47,7 @@ def forward(
     """
     tensors = kinds(nodes, weight, *affine, *fixed)
     plan = _forward_plan(
-        nodes.shape, nodes.device, tensors, affine[0] is not None, fixed[0] is not None, eps, *switches()
+        nodes.shape, nodes.device, tensors, affine[0] is not None, fixed[0] is not None, eps, switches()
     )
     return plan.run(nodes, weight, affine, fixed, process_group)
 
@@ -46,22 +58,23 @@ def backward(
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:  # fmt: skip
     """Gradients of the nodes (M, N, H, W, C), of the weight (None unless ``wanted``) and of the affine parameters."""
     tensors = kinds(grad, nodes, z, weight, *affine, mean, var)
-    plan = _backward_plan(nodes.shape, nodes.device, tensors, affine[0] is not None, fixed, eps, wanted, *switches())
+    plan = _backward_plan(nodes.shape, nodes.device, tensors, affine[0] is not None, fixed, eps, wanted, switches())
     return plan.run(grad, nodes, z, weight, affine, mean, var, process_group)
 
 
 @lru_cache(maxsize=1024)
-def _forward_plan(shape, device, tensors, affine: bool, fixed: bool, eps: float, taps: str, tf32: bool):
+def _forward_plan(shape, device, tensors, affine: bool, fixed: bool, eps: float, chosen: Switches):
     """The plan of a forward pass; the arguments are all that its launches depend on."""
     cell = Cell(1, shape[0], *shape[1:])
-    return ForwardPlan(cell, ProductTiles.of(cell, tensors[0][0], device, taps).product, affine, fixed, eps)
+    return ForwardPlan(cell, ProductTiles.of(cell, tensors[0][0], device, chosen.taps).product, affine, fixed, eps)
 
 
 @lru_cache(maxsize=1024)
-def _backward_plan(shape, device, tensors, affine: bool, fixed: bool, eps: float, wanted: bool, taps: str, tf32: bool):
+def _backward_plan(shape, device, tensors, affine: bool, fixed: bool, eps: float, wanted: bool, chosen: Switches):
     """The plan of a backward pass; the arguments are all that its launches depend on."""
     cell = Cell(1, shape[0], *shape[1:])
-    return BackwardPlan(cell, ProductTiles.of(cell, tensors[0][0], device, taps).gradient, affine, fixed, eps, wanted)
+    tiles = ProductTiles.of(cell, tensors[0][0], device, chosen.taps)
+    return BackwardPlan(cell, tiles.gradient, affine, fixed, eps, wanted)
 
 
 @dataclass(frozen=True)

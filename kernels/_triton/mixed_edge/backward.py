@@ -17,7 +17,10 @@ from .window import (
     TERMS,
     edge_number,
     load_live,
+    multiply,
     pixel_place,
+    pointwise,
+    pointwise_weight,
     pool_window,
     pool_window_place,
     rectify,
@@ -38,8 +41,9 @@ def node_gradient(outer_ptr, total_ptr, source, slot, slots, S, size):
 
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots", "tiles"])
 def reduce_kernel(
-    x_ptr, y_ptr, outer_ptr, total_ptr, mean_ptr, sums_ptr, P, H, W, C, S, source, slots, tiles,
-    BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
+    x_ptr, y_ptr, outer_ptr, total_ptr, mean_ptr, packed_ptr, sums_ptr, P, H, W, C, S, source, slots, tiles,
+    PLANES: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
+    UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Parts of the sums over pixels of g, g * (y_k - mu_k) for the five normalised operations, and g * x.
 
@@ -57,7 +61,9 @@ def reduce_kernel(
     for slot in range(slots):
         edge = edge_number(source, slot, S)
         g_ptr = node_gradient(outer_ptr, total_ptr, source, slot, slots, S, size)
-        planes = y_ptr + edge * CONVS * size
+        planes = y_ptr + edge * PLANES * size
+        if PLANES < CONVS:
+            weight = pointwise_weight(packed_ptr, edge, lane, live, C)
         means = mean_ptr + edge * NORMED * C + lane
         mean1 = tl.load(means, mask=live, other=0.0)  # (BC,)
         mean3 = tl.load(means + C, mask=live, other=0.0)  # (BC,)
@@ -80,9 +86,13 @@ def reduce_kernel(
             average, best, centre = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)  # (BP, BC) each
             g = tl.load(g_ptr + place, mask=valid, other=0.0).to(tl.float32)  # (BP, BC)
             sum_g += g
-            sum1 += g * (load_live(planes + place, live[None, :], EVEN) - mean1[None, :])
-            sum3 += g * (load_live(planes + size + place, live[None, :], EVEN) - mean3[None, :])
-            sum5 += g * (load_live(planes + 2 * size + place, live[None, :], EVEN) - mean5[None, :])
+            if PLANES < CONVS:
+                y1 = pointwise(centre, weight, live, UPCAST, PRECISION)  # (BP, BC)
+            else:
+                y1 = load_live(planes + place, live[None, :], EVEN)  # (BP, BC)
+            sum1 += g * (y1 - mean1[None, :])
+            sum3 += g * (load_live(planes + (PLANES - 2) * size + place, live[None, :], EVEN) - mean3[None, :])
+            sum5 += g * (load_live(planes + (PLANES - 1) * size + place, live[None, :], EVEN) - mean5[None, :])
             sum_avg += g * (average - mean_avg[None, :])
             sum_max += g * (best - mean_max[None, :])
             sum_x += g * centre
@@ -174,17 +184,19 @@ def raw_gradient(coef_ptr, op: tl.constexpr, g, y, lane, live, C, FIXED: tl.cons
 
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots", "counters"])
 def spread_kernel(
-    x_ptr, y_ptr, outer_ptr, total_ptr, coef_ptr, mix_ptr, dy_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, active_ptr,
-    count_ptr, P, H, W, C, S, source, slots, counters, stride_slot, stride_conv, stride_pixel,
-    FIXED: tl.constexpr, ACTIVE: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
+    x_ptr, y_ptr, outer_ptr, total_ptr, coef_ptr, mix_ptr, packed_ptr, dy_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr,
+    active_ptr, count_ptr, P, H, W, C, S, source, slots, counters, stride_slot, stride_conv, stride_pixel,
+    FIXED: tl.constexpr, ACTIVE: tl.constexpr, PLANES: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
+    EVEN: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Gradients of the raw outputs of every edge of a group's sources, the group beginning with ``source``.
 
     One program a (tile of pixels, block of channels, source). dy, one (P, C) matrix an edge and convolution at the
     given strides (elements; a source's edges follow those of the one before); summed over a source's edges: davg
     (already divided by its window's pixels), dmax with the maximum's place in its window (uint8), and the identity's,
-    dskip. Where x <= 0, MASKED is added to the place. ACTIVE also stores ReLU(x). ``counters`` of the next kernel begin
-    at 0.
+    dskip. Where x <= 0, MASKED is added to the place. ``counters`` of the next kernel begin at 0. With two PLANES of y
+    the 1x1's is made anew, and what it gives back to x is added to dskip. ACTIVE also stores what the weights'
+    gradients need: ReLU(x), and the 1x1's dy, in front of the others.
     """
     first = (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0) + tl.program_id(0)
     for counter in range(first, counters, tl.num_programs(0) * tl.num_programs(1) * tl.num_programs(2)):
@@ -216,19 +228,30 @@ def spread_kernel(
     davg = tl.zeros((BP, BC), tl.float32)
     dmax = tl.zeros((BP, BC), tl.float32)
     dskip = tl.zeros((BP, BC), tl.float32)
+    dactive = tl.zeros((BP, BC), tl.float32)
     for slot in range(slots):
         edge = edge_number(source, slot, S)
         coef = coef_ptr + slot * NORMED * TERMS * C
         g_ptr = node_gradient(outer_ptr, total_ptr, source, slot, slots, S, size)
         g = load_live(g_ptr + at, live[None, :], EVEN)  # (BP, BC)
         for k in tl.static_range(CONVS):
-            y = load_live(y_ptr + (edge * CONVS + k) * size + at, live[None, :], EVEN)  # (BP, BC)
-            dy = raw_gradient(coef, k, g, y, lane, live, C, FIXED, EVEN).to(dy_ptr.dtype.element_ty)
-            out = dy_ptr + (zero + slot) * stride_slot + (zero + k) * stride_conv
-            tl.store(out + pixel.to(tl.int64)[:, None] * stride_pixel + lane[None, :], dy, mask=valid)
+            if k < CONVS - PLANES:
+                weight = pointwise_weight(packed_ptr, edge, lane, live, C)
+                y = g if FIXED else pointwise(centre, weight, live, UPCAST, PRECISION)  # (BP, BC)
+            else:
+                y = load_live(y_ptr + (edge * PLANES + k + (PLANES - CONVS)) * size + at, live[None, :], EVEN)
+            dy = raw_gradient(coef, k, g, y, lane, live, C, FIXED, EVEN).to(dy_ptr.dtype.element_ty)  # (BP, BC)
+            if k < CONVS - PLANES:
+                through = tl.where(live[None, :], dy, 0.0).to(dy.dtype)
+                dactive = multiply(through, tl.trans(weight), dactive, UPCAST, PRECISION)
+            if ACTIVE or k >= CONVS - PLANES:
+                plane = zero + (k if ACTIVE else k - (CONVS - PLANES))
+                out = dy_ptr + (zero + slot) * stride_slot + plane * stride_conv
+                tl.store(out + pixel.to(tl.int64)[:, None] * stride_pixel + lane[None, :], dy, mask=valid)
         davg += raw_gradient(coef, 3, g, average, lane, live, C, FIXED, EVEN)
         dmax += raw_gradient(coef, 4, g, best, lane, live, C, FIXED, EVEN)
         dskip += tl.load(mix_ptr + edge * OPS + NORMED).to(tl.float32) * g  # a number times (BP, BC)
+    dskip += tl.where(centre <= 0.0, 0.0, dactive)
     davg *= (1.0 / window_size(row, col, H, W))[:, None]
     tl.store(davg_ptr + at, davg.to(davg_ptr.dtype.element_ty), mask=valid)
     tl.store(dmax_ptr + at, dmax.to(dmax_ptr.dtype.element_ty), mask=valid)

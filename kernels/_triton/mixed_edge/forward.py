@@ -18,6 +18,8 @@ from .window import (
     edge_number,
     load_live,
     pixel_place,
+    pointwise,
+    pointwise_weight,
     pool_window,
     rectify,
 )
@@ -195,16 +197,24 @@ def combine(base, lanes, lane, live, parts, rows, P, BT: tl.constexpr, BC: tl.co
 
 
 @triton.jit
-def edge_value(x_ptr, y_ptr, coef_ptr, mix_ptr, pixel, row, col, lane, live, size, H, W, C, EVEN: tl.constexpr):
+def edge_value(
+    edge, x_ptr, y_ptr, coef_ptr, mix_ptr, packed_ptr, pixel, row, col, lane, live, size, H, W, C,
+    PLANES: tl.constexpr, EVEN: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
     """One mixed edge of a tile: five folded BN terms and the identity; undefined where not live."""
+    y_ptr += edge * PLANES * size
+    coef_ptr += edge * NORMED * FOLDED * C
     average, best, centre = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)  # (BP, BC) each
-    value = tl.load(mix_ptr + NORMED).to(tl.float32) * centre
+    value = tl.load(mix_ptr + edge * OPS + NORMED).to(tl.float32) * centre
     bias = tl.zeros(lane.shape, tl.float32)
     for op in tl.static_range(NORMED):
         scale = load_live(coef_ptr + op * FOLDED * C + lane, live, EVEN)  # (BC,)
         bias += load_live(coef_ptr + (op * FOLDED + 1) * C + lane, live, EVEN)  # (BC,)
-        if op < CONVS:
-            place = y_ptr + op * size + pixel[:, None] * C + lane[None, :]
+        if op < CONVS - PLANES:
+            weight = pointwise_weight(packed_ptr, edge, lane, live, C)
+            term = pointwise(centre, weight, live, UPCAST, PRECISION)  # (BP, BC)
+        elif op < CONVS:
+            place = y_ptr + (op + (PLANES - CONVS)) * size + pixel[:, None] * C + lane[None, :]
             term = load_live(place, live[None, :], EVEN)  # (BP, BC)
         elif op == CONVS:
             term = average
@@ -216,12 +226,13 @@ def edge_value(x_ptr, y_ptr, coef_ptr, mix_ptr, pixel, row, col, lane, live, siz
 
 @triton.jit(do_not_specialize=["node", "S", "P", "H", "W"])
 def mix_kernel(
-    inputs_ptr, nodes_ptr, y_ptr, coef_ptr, mix_ptr, active_ptr, node, S, P, H, W, C,
-    ACTIVE: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
+    inputs_ptr, nodes_ptr, y_ptr, coef_ptr, mix_ptr, packed_ptr, active_ptr, node, S, P, H, W, C,
+    ACTIVE: tl.constexpr, PLANES: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
+    UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Node ``node`` of a cell: the sum of its S + node incoming edges, from (P, C) planes, stored once.
 
-    ACTIVE also stores its ReLU, the plane active.
+    ACTIVE also stores its ReLU, the plane active. With two PLANES of y the 1x1's outputs are made anew.
     """
     pixel = tl.program_id(0) * BP + tl.arange(0, BP)  # (BP,)
     lane = tl.program_id(1) * BC + tl.arange(0, BC)  # (BC,)
@@ -233,17 +244,15 @@ def mix_kernel(
     first = node * S + node * (node - 1) // 2
     total = tl.zeros((BP, BC), tl.float32)  # the node, until it is stored once
     for source in range(S):
-        edge = first + source
-        x_ptr = inputs_ptr + source * size
-        place = y_ptr + edge * CONVS * size
-        coef = coef_ptr + edge * NORMED * FOLDED * C
-        total += edge_value(x_ptr, place, coef, mix_ptr + edge * OPS, pixel, row, col, lane, live, size, H, W, C, EVEN)
+        total += edge_value(
+            first + source, inputs_ptr + source * size, y_ptr, coef_ptr, mix_ptr, packed_ptr, pixel, row, col, lane,
+            live, size, H, W, C, PLANES, EVEN, UPCAST, PRECISION,
+        )  # fmt: skip
     for earlier in range(node):
-        edge = first + S + earlier
-        x_ptr = nodes_ptr + earlier * size
-        place = y_ptr + edge * CONVS * size
-        coef = coef_ptr + edge * NORMED * FOLDED * C
-        total += edge_value(x_ptr, place, coef, mix_ptr + edge * OPS, pixel, row, col, lane, live, size, H, W, C, EVEN)
+        total += edge_value(
+            first + S + earlier, nodes_ptr + earlier * size, y_ptr, coef_ptr, mix_ptr, packed_ptr, pixel, row, col,
+            lane, live, size, H, W, C, PLANES, EVEN, UPCAST, PRECISION,
+        )  # fmt: skip
     at = pixel[:, None] * C + lane[None, :]
     tl.store(nodes_ptr + node * size + at, total.to(nodes_ptr.dtype.element_ty), mask=valid)
     if ACTIVE:

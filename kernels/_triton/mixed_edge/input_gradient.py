@@ -7,8 +7,8 @@ import triton
 import triton.language as tl
 
 from .gather import gathered
-from .taps import multiply, rows_of, tap_place, within
-from .window import CONVS, TAPS, edge_number, last_of
+from .taps import rows_of, tap_place, within
+from .window import CONVS, TAPS, edge_number, last_of, multiply
 
 
 @triton.jit
@@ -26,14 +26,14 @@ def add_tap(
 @triton.jit
 def add_taps(
     acc, first, last, planes, matrices, row, col, at, cin, live, size, H, W, C,
-    UPCAST: tl.constexpr, PRECISION: tl.constexpr,
+    PLANES: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """`add_tap` for packed taps, one after the other."""
     for tap in range(first, last):
         conv, dh, dw = tap_place(tap)
         inside = within(row - dh, H) & within(col - dw, W)
         shift = (dh * W + dw) * C
-        plane = planes + conv * size
+        plane = planes + (conv + (PLANES - CONVS)) * size
         acc = add_tap(acc, tap, plane, matrices, inside, at, shift, cin, live, C, UPCAST, PRECISION)
     return acc
 
@@ -64,17 +64,20 @@ def add_rows(
 def input_gradient_kernel(
     dy_ptr, packed_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, base_ptr, dx_ptr, shares_ptr, count_ptr,
     P, H, W, C, S, source, slots,
-    BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, KB: tl.constexpr, SPLITS: tl.constexpr, ROWS: tl.constexpr,
-    GATHER: tl.constexpr, ADD: tl.constexpr, EVEN: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
+    POINT: tl.constexpr, PLANES: tl.constexpr, BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, KB: tl.constexpr,
+    SPLITS: tl.constexpr, ROWS: tl.constexpr, GATHER: tl.constexpr, ADD: tl.constexpr, EVEN: tl.constexpr,
+    UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Gradient (P, C) of ReLU's output of a group's sources: all edges, convolutions and taps of dy in one sum.
 
-    dy (group, slots, 3, P, C). One program a (tile of BM pixels, block of NC input channels, source and one of SPLITS
-    shares of the taps). A step multiplies EB edges times NC output channels of one tap; KB blocks of channels cover
-    all. ROWS goes through the taps row by row, each row's unrolled, which issues a third fewer instructions where loads
-    are not pipelined. Of SPLITS programs each leaves its share, (SPLITS, group, P, C), and the last to come to their
-    counter, which was 0, sums all in the order of the shares. GATHER makes of the sum the gradient of x, with the
-    pools', the identity's and (ADD) base: see `gathered`.
+    dy (group, slots, PLANES, P, C), the last two those of 3x3 and 5x5. POINT: it has the 1x1's share too, of PLANES the
+    first; else that is in dskip. One program
+    a (tile of BM pixels, block of NC input channels, source and one of SPLITS shares of the taps). A step multiplies
+    EB edges times NC output channels of one tap; KB blocks of channels cover all. ROWS goes through the taps row by
+    row, each row's unrolled, which issues a third fewer instructions where loads are not pipelined. Of SPLITS programs
+    each leaves its share, (SPLITS, group, P, C), and the last to come to their counter, which was 0, sums all in the
+    order of the shares. GATHER makes of the sum the gradient of x, with the pools', the identity's and (ADD) base: see
+    `gathered`.
     """
     group = tl.num_programs(2) // SPLITS
     member = tl.program_id(2) % group
@@ -85,26 +88,28 @@ def input_gradient_kernel(
     row, col, at = rows_of(pixel, P, H, W, C)
     size = P.to(tl.int64) * C
     column = tl.arange(0, EB * NC)  # (EB * NC,), edge by edge
-    dy_ptr += member * slots * CONVS * size
+    dy_ptr += member * slots * PLANES * size
     acc = tl.zeros((BM, NC), tl.float32)
     for block in range(tl.cdiv(slots, EB) * KB):
         slot = (block // KB) * EB + column // NC
         lane = (block % KB) * NC + column % NC
         live = (slot < slots) & (lane < C)
-        planes = dy_ptr + slot * CONVS * size + lane
+        planes = dy_ptr + slot * PLANES * size + lane
         matrices = packed_ptr + edge_number(source, slot, S).to(tl.int64) * TAPS * C * C + lane
         if ROWS:
-            plane = planes + 2 * size
+            plane = planes + (PLANES - 1) * size
             acc = add_rows(acc, plane, matrices, row, col, at, cin, live, H, W, C, 5, UPCAST, PRECISION)
-            plane = planes + size
+            plane = planes + (PLANES - 2) * size
             acc = add_rows(acc, plane, matrices, row, col, at, cin, live, H, W, C, 3, UPCAST, PRECISION)
-            acc = add_tap(acc, 34, planes, matrices, pixel < P, at, 0, cin, live, C, UPCAST, PRECISION)
+            if POINT:
+                acc = add_tap(acc, 34, planes, matrices, pixel < P, at, 0, cin, live, C, UPCAST, PRECISION)
         else:
-            share: tl.constexpr = (TAPS + SPLITS - 1) // SPLITS
+            taps: tl.constexpr = TAPS if POINT else TAPS - 1  # the last of all is the 1x1's
+            share: tl.constexpr = (taps + SPLITS - 1) // SPLITS
             first = split * share
-            last = tl.minimum(first + share, TAPS)
+            last = tl.minimum(first + share, taps)
             acc = add_taps(
-                acc, first, last, planes, matrices, row, col, at, cin, live, size, H, W, C, UPCAST, PRECISION
+                acc, first, last, planes, matrices, row, col, at, cin, live, size, H, W, C, PLANES, UPCAST, PRECISION
             )  # fmt: skip
     valid = (pixel < P)[:, None] & (cin < C)[None, :]
     place = at[:, None] + cin[None, :]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...dispatch import check_first_order, eager, register
-from ...topology import NUM_CONVS, NUM_NORMED, NUM_TAPS
+from ...topology import NUM_NORMED, NUM_TAPS
 from ..launch import Cell, contiguous
 from ..processes import named_group
 from . import plan
@@ -81,10 +81,10 @@ def _fake_forward(inputs, conv1, conv3, conv5, mix, weight, bias, fixed_mean, fi
     sources, *shape = inputs.shape
     edges, pixels = mix.shape[0], shape[0] * shape[1] * shape[2]
     mean = inputs.new_empty(edges, NUM_NORMED, shape[3], dtype=torch.float32)
-    planes = inputs.new_empty(edges, NUM_CONVS, pixels, shape[3])
-    cell = Cell(sources, num_nodes, *shape[:3], int(shape[3]))
-    packed = (edges, NUM_TAPS, shape[3], shape[3]) if plan.packs(cell, inputs.dtype, inputs.device) else (0,)
-    return inputs.new_empty(num_nodes, *shape), planes, mean, torch.empty_like(mean), inputs.new_empty(packed)
+    planes, packs = plan.kept(Cell(sources, num_nodes, *shape[:3], int(shape[3])), inputs.dtype, inputs.device)
+    y = inputs.new_empty(edges, planes, pixels, shape[3])
+    packed = (edges, NUM_TAPS, shape[3], shape[3]) if packs else (0,)
+    return inputs.new_empty(num_nodes, *shape), y, mean, torch.empty_like(mean), inputs.new_empty(packed)
 
 
 def _fake_backward(

@@ -1,7 +1,8 @@
 """Forward and backward pass of a cell of mixed edges: the order of the Triton launches.
 
-States are NHWC, stacked: inputs (S, N, H, W, C) and nodes (M, N, H, W, C); planes y (E, 3, P, C) hold the raw outputs
-of every edge's three convolutions (P = N * H * W). The convolutions of one source for all its edges run merged.
+States are NHWC, stacked: inputs (S, N, H, W, C) and nodes (M, N, H, W, C); planes y (E, K, P, C) hold the raw outputs
+of every edge's convolutions (P = N * H * W; K is 3, or 2 where the 1x1's is made anew: `launch.planes`). The
+convolutions of one source for all its edges run merged.
 
 What a cell launches is worked out once for its sizes, and kept: `_forward_plan`, `_backward_plan`.
 """
@@ -12,45 +13,59 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ...topology import NUM_CONVS, NUM_NORMED, NUM_OPS, NUM_POOLS
-from ..launch import PARTS, Cell, Launch, Tiles, check_size, convolutions, kinds, on_device, power_of_two, switches
+from ...topology import NUM_NORMED, NUM_OPS, NUM_POOLS
+from ..launch import (
+    PARTS,
+    Cell,
+    Launch,
+    Switches,
+    Tiles,
+    check_size,
+    convolutions,
+    kinds,
+    on_device,
+    planes,
+    power_of_two,
+    switches,
+)
 from ..processes import statistics_over, sums_over
 from .backward import coefficients_kernel, reduce_kernel, spread_kernel
 from .forward import mix_kernel, normalise_kernel, pool_stats_kernel
 from .gather import gather_kernel
 from .pack import prepare_kernel
-from .products import LibraryConvolutions, TritonConvolutions
+from .products import STORED, LibraryConvolutions, TritonConvolutions
 
 
 def forward(
     inputs: Tensor, conv: tuple[Tensor, Tensor, Tensor], mix: Tensor, affine: tuple[Tensor | None, Tensor | None],
     fixed: tuple[Tensor | None, Tensor | None], num_nodes: int, eps: float, process_group,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Nodes (M, N, H, W, C), planes y (E, 3, P, C), and mean and biased variance (E, 5, C) of what is normalised.
+    """Nodes (M, N, H, W, C), planes y (E, K, P, C), and mean and biased variance (E, 5, C) of what is normalised.
 
     Last the packed weights (E, 35, C, C) for the backward pass, empty where the library convolves.
     """
     plan = _forward_plan(
         inputs.shape, num_nodes, inputs.device, kinds(inputs, *conv, mix, *affine, *fixed), affine[0] is not None,
-        fixed[0] is not None, eps, *switches(),
+        fixed[0] is not None, eps, switches(),
     )  # fmt: skip
     cell = plan.cell
     nodes = inputs.new_empty(num_nodes, *inputs.shape[1:])
-    y = inputs.new_empty(cell.edges, NUM_CONVS, cell.pixels, cell.channels)
+    y = inputs.new_empty(cell.edges, plan.convs.planes, cell.pixels, cell.channels)
     mean = inputs.new_empty(cell.edges, NUM_NORMED, cell.channels, dtype=torch.float32)
     var, coef = torch.empty_like(mean), inputs.new_empty(cell.edges, NUM_NORMED, 2, cell.channels, dtype=torch.float32)
     with on_device(inputs):
         prepares = plan.groups[0].prepares
         weights = plan.convs.room(inputs) if prepares else plan.convs.weights(conv, inputs)
+        packed = weights if plan.convs.packs else None
         for group in plan.groups:
             active = None
             if group.node is not None:
                 active = torch.empty_like(nodes[:1]) if plan.convs.packs else None
-                plan.nodes[group.node](inputs, nodes, y, coef, mix, active)
+                plan.nodes[group.node](inputs, nodes, y, coef, mix, packed, active)
             x = _states(inputs, nodes, group.sources)
             group.run(x, active, conv, weights, y, (mix, *affine), fixed, (mean, var, coef), process_group)
-        plan.nodes[-1](inputs, nodes, y, coef, mix, None)
-    return nodes, y, mean, var, weights if plan.convs.packs else inputs.new_empty(0)
+        plan.nodes[-1](inputs, nodes, y, coef, mix, packed, None)
+    return nodes, y, mean, var, inputs.new_empty(0) if packed is None else packed
 
 
 def backward(
@@ -66,7 +81,7 @@ def backward(
     plan = _backward_plan(
         inputs.shape, grad.shape[0], inputs.device,
         kinds(inputs, grad, nodes, y, packed, *conv, mix, *affine, mean, var),
-        affine[0] is not None, fixed, eps, *switches(), wanted,
+        affine[0] is not None, fixed, eps, switches(), wanted,
     )  # fmt: skip
     cell = plan.cell
     dinputs = torch.empty_like(inputs)
@@ -81,15 +96,16 @@ def backward(
         for group in plan.groups:
             x, dx = (_states(*pair, group.sources) for pair in ((inputs, nodes), (dinputs, total)))
             g, base = (grad, total), _states(inputs, grad, group.sources)
-            coef = group.coefficients(x, y, g, (mix, *affine), (mean, var), (dmix, *daffine), process_group)
+            coef = group.coefficients(x, y, g, (mix, *affine), (mean, var), weights, (dmix, *daffine), process_group)
             group.differentiate(x, y, g, coef, mix, weights, base, dx, of_weights)
         plan.convs.finish(of_weights, dconv)
     return dinputs, dconv, dmix, *daffine
 
 
-def packs(cell: Cell, dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether Triton's products run, for which `forward` packs the weights."""
-    return convolutions(cell, dtype, device, switches()[0]) == "triton"
+def kept(cell: Cell, dtype: torch.dtype, device: torch.device) -> tuple[int, bool]:
+    """K, and whether Triton's products run, for which `forward` packs the weights."""
+    chosen = switches()
+    return planes(cell, dtype, device, chosen), convolutions(cell, dtype, device, chosen.taps) == "triton"
 
 
 def _states(inputs: Tensor, nodes: Tensor, group: range) -> Tensor:
@@ -99,37 +115,37 @@ def _states(inputs: Tensor, nodes: Tensor, group: range) -> Tensor:
 
 
 @lru_cache(maxsize=1024)
-def _forward_plan(shape, num_nodes, device, tensors, affine: bool, fixed: bool, eps: float, taps: str, tf32: bool):
+def _forward_plan(shape, num_nodes, device, tensors, affine: bool, fixed: bool, eps: float, chosen: Switches):
     """The plan of a forward pass; the arguments are all that its launches depend on."""
-    return ForwardPlan(Cell(shape[0], num_nodes, *shape[1:]), tensors[0][0], device, taps, affine, fixed, eps)
+    convs = _convolutions(Cell(shape[0], num_nodes, *shape[1:]), tensors[0][0], device, chosen)
+    return ForwardPlan(convs, affine, fixed, eps)
 
 
 @lru_cache(maxsize=1024)
-def _backward_plan(
-    shape, num_nodes, device, tensors, affine: bool, fixed: bool, eps: float, taps: str, tf32: bool, wanted
-):
+def _backward_plan(shape, num_nodes, device, tensors, affine: bool, fixed: bool, eps: float, chosen: Switches, wanted):
     """The plan of a backward pass; the arguments are all that its launches depend on."""
-    cell = Cell(shape[0], num_nodes, *shape[1:])
-    return BackwardPlan(cell, tensors[0][0], device, taps, affine, fixed, eps, wanted)
+    convs = _convolutions(Cell(shape[0], num_nodes, *shape[1:]), tensors[0][0], device, chosen, wanted)
+    return BackwardPlan(convs, affine, fixed, eps)
 
 
-def node_launch(cell: Cell, node: int, active: bool = False) -> Launch:
+def node_launch(cell: Cell, node: int, active: bool = False, pointwise: dict = STORED) -> Launch:
     """Writes node ``node`` of nodes (M, N, H, W, C): Eq. 3 with BN and mixing weights folded into coefficients.
 
-    Tensors: inputs (S, N, H, W, C), nodes, y (E, 3, P, C), coefficients (E, 5, 2, C) float32, mix (E, 6), and the
-    node's ReLU (1, N, H, W, C) where ``active``, else None.
+    Tensors: inputs (S, N, H, W, C), nodes, y (E, K, P, C), coefficients (E, 5, 2, C) float32, mix (E, 6), packed
+    weights where K is 2, and the node's ReLU (1, N, H, W, C) where ``active``, else None.
     """
     tiles = Tiles.of(cell)
     return Launch(
         mix_kernel, (tiles.parts, tiles.blocks), node, cell.inputs, cell.pixels, cell.height, cell.width,
-        cell.channels, ACTIVE=active, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
+        cell.channels, ACTIVE=active, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even, **pointwise,
     )  # fmt: skip
 
 
-def _convolutions(cell: Cell, dtype: torch.dtype, device: torch.device, taps: str, wanted=(False, False, False)):
+def _convolutions(cell: Cell, dtype, device, chosen: Switches, wanted=(False, False, False)):
     check_size(cell)
-    triton = convolutions(cell, dtype, device, taps) == "triton"
-    return (TritonConvolutions if triton else LibraryConvolutions)(cell, dtype, wanted)
+    if convolutions(cell, dtype, device, chosen.taps) == "library":
+        return LibraryConvolutions(cell, dtype, wanted)
+    return TritonConvolutions(cell, dtype, wanted, planes(cell, dtype, device, chosen))
 
 
 def _lanes(cell: Cell) -> int:
@@ -140,10 +156,10 @@ def _lanes(cell: Cell) -> int:
 class ForwardPlan:
     """All launches of a cell's forward pass: ``groups`` of sources in order, and its ``nodes``."""
 
-    def __init__(self, cell: Cell, dtype, device, taps: str, affine: bool, fixed: bool, eps: float):
-        self.cell, self.convs = cell, _convolutions(cell, dtype, device, taps)
-        self.nodes = [node_launch(cell, n, self.convs.packs and n < cell.nodes - 1) for n in range(cell.nodes)]
-        self.groups = [ForwardGroup(self, sources, affine, fixed, eps) for sources in cell.groups(self.convs.grouped)]
+    def __init__(self, convs: TritonConvolutions | LibraryConvolutions, affine: bool, fixed: bool, eps: float):
+        self.cell, self.convs, last = convs.cell, convs, convs.cell.nodes - 1
+        self.nodes = [node_launch(convs.cell, n, convs.packs and n < last, convs.pointwise) for n in range(last + 1)]
+        self.groups = [ForwardGroup(self, sources, affine, fixed, eps) for sources in self.cell.groups(convs.grouped)]
 
 
 class ForwardGroup:
@@ -215,9 +231,9 @@ class ForwardGroup:
 class BackwardPlan:
     """All launches of a cell's backward pass: ``groups`` of sources from the last back."""
 
-    def __init__(self, cell: Cell, dtype, device, taps: str, affine: bool, fixed: bool, eps: float, wanted):
-        self.cell, self.convs = cell, _convolutions(cell, dtype, device, taps, wanted)
-        groups = reversed(cell.groups(self.convs.grouped))
+    def __init__(self, convs: TritonConvolutions | LibraryConvolutions, affine: bool, fixed: bool, eps: float):
+        self.cell, self.convs = convs.cell, convs
+        groups = reversed(convs.cell.groups(convs.grouped))
         self.groups = [BackwardGroup(self, sources, affine, fixed, eps) for sources in groups]
 
 
@@ -227,13 +243,14 @@ class BackwardGroup:
     def __init__(self, plan: BackwardPlan, sources: range, affine: bool, fixed: bool, eps: float):
         cell, count, slots = plan.cell, len(sources), plan.cell.slots(sources[0])
         self.cell, self.sources, self.convs, self.fixed = cell, sources, plan.convs.group(sources), fixed
+        self.packs = plan.convs.packs
         self.needs_active, edges = plan.convs.needs_active, slots * count
         plane = (cell.pixels, cell.height, cell.width, cell.channels)
         tiles = Tiles.of(cell, -(-PARTS // count))
         self._sums = (count, tiles.parts, slots, NUM_NORMED + 2, cell.channels)
         self._reduce = Launch(
             reduce_kernel, (tiles.parts, count, tiles.blocks), *plane, cell.inputs, sources[0], slots, tiles.repeat,
-            BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
+            BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even, **plan.convs.pointwise,
         )  # fmt: skip
         self._table, lanes = (count, slots, NUM_NORMED, 3, cell.channels), _lanes(cell)
         self._coefficients, self._coefficients_of_all = (
@@ -247,19 +264,19 @@ class BackwardGroup:
         grid, tile = (tiles.parts, tiles.blocks, count), dict(BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even)
         self._spread = Launch(
             spread_kernel, grid, *plane, cell.inputs, sources[0], slots, self.convs.counters,
-            *self.convs.gradient_strides, FIXED=fixed, ACTIVE=self.needs_active, **tile,
+            *self.convs.gradient_strides, FIXED=fixed, ACTIVE=self.needs_active, **tile, **plan.convs.pointwise,
         )  # fmt: skip
         self._gather = Launch(gather_kernel, grid, *plane, ADD=sources[0] >= cell.inputs, **tile)
 
-    def coefficients(self, x, y, grad, tables, statistics, out, process_group) -> Tensor:
+    def coefficients(self, x, y, grad, tables, statistics, weights, out, process_group) -> Tensor:
         """A, B, D (group, slots, 5, 3, C) of the group's edges; writes their rows of ``out`` = (dmix, dweight, dbias).
 
         x (group, N, H, W, C), ``grad`` = what all nodes received from outside, and in all (see `node_gradient`),
-        ``tables`` = (mix, weight, bias), ``statistics`` = (mean, var).
+        ``tables`` = (mix, weight, bias), ``statistics`` = (mean, var), ``weights`` packed.
         """
         mean, var = statistics
         sums, coef = mean.new_empty(self._sums), mean.new_empty(self._table)
-        self._reduce(x, y, *grad, mean, sums)
+        self._reduce(x, y, *grad, mean, weights if self.packs else None, sums)
         if process_group is None or self.fixed:
             self._coefficients(sums, mean, var, *tables, coef, *out)
             return coef
@@ -279,7 +296,8 @@ class BackwardGroup:
         place = torch.empty_like(x, dtype=torch.uint8)
         active = torch.empty_like(x) if self.needs_active else None
         counters = x.new_empty(max(self.convs.counters, 1), dtype=torch.int32)
-        self._spread(x, y, *grad, coef, mix, dy, davg, dmax, dskip, place, active, counters)
+        packed = weights if self.packs else None
+        self._spread(x, y, *grad, coef, mix, packed, dy, davg, dmax, dskip, place, active, counters)
         others = (davg, dmax, dskip, place, base)
         through = self.convs.backward(active, weights, dy, of_weights, others, dx, counters)
         if not self.convs.gathers:

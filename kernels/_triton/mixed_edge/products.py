@@ -14,6 +14,9 @@ from .input_gradient import input_gradient_kernel
 from .pack import pack_kernel, unpack_kernel
 from .taps import taps_kernel, weight_gradient_kernel
 
+STORED = dict(PLANES=NUM_CONVS, UPCAST=False, PRECISION="ieee")
+"""What kernels beside the products take where the 1x1's raw outputs are planes of y like others."""
+
 
 @dataclass(frozen=True)
 class ProductTiles:
@@ -80,19 +83,23 @@ def settings(product: str, cell: Cell) -> tuple[dict, dict]:
 class TritonConvolutions:
     """Triton's implicit matrix products; float32 in full precision unless cuDNN is allowed tf32.
 
-    ``wanted``: which of the three convolutions' weights get gradients. ``gathers``: whether the input gradient may
-    gather the gradients of x from pools and identity. ``pack_grid`` and ``pack_tile`` are the pack kernel's.
+    ``wanted``: which of the three convolutions' weights get gradients. ``planes``: see `launch.planes`; ``pointwise``
+    are the options of all kernels that it concerns. ``gathers``: whether the input gradient may gather the gradients of
+    x from pools and identity. ``pack_grid`` and ``pack_tile`` are the pack kernel's.
     """
 
     grouped, packs = True, True
 
-    def __init__(self, cell: Cell, dtype: torch.dtype, wanted: tuple[bool, bool, bool], gathers: bool = True):
-        self.gathers = gathers
+    def __init__(
+        self, cell: Cell, dtype: torch.dtype, wanted: tuple[bool, bool, bool], planes: int, gathers: bool = True
+    ):
+        self.planes, self.gathers = planes, gathers
         self.cell, self.wanted, self.needs_active = cell, wanted, any(wanted)
         self.options = dict(
             UPCAST=interpreting() and dtype.itemsize == 2,
             PRECISION="tf32" if torch.backends.cudnn.allow_tf32 else "ieee",
         )
+        self.pointwise = dict(self.options, PLANES=planes)
         channels = cell.channels
         couts, elements = (16 if channels <= 16 else 32), 64
         self.pack_grid = (cell.edges, -(-channels // couts), pack_blocks(channels, elements))
@@ -153,17 +160,19 @@ class TritonGroup:
         self._forward = Launch(
             taps_kernel, (self.parts, columns, count), *plane, cell.inputs, sources[0], slots,
             BM=self.rows, EB=t.EB, NC=t.NC, BK=t.NC, KB=t.KB, BP=min(window.rows, self.rows) if pools else 0,
-            BC=window.lanes, EVEN=window.even, **launch, **whole.options,
+            BC=window.lanes, EVEN=window.even, **launch, **whole.pointwise,
         )  # fmt: skip
 
-        self.gradient_shape, self.gradient_strides = (count, slots, NUM_CONVS, size), (NUM_CONVS * size, size, channels)
+        planes = NUM_CONVS if whole.needs_active else whole.planes
+        self.gradient_shape, self.gradient_strides = (count, slots, planes, size), (planes * size, size, channels)
         tile, launch = settings("input", cell)
         splits = input_gradient_splits(size * count) if whole.gathers else 1
         tiles, by_rows = -(-cell.pixels // tile["rows"]), splits == 1 and launch["num_stages"] == 1
         self._input = Launch(
             input_gradient_kernel, (tiles, t.KB, count * splits), *plane, cell.inputs, sources[0], slots,
             BM=tile["rows"], EB=t.EB, NC=t.NC, KB=t.KB, SPLITS=splits, ROWS=by_rows, GATHER=whole.gathers,
-            ADD=sources[0] >= cell.inputs, EVEN=channels % t.NC == 0, **launch, **whole.options,
+            ADD=sources[0] >= cell.inputs, EVEN=channels % t.NC == 0, POINT=whole.planes == NUM_CONVS, PLANES=planes,
+            **launch, **whole.options,
         )  # fmt: skip
         self.counters = tiles * t.KB * count if splits > 1 else 0
         self._shares = (splits, count, cell.pixels, channels)
@@ -193,9 +202,9 @@ class TritonGroup:
     ) -> None:  # fmt: skip
         """The gradients of the weights and of the sources.
 
-        ``dy`` (group, slots, 3, P * C) are those of the raw outputs; the weights' go to ``partial``, where one is
-        (`TritonConvolutions.gradient_room`), the sources' to ``dx``. ``others`` is what `gathered` reads, ``counters``
-        hold 0.
+        ``dy`` (group, slots, 3, P * C) are those of the raw outputs, without the 1x1's where it has no plane of y and
+        no weight needs it; the weights' go to ``partial``, where one is (`TritonConvolutions.gradient_room`), the
+        sources' to ``dx``. ``others`` is what `gathered` reads, ``counters`` hold 0.
         """
         if partial is not None:
             self.weights(active, dy, partial)
@@ -214,6 +223,7 @@ class LibraryConvolutions:
     """
 
     grouped, packs, needs_active = False, False, True
+    planes, pointwise = NUM_CONVS, STORED
 
     def __init__(self, cell: Cell, dtype: torch.dtype, wanted: tuple[bool, bool, bool]):
         self.cell, self.wanted = cell, wanted

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 
 from .forward import pool_stats
-from .window import CONVS, MOMENTS, TAPS, edge_number, pixel_place
+from .window import CONVS, MOMENTS, TAPS, edge_number, multiply, pixel_place
 
 # Row + 2 and column + 2 of the 25 taps of a 5x5 convolution, four bits each, 16 of them and 9 more.
 ROWS, MORE_ROWS = tl.constexpr(0x1100000333222111), tl.constexpr(0x444443322)
@@ -29,15 +29,6 @@ def tap_place(tap):
     dh = (tl.where(of_five < 16, ROWS, MORE_ROWS) >> bits) & 7
     dw = (tl.where(of_five < 16, COLS, MORE_COLS) >> bits) & 7
     return conv, dh.to(tl.int32) - 2, dw.to(tl.int32) - 2
-
-
-@triton.jit
-def multiply(a, b, acc, UPCAST: tl.constexpr, PRECISION: tl.constexpr):
-    """acc + a @ b."""
-    if UPCAST:
-        a = a.to(tl.float32)
-        b = b.to(tl.float32)
-    return tl.dot(a, b, acc, input_precision=PRECISION)
 
 
 @triton.jit
@@ -78,12 +69,19 @@ def load_weight(columns, tap, lane, live, C):
 
 
 @triton.jit
-def store_output(acc, y_ptr, stats_ptr, columns, lanes, pixel, live, P, C, part, stride, BM: tl.constexpr):
-    """Store an output tile, and its columns' mean and squared deviations (of the rounded values)."""
+def store_output(
+    acc, y_ptr, stats_ptr, columns, lanes, pixel, live, P, C, part, stride, BM: tl.constexpr, STORED: tl.constexpr
+):  # fmt: skip
+    """Store an output tile, and its columns' mean and squared deviations (of the rounded values).
+
+    One that is not STORED leaves these alone.
+    """
     valid = (pixel < P)[:, None] & live[None, :]
-    value = acc.to(y_ptr.dtype.element_ty)
-    tl.store(columns[None, :] + (pixel * C)[:, None], value, mask=valid)
-    value = value.to(tl.float32)
+    value = acc
+    if STORED:
+        value = acc.to(y_ptr.dtype.element_ty)
+        tl.store(columns[None, :] + (pixel * C)[:, None], value, mask=valid)
+        value = value.to(tl.float32)
     rows = tl.minimum(BM, P - part * BM).to(tl.float32)
     mean = tl.sum(tl.where(valid, value, 0.0), axis=0) / rows
     deviation = tl.where(valid, value - mean[None, :], 0.0)
@@ -95,14 +93,15 @@ def store_output(acc, y_ptr, stats_ptr, columns, lanes, pixel, live, P, C, part,
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots"])
 def taps_kernel(
     active_ptr, packed_ptr, y_ptr, stats_ptr, x_ptr, pools_ptr, P, H, W, C, S, source, slots,
-    BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr, KB: tl.constexpr, BP: tl.constexpr,
-    BC: tl.constexpr, EVEN: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
+    PLANES: tl.constexpr, BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr, KB: tl.constexpr,
+    BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """All convolutions of ReLU(x), active, for the edges of a group's sources, the group beginning with ``source``.
 
-    Planes y[e, k], and moments (group, T, 2, slots * 3 * C). One program a (part of BM pixels, block of EB edges times
-    NC channels, source); KB blocks of BK channels cover C. BP > 0: behind these, programs a (part, block of BC
-    channels) that take the moments of the pools of the group's only x, (T, 2, 2, C), in tiles of BP pixels.
+    Planes y[e, k], of two PLANES none the 1x1's, and moments (group, T, 2, slots * 3 * C). One program a (part of BM
+    pixels, block of EB edges times NC channels, source); KB blocks of BK channels cover C. BP > 0: behind these,
+    programs a (part, block of BC channels) that take the moments of the pools of the group's only x, (T, 2, 2, C), in
+    tiles of BP pixels.
     """
     part = tl.program_id(0)
     if BP > 0:
@@ -110,7 +109,7 @@ def taps_kernel(
         if tl.program_id(1) < columns:
             taps_tile(
                 active_ptr, packed_ptr, y_ptr, stats_ptr, part, P, H, W, C, S, source, slots,
-                BM, EB, NC, BK, KB, UPCAST, PRECISION,
+                PLANES, BM, EB, NC, BK, KB, UPCAST, PRECISION,
             )  # fmt: skip
         else:
             block = tl.program_id(1) - columns
@@ -120,14 +119,14 @@ def taps_kernel(
     else:
         taps_tile(
             active_ptr, packed_ptr, y_ptr, stats_ptr, part, P, H, W, C, S, source, slots,
-            BM, EB, NC, BK, KB, UPCAST, PRECISION,
+            PLANES, BM, EB, NC, BK, KB, UPCAST, PRECISION,
         )  # fmt: skip
 
 
 @triton.jit
 def taps_tile(
     active_ptr, packed_ptr, y_ptr, stats_ptr, part, P, H, W, C, S, source, slots,
-    BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr, KB: tl.constexpr,
+    PLANES: tl.constexpr, BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr, KB: tl.constexpr,
     UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """A tile of the three products of `taps_kernel`, and their moments."""
@@ -143,7 +142,7 @@ def taps_tile(
     edge = edge_number(source, slot, S).to(tl.int64)
     size = P.to(tl.int64) * C
     weights = packed_ptr + edge * TAPS * C * C + cout
-    out = y_ptr + edge * CONVS * size + cout
+    out = y_ptr + edge * PLANES * size + cout
     lanes = slot * CONVS * C + cout
     pixel = part * BM + tl.arange(0, BM)
     row, col, at = rows_of(pixel, P, H, W, C)
@@ -153,7 +152,7 @@ def taps_tile(
         lane = block * BK + tl.arange(0, BK)
         a = load_tap(active_ptr, row, col, at, 0, 0, lane, H, W, C)  # (BM, BK)
         acc = multiply(a, load_weight(weights, 34, lane, live, C), acc, UPCAST, PRECISION)  # (BM, BK) @ (BK, EB * NC)
-    store_output(acc, y_ptr, stats_ptr, out, lanes, pixel, live, P, C, part, slots * CONVS * C, BM)
+    store_output(acc, y_ptr, stats_ptr, out, lanes, pixel, live, P, C, part, slots * CONVS * C, BM, PLANES == CONVS)
 
     acc = tl.zeros((BM, EB * NC), tl.float32)
     acc3 = tl.zeros((BM, EB * NC), tl.float32)
@@ -163,7 +162,8 @@ def taps_tile(
         a = load_tap(active_ptr, row, col, at, tap // 3 - 1, tap % 3 - 1, lane, H, W, C)  # (BM, BK)
         acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)  # (BM, BK) @ (BK, EB * NC)
         acc3 = multiply(a, load_weight(weights, tap + 25, lane, live, C), acc3, UPCAST, PRECISION)
-    store_output(acc3, y_ptr, stats_ptr, out + size, lanes + C, pixel, live, P, C, part, slots * CONVS * C, BM)
+    out += (PLANES - 2) * size
+    store_output(acc3, y_ptr, stats_ptr, out, lanes + C, pixel, live, P, C, part, slots * CONVS * C, BM, True)
 
     for step in range(16 * KB):
         tap = step // KB + 9
@@ -171,7 +171,8 @@ def taps_tile(
         _, dh, dw = tap_place(tap)
         a = load_tap(active_ptr, row, col, at, dh, dw, lane, H, W, C)  # (BM, BK)
         acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)  # (BM, BK) @ (BK, EB * NC)
-    store_output(acc, y_ptr, stats_ptr, out + 2 * size, lanes + 2 * C, pixel, live, P, C, part, slots * CONVS * C, BM)
+    out += size
+    store_output(acc, y_ptr, stats_ptr, out, lanes + 2 * C, pixel, live, P, C, part, slots * CONVS * C, BM, True)
 
 
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots", "edges", "steps", "splits", "down", "right"])

@@ -15,6 +15,7 @@ MOMENTS = tl.constexpr(2)  # of a part: the mean, and the sum of squared deviati
 FOLDED = tl.constexpr(2)  # of a normalised operation: the factor and the offset that BN and mix become
 SUMS = tl.constexpr(NUM_NORMED + 2)  # of g, of g * (y - mu) for every normalised operation, of g * x
 TERMS = tl.constexpr(3)  # A, B and D
+POINTWISE = tl.constexpr(NUM_TAPS - 1)  # the packed tap of the 1x1 convolution
 MASKED = tl.constexpr(16)  # added to the maximum's place in a window where ReLU lets nothing through
 
 
@@ -47,6 +48,29 @@ def last_of(counter_ptr, programs):
 def rectify(x):
     """max(x, 0); NaN stays NaN."""
     return tl.where(x <= 0.0, 0.0, x)
+
+
+@triton.jit
+def multiply(a, b, acc, UPCAST: tl.constexpr, PRECISION: tl.constexpr):
+    """acc + a @ b."""
+    if UPCAST:
+        a = a.to(tl.float32)
+        b = b.to(tl.float32)
+    return tl.dot(a, b, acc, input_precision=PRECISION)
+
+
+@triton.jit
+def pointwise_weight(packed_ptr, edge, lane, live, C):
+    """Packed weights (C_in, C_out) of an edge's 1x1 convolution; the lanes cover all channels."""
+    place = packed_ptr + (edge.to(tl.int64) * TAPS + POINTWISE) * C * C + lane[:, None] * C + lane[None, :]
+    return tl.load(place, mask=live[:, None] & live[None, :], other=0.0)  # (lanes, lanes)
+
+
+@triton.jit
+def pointwise(centre, weight, live, UPCAST: tl.constexpr, PRECISION: tl.constexpr):
+    """The raw output of a 1x1 convolution, made anew from pixels of x: (pixels, lanes), float32."""
+    active = tl.where(live[None, :], rectify(centre), 0.0).to(weight.dtype)
+    return multiply(active, weight, tl.zeros(centre.shape, tl.float32), UPCAST, PRECISION)
 
 
 @triton.jit
