@@ -40,7 +40,7 @@ def test_frozen_convolutions_get_no_gradient_and_change_nothing_else(taps, monke
 
 
 @pytest.mark.parametrize(
-    ("channels", "way", "kept"), [(16, "", 2), (16, "stored", 3), (64, "made", 2), (66, "made", 3)]
+    ("channels", "way", "kept"), [(32, "", 2), (32, "stored", 3), (64, "", 3), (64, "made", 2), (66, "made", 3)]
 )
 def test_planes_of_raw_outputs_that_an_edge_keeps(channels, way, kept, monkeypatch):
     from autopose.kernels._triton.launch import Cell, planes, switches

@@ -62,16 +62,25 @@ def reduce_kernel(
         edge = edge_number(source, slot, S)
         g_ptr = node_gradient(outer_ptr, total_ptr, source, slot, slots, S, size)
         planes = y_ptr + edge * PLANES * size
-        if PLANES < CONVS:
-            weight = pointwise_weight(packed_ptr, edge, lane, live, C)
         means = mean_ptr + edge * NORMED * C + lane
         mean1 = tl.load(means, mask=live, other=0.0)  # (BC,)
         mean3 = tl.load(means + C, mask=live, other=0.0)  # (BC,)
         mean5 = tl.load(means + 2 * C, mask=live, other=0.0)  # (BC,)
         mean_avg = tl.load(means + 3 * C, mask=live, other=0.0)  # (BC,)
         mean_max = tl.load(means + 4 * C, mask=live, other=0.0)  # (BC,)
-        sum_g = tl.zeros((BP, BC), tl.float32)
+        out = sums_ptr + slot * SUMS * C + lane
         sum1 = tl.zeros((BP, BC), tl.float32)
+        if PLANES < CONVS:
+            # In a loop of its own, where a product needs registers and the other sums do not stand in them.
+            weight = pointwise_weight(packed_ptr, edge, lane, live, C)
+            for tile in range(tiles):
+                pixel = (part * tiles + tile) * BP + tl.arange(0, BP)
+                valid = (pixel < P)[:, None] & live[None, :]
+                place = tl.minimum(pixel, P - 1)[:, None] * C + lane[None, :]
+                y = pointwise(load_live(x_ptr + place, live[None, :], EVEN), weight, live, UPCAST, PRECISION)
+                sum1 += tl.load(g_ptr + place, mask=valid, other=0.0).to(tl.float32) * (y - mean1[None, :])
+            tl.store(out + C, tl.sum(sum1, axis=0), mask=live)
+        sum_g = tl.zeros((BP, BC), tl.float32)
         sum3 = tl.zeros((BP, BC), tl.float32)
         sum5 = tl.zeros((BP, BC), tl.float32)
         sum_avg = tl.zeros((BP, BC), tl.float32)
@@ -86,19 +95,16 @@ def reduce_kernel(
             average, best, centre = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)  # (BP, BC) each
             g = tl.load(g_ptr + place, mask=valid, other=0.0).to(tl.float32)  # (BP, BC)
             sum_g += g
-            if PLANES < CONVS:
-                y1 = pointwise(centre, weight, live, UPCAST, PRECISION)  # (BP, BC)
-            else:
-                y1 = load_live(planes + place, live[None, :], EVEN)  # (BP, BC)
-            sum1 += g * (y1 - mean1[None, :])
+            if PLANES == CONVS:
+                sum1 += g * (load_live(planes + place, live[None, :], EVEN) - mean1[None, :])
             sum3 += g * (load_live(planes + (PLANES - 2) * size + place, live[None, :], EVEN) - mean3[None, :])
             sum5 += g * (load_live(planes + (PLANES - 1) * size + place, live[None, :], EVEN) - mean5[None, :])
             sum_avg += g * (average - mean_avg[None, :])
             sum_max += g * (best - mean_max[None, :])
             sum_x += g * centre
-        out = sums_ptr + slot * SUMS * C + lane
         tl.store(out, tl.sum(sum_g, axis=0), mask=live)
-        tl.store(out + C, tl.sum(sum1, axis=0), mask=live)
+        if PLANES == CONVS:
+            tl.store(out + C, tl.sum(sum1, axis=0), mask=live)
         tl.store(out + 2 * C, tl.sum(sum3, axis=0), mask=live)
         tl.store(out + 3 * C, tl.sum(sum5, axis=0), mask=live)
         tl.store(out + 4 * C, tl.sum(sum_avg, axis=0), mask=live)
@@ -219,6 +225,21 @@ def spread_kernel(
     place_ptr += member * size
     dy_ptr += (zero + member) * slots * stride_slot
     coef_ptr += member * slots * NORMED * TERMS * C
+    dskip = tl.zeros((BP, BC), tl.float32)
+    if PLANES < CONVS:
+        # In a loop of its own, where a product needs registers and the windows' values do not stand in them.
+        centre = load_live(x_ptr + at, live[None, :], EVEN)  # (BP, BC)
+        for slot in range(slots):
+            g = load_live(node_gradient(outer_ptr, total_ptr, source, slot, slots, S, size) + at, live[None, :], EVEN)
+            weight = pointwise_weight(packed_ptr, edge_number(source, slot, S), lane, live, C)
+            y = g if FIXED else pointwise(centre, weight, live, UPCAST, PRECISION)  # (BP, BC)
+            dy = raw_gradient(coef_ptr + slot * NORMED * TERMS * C, 0, g, y, lane, live, C, FIXED, EVEN)
+            dy = tl.where(live[None, :], dy, 0.0).to(dy_ptr.dtype.element_ty)
+            dskip = multiply(dy, tl.trans(weight), dskip, UPCAST, PRECISION)
+            if ACTIVE:
+                out = dy_ptr + (zero + slot) * stride_slot + pixel.to(tl.int64)[:, None] * stride_pixel + lane[None, :]
+                tl.store(out, dy, mask=valid)
+        dskip = tl.where(centre <= 0.0, 0.0, dskip)
     average, best, centre, place = pool_window_place(x_ptr, pixel, row, col, lane, valid, H, W, C)  # (BP, BC) each
     if ACTIVE:
         active = rectify(centre).to(active_ptr.dtype.element_ty)
@@ -227,31 +248,21 @@ def spread_kernel(
     tl.store(place_ptr + at, place.to(tl.uint8), mask=valid)
     davg = tl.zeros((BP, BC), tl.float32)
     dmax = tl.zeros((BP, BC), tl.float32)
-    dskip = tl.zeros((BP, BC), tl.float32)
-    dactive = tl.zeros((BP, BC), tl.float32)
     for slot in range(slots):
         edge = edge_number(source, slot, S)
         coef = coef_ptr + slot * NORMED * TERMS * C
         g_ptr = node_gradient(outer_ptr, total_ptr, source, slot, slots, S, size)
         g = load_live(g_ptr + at, live[None, :], EVEN)  # (BP, BC)
-        for k in tl.static_range(CONVS):
-            if k < CONVS - PLANES:
-                weight = pointwise_weight(packed_ptr, edge, lane, live, C)
-                y = g if FIXED else pointwise(centre, weight, live, UPCAST, PRECISION)  # (BP, BC)
-            else:
-                y = load_live(y_ptr + (edge * PLANES + k + (PLANES - CONVS)) * size + at, live[None, :], EVEN)
-            dy = raw_gradient(coef, k, g, y, lane, live, C, FIXED, EVEN).to(dy_ptr.dtype.element_ty)  # (BP, BC)
-            if k < CONVS - PLANES:
-                through = tl.where(live[None, :], dy, 0.0).to(dy.dtype)
-                dactive = multiply(through, tl.trans(weight), dactive, UPCAST, PRECISION)
-            if ACTIVE or k >= CONVS - PLANES:
-                plane = zero + (k if ACTIVE else k - (CONVS - PLANES))
-                out = dy_ptr + (zero + slot) * stride_slot + plane * stride_conv
-                tl.store(out + pixel.to(tl.int64)[:, None] * stride_pixel + lane[None, :], dy, mask=valid)
+        for plane in tl.static_range(PLANES):
+            y = load_live(y_ptr + (edge * PLANES + plane) * size + at, live[None, :], EVEN)  # (BP, BC)
+            dy = raw_gradient(coef, plane + (CONVS - PLANES), g, y, lane, live, C, FIXED, EVEN)
+            to = zero + plane + (CONVS - PLANES if ACTIVE else 0)
+            out = dy_ptr + (zero + slot) * stride_slot + to * stride_conv
+            out += pixel.to(tl.int64)[:, None] * stride_pixel + lane[None, :]
+            tl.store(out, dy.to(dy_ptr.dtype.element_ty), mask=valid)
         davg += raw_gradient(coef, 3, g, average, lane, live, C, FIXED, EVEN)
         dmax += raw_gradient(coef, 4, g, best, lane, live, C, FIXED, EVEN)
         dskip += tl.load(mix_ptr + edge * OPS + NORMED).to(tl.float32) * g  # a number times (BP, BC)
-    dskip += tl.where(centre <= 0.0, 0.0, dactive)
     davg *= (1.0 / window_size(row, col, H, W))[:, None]
     tl.store(davg_ptr + at, davg.to(davg_ptr.dtype.element_ty), mask=valid)
     tl.store(dmax_ptr + at, dmax.to(dmax_ptr.dtype.element_ty), mask=valid)

@@ -197,30 +197,43 @@ def combine(base, lanes, lane, live, parts, rows, P, BT: tl.constexpr, BC: tl.co
 
 
 @triton.jit
-def edge_value(
-    edge, x_ptr, y_ptr, coef_ptr, mix_ptr, packed_ptr, pixel, row, col, lane, live, size, H, W, C,
-    PLANES: tl.constexpr, EVEN: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
+def pointwise_value(
+    edge, x_ptr, coef_ptr, packed_ptr, at, lane, live, C, EVEN: tl.constexpr, UPCAST: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """One mixed edge of a tile: five folded BN terms and the identity; undefined where not live."""
+    """Of a mixed edge of a tile the 1x1 convolution's term, made anew, without its offset; undefined where not live."""
+    scale = load_live(coef_ptr + edge * NORMED * FOLDED * C + lane, live, EVEN)  # (BC,)
+    weight = pointwise_weight(packed_ptr, edge, lane, live, C)
+    x = load_live(x_ptr + at, live[None, :], EVEN)  # (BP, BC)
+    return scale[None, :] * pointwise(x, weight, live, UPCAST, PRECISION)
+
+
+@triton.jit
+def edge_value(
+    edge, x_ptr, y_ptr, coef_ptr, mix_ptr, pixel, row, col, lane, live, size, H, W, C,
+    PLANES: tl.constexpr, EVEN: tl.constexpr,
+):  # fmt: skip
+    """One mixed edge of a tile: five folded BN terms and the identity; undefined where not live.
+
+    Of the 1x1 convolution, where it has no plane of y, the offset alone.
+    """
     y_ptr += edge * PLANES * size
     coef_ptr += edge * NORMED * FOLDED * C
     average, best, centre = pool_window(x_ptr, pixel, row, col, lane, live, H, W, C, EVEN)  # (BP, BC) each
     value = tl.load(mix_ptr + edge * OPS + NORMED).to(tl.float32) * centre
     bias = tl.zeros(lane.shape, tl.float32)
     for op in tl.static_range(NORMED):
-        scale = load_live(coef_ptr + op * FOLDED * C + lane, live, EVEN)  # (BC,)
         bias += load_live(coef_ptr + (op * FOLDED + 1) * C + lane, live, EVEN)  # (BC,)
-        if op < CONVS - PLANES:
-            weight = pointwise_weight(packed_ptr, edge, lane, live, C)
-            term = pointwise(centre, weight, live, UPCAST, PRECISION)  # (BP, BC)
-        elif op < CONVS:
-            place = y_ptr + (op + (PLANES - CONVS)) * size + pixel[:, None] * C + lane[None, :]
-            term = load_live(place, live[None, :], EVEN)  # (BP, BC)
-        elif op == CONVS:
-            term = average
-        else:
-            term = best
-        value += scale[None, :] * term
+        if op >= CONVS - PLANES:
+            scale = load_live(coef_ptr + op * FOLDED * C + lane, live, EVEN)  # (BC,)
+            if op < CONVS:
+                place = y_ptr + (op + (PLANES - CONVS)) * size + pixel[:, None] * C + lane[None, :]
+                term = load_live(place, live[None, :], EVEN)  # (BP, BC)
+            elif op == CONVS:
+                term = average
+            else:
+                term = best
+            value += scale[None, :] * term
     return value + bias[None, :]
 
 
@@ -242,18 +255,30 @@ def mix_kernel(
     row, col = pixel_place(pixel, H, W)
     size = P.to(tl.int64) * C
     first = node * S + node * (node - 1) // 2
+    at = pixel[:, None] * C + lane[None, :]
     total = tl.zeros((BP, BC), tl.float32)  # the node, until it is stored once
+    if PLANES < CONVS:
+        # In loops of their own, where a product needs registers and the windows' values do not stand in them.
+        for source in range(S):
+            total += pointwise_value(
+                first + source, inputs_ptr + source * size, coef_ptr, packed_ptr, at, lane, live, C,
+                EVEN, UPCAST, PRECISION,
+            )  # fmt: skip
+        for earlier in range(node):
+            total += pointwise_value(
+                first + S + earlier, nodes_ptr + earlier * size, coef_ptr, packed_ptr, at, lane, live, C,
+                EVEN, UPCAST, PRECISION,
+            )  # fmt: skip
     for source in range(S):
         total += edge_value(
-            first + source, inputs_ptr + source * size, y_ptr, coef_ptr, mix_ptr, packed_ptr, pixel, row, col, lane,
-            live, size, H, W, C, PLANES, EVEN, UPCAST, PRECISION,
+            first + source, inputs_ptr + source * size, y_ptr, coef_ptr, mix_ptr, pixel, row, col, lane, live, size,
+            H, W, C, PLANES, EVEN,
         )  # fmt: skip
     for earlier in range(node):
         total += edge_value(
-            first + S + earlier, nodes_ptr + earlier * size, y_ptr, coef_ptr, mix_ptr, packed_ptr, pixel, row, col,
-            lane, live, size, H, W, C, PLANES, EVEN, UPCAST, PRECISION,
+            first + S + earlier, nodes_ptr + earlier * size, y_ptr, coef_ptr, mix_ptr, pixel, row, col, lane, live,
+            size, H, W, C, PLANES, EVEN,
         )  # fmt: skip
-    at = pixel[:, None] * C + lane[None, :]
     tl.store(nodes_ptr + node * size + at, total.to(nodes_ptr.dtype.element_ty), mask=valid)
     if ACTIVE:
         tl.store(active_ptr + at, rectify(total).to(active_ptr.dtype.element_ty), mask=valid)
