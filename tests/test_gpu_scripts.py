@@ -19,6 +19,7 @@ esac
 for part in $HANGS; do [[ "$*" == *"$part"* ]] && sleep 60; done
 for part in $CRASHES; do [[ "$*" == *"$part"* ]] && exit 139; done
 for part in $WRONG; do [[ "$*" == *"$part"* ]] && exit 1; done
+[[ "$AUTOPOSE_POINTWISE" == stored ]] || for part in $WRONG_ANEW; do [[ "$*" == *"$part"* ]] && exit 1; done
 exit 0
 """
 
@@ -36,6 +37,8 @@ def run(tmp_path):
             "HANGS": "",
             "CRASHES": "",
             "WRONG": "",
+            "WRONG_ANEW": "",
+            "AUTOPOSE_POINTWISE": "",
             "AUTOPOSE_TEST_DATA": "",
             "WHEELS": str(tmp_path / "none"),
             **said,
@@ -53,7 +56,8 @@ def run(tmp_path):
 def test_what_matters_most_comes_first(run, tmp_path):
     done, parts, calls = run("gpu")
     assert done.returncode == 0, done.stderr
-    assert [*parts] == ["ceilings", "correct", "graphs", "iteration", "tests", "kernels", "tune"]
+    ways = [f"iteration 1x1 {way}" for way in ("stored", "made")]
+    assert [*parts] == ["ceilings", "correct", "graphs", "iteration", "tests", "kernels", *ways, "tune"]
     assert set(parts.values()) == {"0"}
     assert "--providers fused fused pieces reference fused graph rewrite graph" in calls and "-n 12" in calls
     assert len(list((tmp_path / "out").iterdir())) <= 8
@@ -95,6 +99,12 @@ def test_wrong_kernels_are_not_timed_and_no_gpu_is_one_sentence(run):
     assert "iteration" not in parts and "bench.iteration" not in calls
     done, parts, _ = run("gpu", WRONG="torch,")
     assert done.returncode == 2 and done.stderr == "error: needs torch, triton and a GPU\n" and not parts
+
+
+def test_where_the_1x1_made_anew_is_wrong_it_is_stored_from_there_on(run):
+    done, parts, calls = run("gpu", WRONG_ANEW="test_paper_shapes")
+    assert done.returncode == 1 and "caution: wrong with the 1x1 convolutions made anew" in done.stdout
+    assert parts["correct"] == parts["iteration"] == parts["tune"] == "0" and calls.count("test_paper_shapes") == 2
 
 
 def test_the_second_run(run):
