@@ -241,13 +241,16 @@ def test_the_histogram_counts_everybody():
     assert histogram(np.array([])) == []
 
 
+def composed_next(given, understood, people):
+    """The configuration of the command that a check ends with."""
+    command = shell_command("autopose.search", search_arguments(given, understood, people))
+    with initialize_config_module("autopose.configs", version_base="1.3"):
+        return from_hydra(compose("search", prepared(shlex.split(command)[3:], sweeping=False)))
+
+
 def test_the_next_command_composes_into_the_same_keys(tmp_path):
     given = {"kind": "coco", "root": "/a b,c", "joints": ["x", "y"]}
-    command = shell_command(
-        "autopose.search", search_arguments(given, {"image_size": [128, 96], "augmentation": "fixed_view"}, 900)
-    )
-    with initialize_config_module("autopose.configs", version_base="1.3"):
-        config = from_hydra(compose("search", prepared(shlex.split(command)[3:], sweeping=False)))
+    config = composed_next(given, {"image_size": [128, 96], "augmentation": "fixed_view"}, 900)
     assert (config.name, config.data.kind, config.data.root, config.data.joints) == (
         "own",
         "coco",
@@ -272,9 +275,7 @@ def test_the_next_command_composes_into_the_same_keys(tmp_path):
 
 def test_few_people_in_mpiis_form_are_searched_as_a_set_of_ones_own():
     given = {"kind": "mpii", "train_split": "train", "val_split": "valid", "root": "few"}
-    command = shell_command("autopose.search", search_arguments(given, {"image_size": [128, 128]}, 90))
-    with initialize_config_module("autopose.configs", version_base="1.3"):
-        config = from_hydra(compose("search", prepared(shlex.split(command)[3:], sweeping=False)))
+    config = composed_next(given, {"image_size": [128, 128]}, 90)
     assert (config.name, config.data.kind, config.data.metric, config.data.val_split) == (
         "own",
         "mpii",
