@@ -5,14 +5,18 @@ reference in channels_last, the fused path, and alone what both must call: the l
 the reference calls them, forward and both gradients, and with them one batch normalisation an operation. All take
 turns, so other work slows all alike. What the reference takes over these is the most that a path can gain that leaves
 convolutions and normalisations to the library; ReLU, pools, weights and sums would then cost nothing.
+
+``--module`` asks the same of a module with all branches, soft, batch 16, in bfloat16: it takes its share of
+convolutions from PyTorch's profiler.
 """
 
 import argparse
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
+from torch.profiler import ProfilerActivity, profile
 
 from autopose.kernels.topology import CONV_SIZES, NUM_NORMED
 from autopose.runs.machine import machine
@@ -23,6 +27,9 @@ from bench.providers import CPU, prepare
 OPERATIONS = {"mixed_edge": tuple(range(NUM_NORMED)), "one_op_cell": tuple(op for op in ONE_OPS if op < NUM_NORMED)}
 REFERENCE, FUSED = (next(p for p in CPU if p.name == name) for name in ("reference channels_last", "fused"))
 BATCH = 2
+MODULE = Case("module", "all-soft", "step", 16)
+HALF = ("reference", "reference bf16", "fused bf16")
+CONVOLUTIONS = ("aten::mkldnn_convolution", "aten::convolution_backward")
 
 
 def library(case: Case, normalise: bool) -> Callable[[], None]:
@@ -64,17 +71,41 @@ def row(case: Case, rounds: int) -> str:
     return f"| {case.operator} | {CHANNELS[case.branch]} | {times} | {gained:.2f} | {most:.2f} |"
 
 
+def module(rounds: int) -> Iterator[str]:
+    """Lines of what the fused path gains in bfloat16, and would if all but the library's convolutions were free."""
+    functions = {p.name: prepare(p, MODULE, "cpu") for p in CPU if p.name in HALF}
+    timer = Interleaved(functions, gpu=False)
+    timer.warm_up(1)
+    shares = []
+    for _ in range(rounds):
+        timer.round()
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            functions["fused bf16"]()
+        spent = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
+        shares.append(sum(spent.get(name, 0.0) for name in CONVOLUTIONS) / sum(spent.values()))
+    share, fused = statistics.median(shares), timer.seconds["fused bf16"]
+    yield f"{MODULE.name}: fused bf16 {statistics.median(fused):.2f} s, of it convolutions {share:.0%}"
+    for name in HALF[:-1]:
+        gained = statistics.median(a / b for a, b in zip(timer.seconds[name], fused, strict=True))
+        yield f"{name}: fused bf16 gains {gained:.2f}, at most {gained / share:.2f}"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
-    rounds = parser.parse_args(arguments).rounds
-    print(f"{machine()['cpu']}, {torch.get_num_threads()} thread(s), PyTorch {torch.__version__}; ms, batch {BATCH}\n")
+    parser.add_argument("--module", action="store_true", help="a whole module in bfloat16 instead")
+    asked = parser.parse_args(arguments)
+    print(f"{machine()['cpu']}, {torch.get_num_threads()} thread(s), PyTorch {torch.__version__}")
+    if asked.module:
+        print("\n".join(module(asked.rounds)))
+        return 0
+    print(f"ms, batch {BATCH}\n")
     print("| case | C | reference channels_last | fused | convolutions | with normalisations | fused gains | at most |")
     print("| --- " * 8 + "|")
     for operator in OPERATIONS:
         for branch in range(len(CHANNELS)):
-            print(row(Case(operator, str(branch), "step", BATCH), rounds), flush=True)
+            print(row(Case(operator, str(branch), "step", BATCH), asked.rounds), flush=True)
     return 0
 
 
