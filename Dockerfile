@@ -15,9 +15,12 @@ RUN if [ "$VARIANT" = cuda ]; then \
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 WORKDIR /opt/autopose
 COPY requirements.txt ./
-# PyTorch's wheels of PyPI bring CUDA along; those for processors have an index of their own.
-RUN if [ "$VARIANT" = cpu ]; then \
-      pip install --index-url https://download.pytorch.org/whl/cpu "$(grep '^torch==' requirements.txt)"; \
+# PyTorch's wheels of PyPI bring CUDA along; those for processors have an index of their own, and need no Triton (0.7 GB).
+# What tests and checks the code is left out.
+RUN sed -i -E '/^(pytest|ruff|mypy)/d' requirements.txt \
+    && if [ "$VARIANT" = cpu ]; then \
+      sed -i '/^triton/d' requirements.txt \
+      && pip install --index-url https://download.pytorch.org/whl/cpu "$(grep '^torch==' requirements.txt)"; \
     fi && pip install -r requirements.txt
 
 COPY setup.py pyproject.toml README.md LICENSE ./
