@@ -22,6 +22,7 @@ from autopose import __version__
 from autopose.config import Config, check_used, composition_problem, from_hydra, prepared
 from autopose.errors import Diverged, Incomplete, UserError
 from autopose.help import help_text
+from autopose.runs.earlier import HYDRA, LOG, EarlierRun
 from autopose.runs.lock import FILE, RunLock
 from autopose.runs.runtime import Interrupted, Runtime, finish, printable, start
 from autopose.runs.surroundings import surroundings_kept
@@ -35,6 +36,8 @@ HYDRA_OPTIONS = (
 )  # fmt: skip
 # The folders of the run's path that it made, the innermost first.
 made: list[Path] = []
+# The runs that were in the folders of this command or sweep before it, by folder.
+earlier: dict[Path, EarlierRun] = {}
 # The words of the command that runs.
 given: ContextVar[list[str] | None] = ContextVar("given", default=None)
 
@@ -56,7 +59,11 @@ def main(task: str, run: Callable[[Config, Runtime], Any]) -> None:
 
     @hydra.main(version_base="1.3", config_path="pkg://autopose.configs", config_name=task)
     def job(composed: DictConfig) -> None:
-        code = execute(run, composed, HydraConfig.get().runtime.output_dir)
+        folder = HydraConfig.get().runtime.output_dir
+        code = execute(run, composed, folder)
+        before = earlier.get(Path(folder).resolve())
+        if code == REFUSED and before:
+            before.put_back()
         goes_on = _sweeps_here() and code < SIGNALLED
         if goes_on:
             codes.append(code)
@@ -105,14 +112,22 @@ def _answer(task: str, arguments: list[str]) -> None:
             sys.exit(2)
 
 
-class MadeFolders(Callback):
-    """Notes in ``made``, before Hydra makes it, which folders of a run's path are missing, the innermost first."""
+class FoldersBefore(Callback):
+    """Notes, before Hydra writes, which folders of a run's path are missing, and what an earlier run left."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Called by Hydra, which has not set its own configuration yet: the folder's name may refer to it."""
         HydraConfig.instance().set_config(config)
         folder = Path(config.hydra.run.dir).absolute()
         made[:] = [path for path in (folder, *folder.parents) if not path.exists()]
+        if not made and config.hydra.output_subdir:
+            earlier[folder.resolve()] = EarlierRun(folder)
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Called by Hydra before the first run of a sweep."""
+        HydraConfig.instance().set_config(config)
+        for configuration in Path(config.hydra.sweep.dir).resolve().glob(f"*/{HYDRA}"):
+            earlier[configuration.parent] = EarlierRun(configuration.parent)
 
 
 def remove_made() -> None:
@@ -122,8 +137,8 @@ def remove_made() -> None:
     folder, *parents = made
     with suppress(OSError, UserError):
         lock = RunLock(folder)
-        names, log = {path.name for path in folder.iterdir()}, folder / "log.txt"
-        if names <= {".hydra", FILE, log.name} and not (log.exists() and log.stat().st_size):
+        names, log = {path.name for path in folder.iterdir()}, folder / LOG
+        if names <= {HYDRA, FILE, LOG} and not (log.exists() and log.stat().st_size):
             shutil.rmtree(folder)
             for parent in parents:
                 parent.rmdir()

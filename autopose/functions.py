@@ -22,6 +22,7 @@ from autopose.command import performed
 from autopose.config import Config, composed, differences
 from autopose.errors import UserError
 from autopose.evaluation.scoring import Score
+from autopose.runs.earlier import EarlierRun
 from autopose.space import Architecture
 
 Place = str | os.PathLike | None
@@ -119,7 +120,13 @@ def _call(task: str, words: tuple, folder: Place, **options: Any) -> Any:
     if options and config.architecture:
         raise UserError(f"architecture={config.architecture} and an Architecture were given: leave one of them out")
     run = import_module(f"autopose.{task}").run
-    return performed(partial(run, **options), config, folder or _free_folder(task, config.name), overrides)
+    folder = folder or _free_folder(task, config.name)
+    earlier = EarlierRun(folder)
+    try:
+        return performed(partial(run, **options), config, folder, overrides)
+    except UserError:
+        earlier.put_back()
+        raise
 
 
 def _configuration(task: str, words: tuple) -> tuple[Config, Sequence[str]]:

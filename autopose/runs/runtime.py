@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from autopose.errors import UserError
 from autopose.progress import progress
+from autopose.runs.earlier import LOG
 from autopose.runs.lock import RunLock
 from autopose.runs.precision import FP32, Precision, chosen_precision
 from autopose.stdout import reader_left
@@ -245,7 +246,7 @@ def _open_log(folder: Path, rank: int) -> None:
     logger.setLevel(logging.INFO if rank == 0 else logging.WARNING)
     handlers: list[logging.Handler] = [Printed(sys.stdout)]
     if rank == 0:
-        handlers.append(LogFile(folder / "log.txt"))
+        handlers.append(LogFile(folder / LOG))
     for handler in handlers:
         handler.addFilter(_clean)
         logger.addHandler(handler)
