@@ -48,6 +48,9 @@ GPUS = {
 # Shares of the data sheet that the streaming kernels and the products are taken to reach, and seconds of the shortest
 # launch in a graph: estimates of a study of the compiled code, until a GPU has run (bench/gpu.sh).
 BANDWIDTH_SHARE, PRODUCT_SHARE, SHORTEST = 0.6, 0.2, 2e-6
+# Seconds that each level of a sum's last programs adds to a launch: a counter's and the partial results' round trips to
+# the L2, one after the other. An estimate, like all here.
+TAIL = 1e-6
 # On Hopper a product's share is ISSUE_SHARE of what its programs can issue, by kernel and channels: multiply-adds a
 # clock of an SM, read from the machine code (`bench.issue`, Triton 3.9), of PEAK. ISSUE_SHARE is such that the programs
 # of 2026-11-28 (taps 639, 1008, 1123, 910; input gradient 577, 765, 668, 672; weight gradient 799, 1017, 1178, 1257)
@@ -62,7 +65,10 @@ PEAK, ISSUE_SHARE = 2048, 0.51
 
 @dataclass(frozen=True)
 class Work:
-    """One launch: planes are (P, C) matrices of the states' dtype; ``other`` bytes are of weights and statistics."""
+    """One launch: planes are (P, C) matrices of the states' dtype; ``other`` bytes are of weights and statistics.
+
+    ``tail``: how many times at its end a program, the last of a group to come, waits for what others have stored.
+    """
 
     kernel: str
     read: float
@@ -72,6 +78,7 @@ class Work:
     flops: int = 0
     reads: str = ""
     writes: str = ""
+    tail: int = 0
 
 
 def cell_work(cell: Topology, channels: int, pixels: int, itemsize: int, weights: bool) -> list[Work]:
@@ -128,15 +135,16 @@ def _mix(cell: Topology, node: int, channels: int, pixels: int, itemsize: int) -
 def _compress_forward(m: int, channels: int, pixels: int) -> Iterator[Work]:
     """Of the compression of m nodes."""
     matrix, table = m * channels**2, channels * WIDE
-    yield Work("compress_product_kernel", m, 1, matrix * WIDE, 0, 2 * matrix * pixels, f"{m} nodes", "1 z, its moments")
-    yield Work("compress_normalise_kernel", 0, 0, 0, 4 * table, 0, "moments", "mean, variance, scale and offset")
+    yield Work(
+        "compress_product_kernel", m, 1, matrix * WIDE, 2 * table, 2 * matrix * pixels, f"{m} nodes",
+        "1 z, mean, variance", tail=2,
+    )  # fmt: skip
     yield Work("compress_apply_kernel", 1, 1, reads="1 z", writes="1 output of the cell")
 
 
 def _compress_backward(m: int, channels: int, pixels: int, weights: bool) -> Iterator[Work]:
     matrix, table = m * channels**2, channels * WIDE
-    yield Work("compress_reduce_kernel", 2, 0, reads="1 z, 1 g", writes="sums")
-    yield Work("compress_coefficients_kernel", 0, 0, 2 * table, 3 * table, 0, "sums, statistics", "A, B, D")
+    yield Work("compress_reduce_kernel", 2, 0, 2 * table, 3 * table, 0, "1 z, 1 g, statistics", "A, B, D", tail=2)
     yield Work(
         "compress_gradient_kernel", m + 2, m, matrix * WIDE, matrix * WIDE * weights,
         (2 + 2 * weights) * matrix * pixels, f"{m} nodes, 1 z, 1 g",
@@ -208,7 +216,7 @@ def bytes_of(work: Work, channels: int, pixels: int, itemsize: int) -> float:
 def seconds(work: Work, channels: int, pixels: int, itemsize: int, gpu: Gpu) -> float:
     """The estimate of the module's text."""
     moved = bytes_of(work, channels, pixels, itemsize) / (gpu.bandwidth * BANDWIDTH_SHARE)
-    return max(moved, work.flops / (gpu.flops * product_share(work.kernel, channels, gpu)), SHORTEST)
+    return max(moved, work.flops / (gpu.flops * product_share(work.kernel, channels, gpu)), SHORTEST) + work.tail * TAIL
 
 
 def product_share(kernel: str, channels: int, gpu: Gpu) -> float:

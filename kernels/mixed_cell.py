@@ -76,9 +76,10 @@ def mixed_cell(
         return reference.compress(nodes, compression.weight, **tables, **options)
     from ._triton.compress import compress as fused
 
+    stacked, counters = nodes
     out, mean, var = fused(
-        nodes, compression.weight, norm_weight=own[0], norm_bias=own[1], statistics=None if training else own[2:],
-        eps=eps, process_group=process_group,
+        stacked, compression.weight, norm_weight=own[0], norm_bias=own[1], statistics=None if training else own[2:],
+        eps=eps, process_group=process_group, counters=counters,
     )  # fmt: skip
     if training and own[2] is not None:
         update_running(*own[2:], mean, var, momentum, out.numel() // out.shape[1], process_group)

@@ -61,15 +61,18 @@ def mixed_edges(
     stats = dict(running_mean=running_mean, running_var=running_var, training=training, momentum=momentum)
     affine = dict(norm_weight=norm_weight, norm_bias=norm_bias)
     nodes = evaluate("mixed_edges", inputs, num_nodes, (conv1, conv3, conv5), mix, **affine, **stats, **options)
-    return nodes if isinstance(nodes, list) else [node.permute(0, 3, 1, 2) for node in nodes.unbind(0)]
+    return nodes if isinstance(nodes, list) else [node.permute(0, 3, 1, 2) for node in nodes[0].unbind(0)]
 
 
 def evaluate(
     name: str, inputs: Sequence[Tensor], num_nodes: int, convs: Sequence[Tensor], mix: Tensor, *, norm_weight,
     norm_bias, running_mean, running_var, training: bool, momentum: float, eps: float, process_group,
     implementation: str,
-) -> list[Tensor] | Tensor:  # fmt: skip
-    """The nodes for the operator ``name``, as `mixed_edges` says; stacked, (M, N, H, W, C), where Triton runs."""
+) -> list[Tensor] | tuple[Tensor, Tensor]:  # fmt: skip
+    """The nodes for the operator ``name``, as `mixed_edges` says.
+
+    Where Triton runs they are stacked, (M, N, H, W, C), and with them come the counters of the cell's launches.
+    """
     check_states(name, inputs)
     if num_nodes < 1:
         raise ValueError(f"{name} needs at least one node, got num_nodes={num_nodes}")

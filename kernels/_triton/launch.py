@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +24,9 @@ PARTS = 1024
 
 PROGRAMS = 528
 """Programs aimed at by the splits of weight gradients: the four that fit each multiprocessor of an H200."""
+
+MOST_GROUPS = 64
+"""Of the parts of a sum: as many partial results are brought together at once."""
 
 LEAST_ROWS = 32
 """Pixels of the smallest tile of a product that `bench.tune` tries."""
@@ -75,6 +79,12 @@ class Cell(Topology):
     def pixels(self) -> int:
         return self.batch * self.height * self.width
 
+    @property
+    def counters(self) -> int:
+        """Counters of a cell: more than any launch needs, for its sums' groups or the tiles of an input gradient."""
+        parts, blocks = -(-self.pixels // 16), -(-self.channels // 16)  # none is smaller
+        return blocks * ((self.edges + self.sources) * (torch.sym_min(parts, MOST_GROUPS) + 1) + self.inputs * parts)
+
     def groups(self, together: bool) -> list[range]:
         """Sources that share their launches: all inputs, where they may go ``together``, then every node by itself."""
         inputs = [range(self.inputs)] if together else [range(s, s + 1) for s in range(self.inputs)]
@@ -105,6 +115,16 @@ class Tiles:
         return cls(rows, lanes, repeat, -(-tiles // repeat), -(-cell.channels // lanes), cell.channels % lanes == 0)
 
 
+def span(parts: int) -> int:
+    """Parts of a group, which the last of their programs brings together: about the root of all, a power of two."""
+    return power_of_two(max(math.isqrt(parts - 1) + 1, -(-parts // MOST_GROUPS)))
+
+
+def group_counters(parts: int) -> int:
+    """Counters of programs that share a sum over ``parts``: one a group of `span`, and one of the groups."""
+    return -(-parts // span(parts)) + 1
+
+
 def power_of_two(n: int) -> int:
     """The smallest power of two that is at least n."""
     return 1 << (n - 1).bit_length()
@@ -123,7 +143,8 @@ def on_device(x: Tensor):
 def check_size(cell: Cell) -> None:
     """Raise ValueError for a cell too large for the kernels' 32-bit offsets."""
     # Mean and squared deviations of every part; a program's last tile may end as far beyond the pixels as they reach.
-    moments = -(-cell.pixels // LEAST_ROWS) * 2 * NUM_CONVS * cell.edges * cell.channels
+    parts = -(-cell.pixels // LEAST_ROWS)
+    moments = (parts + MOST_GROUPS) * 2 * NUM_CONVS * cell.edges * cell.channels
     weights = cell.slots(0) * NUM_TAPS * cell.channels**2
     for what, count, limit, instead in (
         ("inputs of fewer than 2^31 elements", cell.pixels * cell.channels, 2**31, "use a smaller batch"),

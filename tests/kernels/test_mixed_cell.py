@@ -99,6 +99,36 @@ def test_programs_that_take_several_tiles(monkeypatch, poison):
 
 
 @needs_triton
+def test_a_second_step_finds_the_counters_at_zero_and_gives_the_same_bits():
+    from autopose.kernels._triton.compress import compress
+
+    leaves, _, grad = _problem(Case(2, (3, 17, 13, 23), affine=True))
+    counters, found = torch.zeros(1000, dtype=torch.int32, device=DEVICE), []
+    for _ in range(2):
+        nodes, *rest = (t.float().to(DEVICE).requires_grad_() for t in leaves)
+        stacked = nodes.permute(0, 1, 3, 4, 2).contiguous()
+        options = dict(zip(("norm_weight", "norm_bias"), rest[1:], strict=True))
+        out, mean, var = compress(stacked, rest[0], counters=counters, **options)
+        out.backward(grad.float().to(DEVICE))
+        found.append([out, mean, var, *(t.grad for t in (nodes, *rest))])
+        assert not counters.any()
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+@needs_triton
+def test_statistics_of_many_parts_lose_nothing_to_a_large_mean():
+    """Parts of 64 pixels in groups, groups of groups: 16 parts, the last a short one."""
+    from autopose.kernels._triton.compress import compress
+
+    draws = torch.Generator().manual_seed(2)
+    nodes = torch.randn(1, 3, 19, 17, 3, generator=draws).to(DEVICE) + 300
+    _, mean, var = compress(nodes, torch.eye(3, device=DEVICE).view(3, 3, 1, 1))
+    rows = nodes.double().flatten(0, 3)
+    assert torch.allclose(mean.double(), rows.mean(0), rtol=1e-6)
+    assert torch.allclose(var.double(), rows.var(0, unbiased=False), rtol=1e-4)
+
+
+@needs_triton
 def test_frozen_weights_get_no_gradient_and_change_nothing_else():
     case = CASES["17 channels, affine"]
     trained, frozen = _run(case, True, case.dtype), _run(case, True, case.dtype, weights=False)
@@ -129,7 +159,8 @@ def test_operator_is_registered_whole():
     leaves, _, _ = _problem(Case(2, (2, 3, 2, 2), affine=True))
     nodes, *rest = (t.float().to(DEVICE).requires_grad_() for t in leaves)
     nodes = nodes.detach().permute(0, 1, 3, 4, 2).contiguous().requires_grad_()
-    library.opcheck(torch.ops.autopose.compress.default, (nodes, *rest, None, None, 1e-5, ""))
+    counters = torch.zeros(100, dtype=torch.int32, device=DEVICE)
+    library.opcheck(torch.ops.autopose.compress.default, (nodes, *rest, None, None, counters, 1e-5, ""))
 
 
 @needs_triton

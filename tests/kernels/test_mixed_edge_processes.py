@@ -16,10 +16,11 @@ def _cell(inputs, tables, grads, group=None):
     from autopose.kernels._triton.mixed_edge import stacked_nodes
 
     inputs, *leaves = [t.detach().clone().requires_grad_() for t in (inputs, *tables)]
-    nodes, *statistics = stacked_nodes(
+    (nodes, counters), *statistics = stacked_nodes(
         inputs.unbind(1), 1, *leaves[:4], norm_weight=leaves[4], norm_bias=leaves[5], process_group=group
     )
-    out, *others = compress(nodes, leaves[6], norm_weight=leaves[7], norm_bias=leaves[8], process_group=group)
+    options = dict(norm_weight=leaves[7], norm_bias=leaves[8], process_group=group, counters=counters)
+    out, *others = compress(nodes, leaves[6], **options)
     out.backward(grads)
     return [out.detach(), inputs.grad], [leaf.grad for leaf in leaves], [*statistics, *others]
 

@@ -66,6 +66,21 @@ def test_an_order_of_programs_that_matters_is_found(shift, fault):
 
 
 @triton.jit
+def again_kernel(count_ptr):
+    """Three programs come to a counter of two."""
+    last_of(count_ptr, 2)
+
+
+def test_a_program_that_comes_to_a_counter_after_the_last_is_found():
+    count = torch.zeros(1, dtype=torch.int32)
+    with checked_memory():
+        again_kernel[(2,)](count)
+        assert count.item() == 0
+        with pytest.raises(Exception, match="again_kernel, program 2: counts where the launch has stored"):
+            again_kernel[(3,)](count)
+
+
+@triton.jit
 def total_kernel(x_ptr, part_ptr, count_ptr, out_ptr, COUNTED: tl.constexpr):
     """Four programs store a part each; the last to come, or (not COUNTED) the last of the grid, sums them."""
     program = tl.program_id(0)

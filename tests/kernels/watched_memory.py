@@ -2,7 +2,7 @@
 
 The interpreter runs a launch's programs one after another and reads whatever lies at an address, so it hides both an
 access outside of the tensors and an order of programs that a result depends on. A program that adds to a counter, an
-atomic, may from then on load what those have stored that added to it before.
+atomic, may from then on load what those have stored that added to it before, and what it has stored itself.
 """
 
 from contextlib import contextmanager
@@ -44,17 +44,16 @@ class Checker:
 
     def count(self, addresses: np.ndarray) -> None:
         """An atomic addition, which orders this program behind those that have added there."""
-        for _ in self._split(addresses, "atomic"):
-            pass
+        for plane, place in self._split(addresses, "atomic"):
+            self._refuse(plane.writer[place] != 0, "counts where the launch has stored")
         for address in addresses.tolist():
             before = self.released.setdefault(address, set())
-            self.acquired |= before
             before.add(self.program)
+            self.acquired |= before
 
     def load(self, addresses: np.ndarray) -> None:
         for plane, place in self._split(addresses, "load"):
-            seen = [0, *self.acquired, *((self.program,) if self.acquired else ())]
-            self._refuse(~np.isin(plane.writer[place], seen), "loads what the launch has stored")
+            self._refuse(~np.isin(plane.writer[place], [0, *self.acquired]), "loads what the launch has stored")
             readers = plane.reader[place]
             plane.reader[place] = np.where((readers == 0) | (readers == self.program), self.program, MANY)
 

@@ -1,4 +1,4 @@
-"""The compression of a cell's nodes on Triton: `operator.py` registers it, `kernels.py` holds its seven launches."""
+"""The compression of a cell's nodes on Triton: `operator.py` registers it, `kernels.py` holds its five launches."""
 
 from .operator import compress
 

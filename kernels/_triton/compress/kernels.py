@@ -11,11 +11,10 @@ import triton
 import triton.language as tl
 
 from ..mixed_edge.backward import raw_gradient, sum_parts
-from ..mixed_edge.forward import combine
+from ..mixed_edge.forward import combine_group, combine_groups
 from ..mixed_edge.taps import store_output
-from ..mixed_edge.window import load_live, multiply, rectify
+from ..mixed_edge.window import last_of, load_live, multiply, rectify
 
-FOLDED = tl.constexpr(2)  # the factor and the offset that batch normalisation becomes
 SUMS = tl.constexpr(2)  # of g and of g * (z - mu)
 TERMS = tl.constexpr(3)  # A, B and D
 
@@ -29,12 +28,14 @@ def load_plane(ptr, pixel, lane, P, C):
 
 @triton.jit(do_not_specialize=["P", "M"])
 def compress_product_kernel(
-    nodes_ptr, weight_ptr, z_ptr, stats_ptr, P, C, M,
-    BM: tl.constexpr, NC: tl.constexpr, KB: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
+    nodes_ptr, weight_ptr, z_ptr, stats_ptr, mean_ptr, var_ptr, count_ptr, P, C, M,
+    BM: tl.constexpr, NC: tl.constexpr, KB: tl.constexpr, SPAN: tl.constexpr, UPCAST: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """z (P, C) of nodes (M, P, C), and its moments, stats (T, 2, C).
+    """z (P, C) of nodes (M, P, C), and its mean and variance from the parts' moments, stats (T + groups, 2, C).
 
-    One program a (part of BM pixels, block of NC output channels); KB blocks of NC input channels cover a node.
+    One program a (part of BM pixels, block of NC output channels); KB blocks of NC input channels cover a node. Without
+    a SPAN nobody takes statistics; see `combine_group`.
     """
     part = tl.program_id(0)
     pixel = part * BM + tl.arange(0, BM)
@@ -51,56 +52,48 @@ def compress_product_kernel(
         b = tl.load(place, mask=(lane < C)[:, None] & live[None, :], other=0.0)  # (NC of C_in, NC)
         acc = multiply(a, b.to(nodes_ptr.dtype.element_ty), acc, UPCAST, PRECISION)
     store_output(acc, z_ptr, stats_ptr, z_ptr + cout, cout, pixel, live, P, C, part, C, BM, True)
+    if SPAN > 0:
+        parts = tl.cdiv(P, BM)
+        rows = tl.minimum(P, BM)
+        count_ptr += tl.program_id(1) * (tl.cdiv(parts, SPAN) + 1)
+        if combine_group(stats_ptr, C, cout, live, 1, C, count_ptr, part, parts, rows, P, SPAN, NC):
+            mean, var = combine_groups(stats_ptr, C, cout, live, parts, rows, P, SPAN, NC)
+            tl.store(mean_ptr + cout, mean, mask=live)
+            tl.store(var_ptr + cout, var, mask=live)
 
 
-@triton.jit(do_not_specialize=["P", "parts", "rows", "eps"])
-def compress_normalise_kernel(
-    stats_ptr, fixed_mean_ptr, fixed_var_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr, coef_ptr, P, C, parts, rows, eps,
-    FIXED: tl.constexpr, AFFINE: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr,
+@triton.jit(do_not_specialize=["P", "eps"])
+def compress_apply_kernel(
+    z_ptr, mean_ptr, var_ptr, weight_ptr, bias_ptr, out_ptr, P, C, eps,
+    AFFINE: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
 ):  # fmt: skip
-    """Mean and variance of z from parts of ``rows`` pixels, or as given (FIXED), and coef (2, C): factor and offset.
-
-    One program a block of channels.
-    """
-    lane = tl.program_id(0) * BC + tl.arange(0, BC)  # (BC,)
-    live = lane < C
-    if FIXED:
-        mean = tl.load(fixed_mean_ptr + lane, mask=live, other=0.0).to(tl.float32)  # (BC,)
-        var = tl.load(fixed_var_ptr + lane, mask=live, other=1.0).to(tl.float32)  # (BC,)
-    else:
-        mean, var = combine(stats_ptr, C, lane, live, parts, rows, P, BT, BC)
-    tl.store(mean_ptr + lane, mean, mask=live)
-    tl.store(var_ptr + lane, var, mask=live)
-    scale = 1.0 / tl.sqrt(var + eps)
-    offset = tl.zeros((BC,), tl.float32)
-    if AFFINE:
-        scale *= tl.load(weight_ptr + lane, mask=live, other=0.0).to(tl.float32)
-        offset += tl.load(bias_ptr + lane, mask=live, other=0.0).to(tl.float32)
-    tl.store(coef_ptr + lane, scale, mask=live)
-    tl.store(coef_ptr + C + lane, offset - mean * scale, mask=live)
-
-
-@triton.jit(do_not_specialize=["P"])
-def compress_apply_kernel(z_ptr, coef_ptr, out_ptr, P, C, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr):
-    """The output (P, C): z times the factor and plus the offset. One program a (tile of pixels, block of channels)."""
+    """The output (P, C): z normalised. One program a (tile of pixels, block of channels)."""
     pixel = tl.program_id(0) * BP + tl.arange(0, BP)
     lane = tl.program_id(1) * BC + tl.arange(0, BC)
     live = lane < C
     valid = (pixel < P)[:, None] & live[None, :]
     at = tl.minimum(pixel, P - 1)[:, None] * C + lane[None, :]
     value = load_live(z_ptr + at, live[None, :], EVEN)  # (BP, BC)
-    value *= load_live(coef_ptr + lane, live, EVEN)[None, :]
-    value += load_live(coef_ptr + C + lane, live, EVEN)[None, :]
+    scale = 1.0 / tl.sqrt(load_live(var_ptr + lane, live, EVEN) + eps)  # (BC,)
+    if AFFINE:
+        scale *= load_live(weight_ptr + lane, live, EVEN)
+    value = (value - load_live(mean_ptr + lane, live, EVEN)[None, :]) * scale[None, :]
+    if AFFINE:
+        value += load_live(bias_ptr + lane, live, EVEN)[None, :]
     tl.store(out_ptr + at, value.to(out_ptr.dtype.element_ty), mask=valid)
 
 
-@triton.jit(do_not_specialize=["P", "tiles"])
+@triton.jit(do_not_specialize=["P", "tiles", "eps"])
 def compress_reduce_kernel(
-    z_ptr, g_ptr, mean_ptr, sums_ptr, P, C, tiles, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr
-):
-    """Parts (T, 2, C) of the sums over pixels of g and of g * (z - mu).
+    z_ptr, g_ptr, mean_ptr, var_ptr, weight_ptr, sums_ptr, coef_ptr, dweight_ptr, dbias_ptr, count_ptr,
+    P, C, tiles, eps,
+    FIXED: tl.constexpr, AFFINE: tl.constexpr, SPAN: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
+    EVEN: tl.constexpr,
+):  # fmt: skip
+    """Parts (T + groups, 2, C) of the sums over pixels of g and of g * (z - mu), and what `coefficients` makes of them.
 
-    One program a (part of ``tiles`` tiles of BP pixels, block of channels).
+    One program a (part of ``tiles`` tiles of BP pixels, block of channels). The last of a group of SPAN parts sums
+    these, behind all parts; the last of the groups sums theirs.
     """
     part = tl.program_id(0)
     lane = tl.program_id(1) * BC + tl.arange(0, BC)
@@ -115,25 +108,50 @@ def compress_reduce_kernel(
         g = tl.load(g_ptr + at, mask=valid, other=0.0).to(tl.float32)  # (BP, BC)
         sum_g += g
         sum_z += g * (load_live(z_ptr + at, live[None, :], EVEN) - mean[None, :])
-    sums_ptr += part * SUMS * C
-    tl.store(sums_ptr + lane, tl.sum(sum_g, axis=0), mask=live)
-    tl.store(sums_ptr + C + lane, tl.sum(sum_z, axis=0), mask=live)
+    store_sums(sums_ptr + part * SUMS * C, lane, live, C, tl.sum(sum_g, axis=0), tl.sum(sum_z, axis=0))
+    BT: tl.constexpr = SPAN if SPAN < 64 else 64
+    parts = tl.num_programs(0)
+    groups = tl.cdiv(parts, SPAN)
+    group = part // SPAN
+    count_ptr += tl.program_id(1) * (groups + 1)
+    of_groups = sums_ptr + parts * SUMS * C
+    count = tl.minimum(parts - group * SPAN, SPAN)
+    if last_of(count_ptr + group, count):
+        of_group = sums_ptr + group * SPAN * SUMS * C
+        total_g, total_z = load_sums(of_group, lane, live, C, count, BT, BC)  # (BC,) each
+        store_sums(of_groups + group * SUMS * C, lane, live, C, total_g, total_z)
+        if last_of(count_ptr + groups, groups):
+            total_g, total_z = load_sums(of_groups, lane, live, C, groups, BT, BC)  # (BC,) each
+            coefficients(
+                total_g, total_z, mean, var_ptr, weight_ptr, coef_ptr, dweight_ptr, dbias_ptr, lane, live, P, C, eps,
+                FIXED, AFFINE, BC,
+            )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["P", "parts", "eps"])
-def compress_coefficients_kernel(
-    sums_ptr, mean_ptr, var_ptr, weight_ptr, coef_ptr, dweight_ptr, dbias_ptr, P, C, parts, eps,
-    FIXED: tl.constexpr, AFFINE: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr,
+@triton.jit
+def store_sums(sums_ptr, lane, live, C, sum_g, sum_z):
+    """Of a part or a group."""
+    tl.store(sums_ptr + lane, sum_g, mask=live)
+    tl.store(sums_ptr + C + lane, sum_z, mask=live)
+
+
+@triton.jit
+def load_sums(sums_ptr, lane, live, C, parts, BT: tl.constexpr, BC: tl.constexpr):
+    """Both sums of so many parts or groups, added up."""
+    sum_g = sum_parts(sums_ptr, C * SUMS, lane, live, parts, BT, BC)  # (BC,)
+    sum_z = sum_parts(sums_ptr + C, C * SUMS, lane, live, parts, BT, BC)  # (BC,)
+    return sum_g, sum_z
+
+
+@triton.jit
+def coefficients(
+    sum_g, sum_z, mean, var_ptr, weight_ptr, coef_ptr, dweight_ptr, dbias_ptr, lane, live, P, C, eps,
+    FIXED: tl.constexpr, AFFINE: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """coef (3, C) = A, B, D, and the gradients of batch normalisation's own weight and bias.
 
-    One program a block of channels. FIXED statistics carry no gradient: B = D = 0.
+    FIXED statistics carry no gradient: B = D = 0.
     """
-    lane = tl.program_id(0) * BC + tl.arange(0, BC)
-    live = lane < C
-    sum_g = sum_parts(sums_ptr, SUMS * C, lane, live, parts, BT, BC)  # (BC,)
-    sum_z = sum_parts(sums_ptr + C, SUMS * C, lane, live, parts, BT, BC)  # (BC,)
-    mean = tl.load(mean_ptr + lane, mask=live, other=0.0)  # (BC,)
     rstd = 1.0 / tl.sqrt(tl.load(var_ptr + lane, mask=live, other=1.0) + eps)  # (BC,)
     first = rstd
     if AFFINE:

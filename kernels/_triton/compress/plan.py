@@ -19,17 +19,17 @@ from ..launch import (
     Switches,
     Tiles,
     convolutions,
+    group_counters,
     kinds,
     on_device,
     power_of_two,
+    span,
     switches,
 )
 from ..processes import statistics_over, sums_over
 from .kernels import (
     compress_apply_kernel,
-    compress_coefficients_kernel,
     compress_gradient_kernel,
-    compress_normalise_kernel,
     compress_product_kernel,
     compress_reduce_kernel,
     compress_sum_kernel,
@@ -39,27 +39,28 @@ Affine = tuple[Tensor | None, Tensor | None]
 
 
 def forward(
-    nodes: Tensor, weight: Tensor, affine: Affine, fixed: Affine, eps: float, process_group
+    nodes: Tensor, weight: Tensor, affine: Affine, fixed: Affine, counters: Tensor, eps: float, process_group
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Output and product z (N, H, W, C), mean and biased variance (C,) of z.
 
-    ``affine``: batch normalisation's weight and bias (C,), or None twice; ``fixed``: statistics, or None twice.
+    ``affine``: batch normalisation's weight and bias (C,), or None twice; ``fixed``: statistics, or None twice;
+    ``counters``: the cell's, 0 before and after (`launch.Cell.counters`).
     """
     tensors = kinds(nodes, weight, *affine, *fixed)
     plan = _forward_plan(
         nodes.shape, nodes.device, tensors, affine[0] is not None, fixed[0] is not None, eps, switches()
     )
-    return plan.run(nodes, weight, affine, fixed, process_group)
+    return plan.run(nodes, weight, affine, fixed, counters, process_group)
 
 
 def backward(
-    grad: Tensor, nodes: Tensor, z: Tensor, weight: Tensor, affine: Affine, mean: Tensor, var: Tensor, fixed: bool,
-    eps: float, process_group, wanted: bool,
+    grad: Tensor, nodes: Tensor, z: Tensor, weight: Tensor, affine: Affine, mean: Tensor, var: Tensor,
+    counters: Tensor, fixed: bool, eps: float, process_group, wanted: bool,
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:  # fmt: skip
     """Gradients of the nodes (M, N, H, W, C), of the weight (None unless ``wanted``) and of the affine parameters."""
     tensors = kinds(grad, nodes, z, weight, *affine, mean, var)
     plan = _backward_plan(nodes.shape, nodes.device, tensors, affine[0] is not None, fixed, eps, wanted, switches())
-    return plan.run(grad, nodes, z, weight, affine, mean, var, process_group)
+    return plan.run(grad, nodes, z, weight, affine, mean, var, counters, process_group)
 
 
 @lru_cache(maxsize=1024)
@@ -108,41 +109,32 @@ class ForwardPlan:
     """Product, its statistics, and the output."""
 
     def __init__(self, cell: Cell, product: dict, affine: bool, fixed: bool, eps: float):
-        self.pixels, self.fixed, lanes = cell.pixels, fixed, _lanes(cell, 64)
-        self.parts = -(-cell.pixels // product["BM"])
+        self.pixels, self.fixed = cell.pixels, fixed
+        parts = -(-cell.pixels // product["BM"])
+        self._moments = (parts + group_counters(parts), 2, cell.channels)
         self._product = Launch(
-            compress_product_kernel, (self.parts, product["KB"]), cell.pixels, cell.channels, cell.nodes, **product
-        )
-        self._normalise, self._normalise_as_given = (
-            Launch(
-                compress_normalise_kernel, (-(-cell.channels // lanes),), cell.pixels, cell.channels, self.parts,
-                product["BM"], eps, FIXED=given, AFFINE=affine, BT=8192 // lanes, BC=lanes, num_warps=16,
-            )
-            for given in (False, True)
+            compress_product_kernel, (parts, product["KB"]), cell.pixels, cell.channels, cell.nodes,
+            SPAN=0 if fixed else span(parts), **product,
         )  # fmt: skip
         tiles = Tiles.of(cell)
         self._apply = Launch(
-            compress_apply_kernel, (tiles.parts, tiles.blocks), cell.pixels, cell.channels,
-            BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
+            compress_apply_kernel, (tiles.parts, tiles.blocks), cell.pixels, cell.channels, eps,
+            AFFINE=affine, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
         )  # fmt: skip
 
-    def run(self, nodes: Tensor, weight: Tensor, affine: Affine, fixed: Affine, process_group):
+    def run(self, nodes: Tensor, weight: Tensor, affine: Affine, fixed: Affine, counters: Tensor, process_group):
         """Arguments and results of `forward`."""
-        channels = nodes.shape[-1]
         z, out = (nodes.new_empty(nodes.shape[1:]) for _ in range(2))
-        moments = nodes.new_empty(self.parts, 2, channels, dtype=torch.float32)
-        mean, var = (nodes.new_empty(channels, dtype=torch.float32) for _ in range(2))
-        coef = nodes.new_empty(2, channels, dtype=torch.float32)
+        moments = nodes.new_empty(self._moments, dtype=torch.float32)
+        if self.fixed:
+            mean, var = (table.to(torch.float32, copy=True) for table in fixed)
+        else:
+            mean, var = (nodes.new_empty(nodes.shape[-1], dtype=torch.float32) for _ in range(2))
         with on_device(nodes):
-            self._product(nodes, weight, z, moments)
-            if self.fixed:
-                self._normalise_as_given(moments, *fixed, *affine, mean, var, coef)
-            else:
-                self._normalise(moments, None, None, *affine, mean, var, coef)
-                if process_group is not None:
-                    every = statistics_over(process_group, mean[None], var[None], [0], self.pixels)
-                    self._normalise_as_given(moments, *every, *affine, mean, var, coef)
-            self._apply(z, coef, out)
+            self._product(nodes, weight, z, moments, mean, var, counters)
+            if process_group is not None and not self.fixed:
+                mean, var = (t[0] for t in statistics_over(process_group, mean[None], var[None], [0], self.pixels))
+            self._apply(z, mean, var, *affine, out)
         return out, z, mean, var
 
 
@@ -151,19 +143,13 @@ class BackwardPlan:
 
     def __init__(self, cell: Cell, gradient: dict, affine: bool, fixed: bool, eps: float, wanted: bool):
         self.pixels, self.fixed, self.wanted = cell.pixels, fixed, wanted
-        plane, lanes = (cell.pixels, cell.channels), _lanes(cell, 64)
+        plane, self.eps = (cell.pixels, cell.channels), eps
         tiles = Tiles.of(cell, PARTS)
-        self._parts = (1, tiles.parts, 2, cell.channels)
+        self._parts = tiles.parts
+        self._sums = (1, tiles.parts + group_counters(tiles.parts), 2, cell.channels)
         self._reduce = Launch(
-            compress_reduce_kernel, (tiles.parts, tiles.blocks), *plane, tiles.repeat,
-            BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
-        )  # fmt: skip
-        self._coefficients, self._coefficients_of_all = (
-            Launch(
-                compress_coefficients_kernel, (-(-cell.channels // lanes),), *plane, parts, eps,
-                FIXED=fixed, AFFINE=affine, BT=2048 // lanes, BC=lanes,
-            )
-            for parts in (tiles.parts, 1)
+            compress_reduce_kernel, (tiles.parts, tiles.blocks), *plane, tiles.repeat, eps, FIXED=fixed, AFFINE=affine,
+            SPAN=span(tiles.parts), BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
         )  # fmt: skip
         blocks, all_tiles = cell.nodes * -(-cell.channels // gradient["NI"]), -(-cell.pixels // gradient["BM"])
         programs = max(1, PROGRAMS // (blocks * gradient["OB"]))
@@ -177,21 +163,26 @@ class BackwardPlan:
         self._partial = (splits, size)
         self._sum = Launch(compress_sum_kernel, (-(-size // 128),), size, splits, BS=16, BC=128)
 
-    def run(self, grad, nodes, z, weight, affine: Affine, mean, var, process_group):
+    def run(self, grad, nodes, z, weight, affine: Affine, mean, var, counters, process_group):
         """Arguments and results of `backward`."""
-        sums, coef = mean.new_empty(self._parts), mean.new_empty(3, len(mean))
+        sums, coef = mean.new_empty(self._sums), mean.new_empty(3, len(mean))
         daffine = (torch.empty_like(mean), torch.empty_like(mean)) if affine[0] is not None else (mean, mean)
         dnodes, dweight = torch.empty_like(nodes), torch.empty_like(weight) if self.wanted else None
         partial = mean.new_empty(self._partial) if self.wanted else None
         with on_device(nodes):
-            self._reduce(z, grad, mean, sums)
-            if process_group is None or self.fixed:
-                self._coefficients(sums, mean, var, affine[0], coef, *daffine)
-            else:
-                total = sums_over(process_group, sums, self.pixels)
-                self._coefficients(sums, mean, var, affine[0], torch.empty_like(coef), *daffine)
-                self._coefficients_of_all(total, mean, var, affine[0], coef, *(torch.empty_like(t) for t in daffine))
+            self._reduce(z, grad, mean, var, affine[0], sums, coef, *daffine, counters)
+            if process_group is not None and not self.fixed:
+                total = sums_over(process_group, sums[:, : self._parts], self.pixels)[0, 0]
+                coef = coefficients(total, mean, var, affine[0], self.eps, self.pixels)
             self._gradient(nodes, z, grad, coef, weight, dnodes, partial)
             if self.wanted:
                 self._sum(partial, dweight)
         return dnodes, dweight, *daffine
+
+
+def coefficients(sums: Tensor, mean: Tensor, var: Tensor, weight, eps: float, pixels: int) -> Tensor:
+    """A, B and D (3, C) as `kernels.coefficients` has them, for ``sums`` (2, C) over all processes."""
+    rstd = (var + eps).rsqrt()
+    first = rstd if weight is None else rstd * weight.float()
+    second = -first * rstd.square() * sums[1] / pixels
+    return torch.stack([first, second, -first * sums[0] / pixels - second * mean])

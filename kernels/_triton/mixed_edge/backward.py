@@ -119,7 +119,8 @@ def sum_parts(ptr, stride, lane, live, parts, BT: tl.constexpr, BC: tl.constexpr
     for start in range(0, parts, BT):
         part = start + tl.arange(0, BT)
         valid = (part < parts)[:, None] & live[None, :]
-        total += tl.load(ptr + part[:, None] * stride + lane[None, :], mask=valid, other=0.0)  # (BT, BC)
+        place = ptr + part[:, None] * stride + lane[None, :]
+        total += tl.load(place, mask=valid, other=0.0, cache_modifier=".cg")  # (BT, BC)
     return tl.sum(total, axis=0)
 
 
@@ -188,10 +189,10 @@ def raw_gradient(coef_ptr, op: tl.constexpr, g, y, lane, live, C, FIXED: tl.cons
     return gradient
 
 
-@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots", "counters"])
+@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots"])
 def spread_kernel(
     x_ptr, y_ptr, outer_ptr, total_ptr, coef_ptr, mix_ptr, packed_ptr, dy_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr,
-    active_ptr, count_ptr, P, H, W, C, S, source, slots, counters, stride_slot, stride_conv, stride_pixel,
+    active_ptr, P, H, W, C, S, source, slots, stride_slot, stride_conv, stride_pixel,
     FIXED: tl.constexpr, ACTIVE: tl.constexpr, PLANES: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
     EVEN: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -200,13 +201,10 @@ def spread_kernel(
     One program a (tile of pixels, block of channels, source). dy, one (P, C) matrix an edge and convolution at the
     given strides (elements; a source's edges follow those of the one before); summed over a source's edges: davg
     (already divided by its window's pixels), dmax with the maximum's place in its window (uint8), and the identity's,
-    dskip. Where x <= 0, MASKED is added to the place. ``counters`` of the next kernel begin at 0. With two PLANES of y
-    the 1x1's is made anew, and what it gives back to x is added to dskip. ACTIVE also stores what the weights'
-    gradients need: ReLU(x), and the 1x1's dy, in front of the others.
+    dskip. Where x <= 0, MASKED is added to the place. With two PLANES of y the 1x1's is made anew, and what it gives
+    back to x is added to dskip. ACTIVE also stores what the weights' gradients need: ReLU(x), and the 1x1's dy, in
+    front of the others.
     """
-    first = (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0) + tl.program_id(0)
-    for counter in range(first, counters, tl.num_programs(0) * tl.num_programs(1) * tl.num_programs(2)):
-        tl.store(count_ptr + counter, 0)
     member = tl.program_id(2)
     source += member
     pixel = tl.program_id(0) * BP + tl.arange(0, BP)

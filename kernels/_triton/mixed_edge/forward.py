@@ -16,6 +16,7 @@ from .window import (
     OPS,
     POOLS,
     edge_number,
+    last_of,
     load_live,
     pixel_place,
     pointwise,
@@ -178,7 +179,8 @@ def combine(base, lanes, lane, live, parts, rows, P, BT: tl.constexpr, BC: tl.co
     """
     part = tl.arange(0, BT)
     valid = (part < parts)[:, None] & live[None, :]
-    mean = tl.load(base + part[:, None] * MOMENTS * lanes + lane[None, :], mask=valid, other=0.0)  # (BT, BC)
+    place = base + part[:, None] * MOMENTS * lanes + lane[None, :]
+    mean = tl.load(place, mask=valid, other=0.0, cache_modifier=".cg")  # (BT, BC)
     shift = tl.sum(mean, axis=0) / tl.minimum(parts, BT).to(tl.float32)
     first = tl.zeros((BT, BC), tl.float32)
     second = tl.zeros((BT, BC), tl.float32)
@@ -187,13 +189,49 @@ def combine(base, lanes, lane, live, parts, rows, P, BT: tl.constexpr, BC: tl.co
         valid = (part < parts)[:, None] & live[None, :]
         count = tl.minimum(rows, P - part * rows).to(tl.float32)[:, None]
         place = base + part[:, None] * MOMENTS * lanes + lane[None, :]
-        mean = tl.load(place, mask=valid, other=0.0) - shift[None, :]  # (BT, BC)
-        deviation = tl.load(place + lanes, mask=valid, other=0.0)  # (BT, BC)
+        mean = tl.load(place, mask=valid, other=0.0, cache_modifier=".cg") - shift[None, :]  # (BT, BC)
+        deviation = tl.load(place + lanes, mask=valid, other=0.0, cache_modifier=".cg")  # (BT, BC)
         first += tl.where(valid, count * mean, 0.0)
         second += tl.where(valid, deviation + count * mean * mean, 0.0)
     mean = tl.sum(first, axis=0) / P.to(tl.float32)
     var = tl.sum(second, axis=0) / P.to(tl.float32) - mean * mean
     return shift + mean, tl.maximum(var, 0.0)
+
+
+@triton.jit
+def combine_group(
+    base, lanes, lane, live, columns, C, counter_ptr, part, parts, rows, P, SPAN: tl.constexpr, BC: tl.constexpr
+):
+    """Whether this program, which has stored ``part`` of ``parts``, is the last of all to be done with its own.
+
+    Parts are of groups of SPAN. Whoever is last of a group combines it into one more part, of SPAN * ``rows`` pixels,
+    behind all others, for ``columns`` times BC lanes, C apart; the last of these finds them complete. Counters: one a
+    group and one for all groups.
+    """
+    BT: tl.constexpr = SPAN if SPAN < 64 else 64
+    group = part // SPAN
+    first = group * SPAN
+    count = tl.minimum(parts - first, SPAN)
+    groups = tl.cdiv(parts, SPAN)
+    last = last_of(counter_ptr + group, count)
+    if last:
+        pixels = tl.minimum(P - first * rows, rows * SPAN)
+        out = base + (parts + group) * MOMENTS * lanes
+        for column in range(columns):
+            at = lane + column * C
+            mean, var = combine(base + first * MOMENTS * lanes, lanes, at, live, count, rows, pixels, BT, BC)
+            tl.store(out + at, mean, mask=live)
+            tl.store(out + lanes + at, var * pixels.to(tl.float32), mask=live)
+        last = last_of(counter_ptr + groups, groups)
+    return last
+
+
+@triton.jit
+def combine_groups(base, lanes, lane, live, parts, rows, P, SPAN: tl.constexpr, BC: tl.constexpr):
+    """Mean and variance of what `combine_group` has made of all parts."""
+    BT: tl.constexpr = SPAN if SPAN < 64 else 64
+    base += parts * MOMENTS * lanes
+    return combine(base, lanes, lane, live, tl.cdiv(parts, SPAN), rows * SPAN, P, BT, BC)
 
 
 @triton.jit

@@ -75,7 +75,7 @@ def input_gradient_kernel(
     a (tile of BM pixels, block of NC input channels, source and one of SPLITS shares of the taps). A step multiplies
     EB edges times NC output channels of one tap; KB blocks of channels cover all. ROWS goes through the taps row by
     row, each row's unrolled, which issues a third fewer instructions where loads are not pipelined. Of SPLITS programs
-    each leaves its share, (SPLITS, group, P, C), and the last to come to their counter, which was 0, sums all in the
+    each leaves its share, (SPLITS, group, P, C), and the last to come to their counter sums all in the
     order of the shares. GATHER makes of the sum the gradient of x, with the pools', the identity's and (ADD) base: see
     `gathered`.
     """

@@ -22,7 +22,7 @@ def mixed_edges(
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     """`stacked_nodes`, the nodes one by one: num_nodes tensors (N, C, H, W) in channels_last."""
     nodes, mean, var = stacked_nodes(inputs, num_nodes, *tensors, **options)
-    return [node.permute(0, 3, 1, 2) for node in nodes.unbind(0)], mean, var
+    return [node.permute(0, 3, 1, 2) for node in nodes[0].unbind(0)], mean, var
 
 
 def stacked_nodes(
@@ -38,11 +38,12 @@ def stacked_nodes(
     statistics: tuple[Tensor, Tensor] | None = None,
     eps: float = 1e-5,
     process_group=None,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
     """Nodes of a cell and the statistics they were normalised by; arguments are those of the public function, checked.
 
-    ``statistics``: None for the batch's, or a fixed mean and variance (E, 5, C). Returns nodes (M, N, H, W, C), mean
-    and biased variance (E, 5, C) float32, which carry no gradient.
+    ``statistics``: None for the batch's, or a fixed mean and variance (E, 5, C). Returns nodes (M, N, H, W, C) and the
+    counters that whoever compresses them may use (`launch.Cell.counters`), mean and biased variance (E, 5, C) float32,
+    which carry no gradient.
     Raises ValueError for a cell too large for the kernels' 32-bit offsets (`launch.check_size`).
     """
     planes = [x.permute(0, 2, 3, 1) for x in inputs]
@@ -51,8 +52,8 @@ def stacked_nodes(
     group = "" if process_group is None else process_group.group_name
     affine = (norm_weight, norm_bias)
     tensors = (stacked, conv1, conv3, conv5, mix, *affine, *fixed)
-    nodes, _, mean, var, _ = _call(*tensors, num_nodes, float(eps), group)
-    return nodes, mean, var
+    nodes, _, mean, var, _, counters = _call(*tensors, num_nodes, float(eps), group)
+    return (nodes, counters), mean, var
 
 
 def _forward(inputs, conv1, conv3, conv5, mix, weight, bias, fixed_mean, fixed_var, num_nodes, eps, group):
@@ -63,13 +64,13 @@ def _forward(inputs, conv1, conv3, conv5, mix, weight, bias, fixed_mean, fixed_v
 
 
 def _backward(
-    grad, inputs, nodes, y, packed, conv1, conv3, conv5, mix, weight, bias, mean, var, fixed, eps, group,
+    grad, inputs, nodes, y, packed, conv1, conv3, conv5, mix, weight, bias, mean, var, counters, fixed, eps, group,
     want1, want3, want5,
 ):  # fmt: skip
     mix, *affine = contiguous(mix, weight, bias)
     dinputs, dconv, dmix, dweight, dbias = plan.backward(
         grad.contiguous(), inputs.contiguous(), nodes, y, packed, contiguous(conv1, conv3, conv5), mix, affine, mean,
-        var, fixed, eps, named_group(group), (want1, want3, want5),
+        var, counters, fixed, eps, named_group(group), (want1, want3, want5),
     )  # fmt: skip
     dconv = [w.new_empty(0) if d is None else d for w, d in zip((conv1, conv3, conv5), dconv, strict=True)]
     if weight is None:
@@ -81,14 +82,16 @@ def _fake_forward(inputs, conv1, conv3, conv5, mix, weight, bias, fixed_mean, fi
     sources, *shape = inputs.shape
     edges, pixels = mix.shape[0], shape[0] * shape[1] * shape[2]
     mean = inputs.new_empty(edges, NUM_NORMED, shape[3], dtype=torch.float32)
-    planes, packs = plan.kept(Cell(sources, num_nodes, *shape[:3], int(shape[3])), inputs.dtype, inputs.device)
+    cell = Cell(sources, num_nodes, *shape[:3], int(shape[3]))
+    planes, packs = plan.kept(cell, inputs.dtype, inputs.device)
     y = inputs.new_empty(edges, planes, pixels, shape[3])
     packed = (edges, NUM_TAPS, shape[3], shape[3]) if packs else (0,)
-    return inputs.new_empty(num_nodes, *shape), y, mean, torch.empty_like(mean), inputs.new_empty(packed)
+    counters = inputs.new_empty(cell.counters, dtype=torch.int32)
+    return inputs.new_empty(num_nodes, *shape), y, mean, torch.empty_like(mean), inputs.new_empty(packed), counters
 
 
 def _fake_backward(
-    grad, inputs, nodes, y, packed, conv1, conv3, conv5, mix, weight, bias, mean, var, fixed, eps, group,
+    grad, inputs, nodes, y, packed, conv1, conv3, conv5, mix, weight, bias, mean, var, counters, fixed, eps, group,
     want1, want3, want5,
 ):  # fmt: skip
     wanted = zip((conv1, conv3, conv5), (want1, want3, want5), strict=True)
@@ -106,21 +109,21 @@ def _fake_backward(
 def _save(ctx, inputs, output):
     tensors, (ctx.num_nodes, ctx.eps, ctx.group) = inputs[:9], inputs[9:]
     ctx.fixed = tensors[7] is not None
-    nodes, y, mean, var, packed = output
-    ctx.mark_non_differentiable(y, mean, var, packed)
+    nodes, y, mean, var, packed, counters = output
+    ctx.mark_non_differentiable(y, mean, var, packed, counters)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*tensors[:7], nodes, y, mean, var, packed)
+    ctx.save_for_backward(*tensors[:7], nodes, y, mean, var, packed, counters)
 
 
 def _differentiate(ctx, grad, *_):
     check_first_order("mixed_edge")
-    inputs, conv1, conv3, conv5, mix, weight, bias, nodes, y, mean, var, packed = ctx.saved_tensors
+    inputs, conv1, conv3, conv5, mix, weight, bias, nodes, y, mean, var, packed, counters = ctx.saved_tensors
     if grad is None:
         return (None,) * 12
     needs = ctx.needs_input_grad
     found = torch.ops.autopose.mixed_cell_backward(
-        grad, inputs, nodes, y, packed, conv1, conv3, conv5, mix, weight, bias, mean, var, ctx.fixed, ctx.eps,
-        ctx.group, *needs[1:4],
+        grad, inputs, nodes, y, packed, conv1, conv3, conv5, mix, weight, bias, mean, var, counters, ctx.fixed,
+        ctx.eps, ctx.group, *needs[1:4],
     )  # fmt: skip
     tables = (mix, weight, bias)
     found = [*found[:4], *(d if t is None else d.to(t.dtype) for d, t in zip(found[4:], tables, strict=True))]
@@ -131,7 +134,7 @@ _TABLES = "Tensor conv1, Tensor conv3, Tensor conv5, Tensor mix, Tensor? norm_we
 register(
     "mixed_cell",
     f"(Tensor inputs, {_TABLES}, Tensor? fixed_mean, Tensor? fixed_var, int num_nodes, float eps, str group) "
-    "-> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _forward,
     _fake_forward,
     _differentiate,
@@ -140,7 +143,7 @@ register(
 register(
     "mixed_cell_backward",
     f"(Tensor grad, Tensor inputs, Tensor nodes, Tensor y, Tensor packed, {_TABLES}, Tensor mean, Tensor var, "
-    "bool fixed, float eps, str group, bool want1, bool want3, bool want5) "
+    "Tensor counters, bool fixed, float eps, str group, bool want1, bool want3, bool want5) "
     "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _backward,
     _fake_backward,

@@ -63,17 +63,21 @@ def pack_kernel(conv1_ptr, conv3_ptr, conv5_ptr, packed_ptr, C, BO: tl.constexpr
     pack_edge(conv1_ptr, conv3_ptr, conv5_ptr, packed_ptr, edge, outs, block, C, BO, BJ)
 
 
-@triton.jit(do_not_specialize=["P", "H", "W", "tiles", "parts", "members", "edges"])
+@triton.jit(do_not_specialize=["P", "H", "W", "tiles", "parts", "members", "edges", "counters"])
 def prepare_kernel(
-    x_ptr, active_ptr, stats_ptr, conv1_ptr, conv3_ptr, conv5_ptr, packed_ptr, P, H, W, C, tiles, parts, members, edges,
+    x_ptr, active_ptr, stats_ptr, conv1_ptr, conv3_ptr, conv5_ptr, packed_ptr, count_ptr,
+    P, H, W, C, tiles, parts, members, edges, counters,
     BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr, BO: tl.constexpr, BJ: tl.constexpr,
 ):  # fmt: skip
     """What the first product of a cell waits for, in one launch: `pool_stats` of its inputs, and `pack_kernel`'s work.
 
-    Programs stand in one row: first those of the (parts, blocks of channels, inputs), then those that pack.
+    Programs stand in one row: first those of the (parts, blocks of channels, inputs), then those that pack. All
+    ``counters`` of the cell's other launches begin at 0.
     """
     blocks = tl.cdiv(C, BC)
     program = tl.program_id(0)
+    for counter in range(program, counters, tl.num_programs(0)):
+        tl.store(count_ptr + counter, 0)
     packing = program - parts * blocks * members
     if packing < 0:
         member = program // (parts * blocks)

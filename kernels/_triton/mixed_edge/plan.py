@@ -39,10 +39,11 @@ from .products import STORED, LibraryConvolutions, TritonConvolutions
 def forward(
     inputs: Tensor, conv: tuple[Tensor, Tensor, Tensor], mix: Tensor, affine: tuple[Tensor | None, Tensor | None],
     fixed: tuple[Tensor | None, Tensor | None], num_nodes: int, eps: float, process_group,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Nodes (M, N, H, W, C), planes y (E, K, P, C), and mean and biased variance (E, 5, C) of what is normalised.
 
-    Last the packed weights (E, 35, C, C) for the backward pass, empty where the library convolves.
+    Then the packed weights (E, 35, C, C) for the backward pass, empty where the library convolves, and the counters
+    (`Cell.counters`), which are 0 after every launch.
     """
     plan = _forward_plan(
         inputs.shape, num_nodes, inputs.device, kinds(inputs, *conv, mix, *affine, *fixed), affine[0] is not None,
@@ -55,6 +56,7 @@ def forward(
     var, coef = torch.empty_like(mean), inputs.new_empty(cell.edges, NUM_NORMED, 2, cell.channels, dtype=torch.float32)
     with on_device(inputs):
         prepares = plan.groups[0].prepares
+        counters = (inputs.new_empty if prepares else inputs.new_zeros)(cell.counters, dtype=torch.int32)
         weights = plan.convs.room(inputs) if prepares else plan.convs.weights(conv, inputs)
         packed = weights if plan.convs.packs else None
         for group in plan.groups:
@@ -63,20 +65,21 @@ def forward(
                 active = torch.empty_like(nodes[:1]) if plan.convs.packs else None
                 plan.nodes[group.node](inputs, nodes, y, coef, mix, packed, active)
             x = _states(inputs, nodes, group.sources)
-            group.run(x, active, conv, weights, y, (mix, *affine), fixed, (mean, var, coef), process_group)
+            out = (mean, var, coef)
+            group.run(x, active, conv, weights, y, (mix, *affine), fixed, out, counters, process_group)
         plan.nodes[-1](inputs, nodes, y, coef, mix, packed, None)
-    return nodes, y, mean, var, inputs.new_empty(0) if packed is None else packed
+    return nodes, y, mean, var, inputs.new_empty(0) if packed is None else packed, counters
 
 
 def backward(
     grad: Tensor, inputs: Tensor, nodes: Tensor, y: Tensor, packed: Tensor, conv: tuple[Tensor, Tensor, Tensor],
-    mix: Tensor, affine: tuple[Tensor | None, Tensor | None], mean: Tensor, var: Tensor, fixed: bool, eps: float,
-    process_group, wanted: tuple[bool, bool, bool],
+    mix: Tensor, affine: tuple[Tensor | None, Tensor | None], mean: Tensor, var: Tensor, counters: Tensor, fixed: bool,
+    eps: float, process_group, wanted: tuple[bool, bool, bool],
 ) -> tuple[Tensor, list[Tensor | None], Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of inputs, convolutions (None unless ``wanted``), mix (E, 6) and the affine tables (E, 5, C).
 
     ``grad`` (M, N, H, W, C) is contiguous and is not written to; groups of sources are walked from the last node back.
-    nodes, y, ``packed``, mean and var are those of `forward`.
+    nodes, y, ``packed``, mean, var and ``counters`` are those of `forward`.
     """
     plan = _backward_plan(
         inputs.shape, grad.shape[0], inputs.device,
@@ -97,7 +100,7 @@ def backward(
             x, dx = (_states(*pair, group.sources) for pair in ((inputs, nodes), (dinputs, total)))
             g, base = (grad, total), _states(inputs, grad, group.sources)
             coef = group.coefficients(x, y, g, (mix, *affine), (mean, var), weights, (dmix, *daffine), process_group)
-            group.differentiate(x, y, g, coef, mix, weights, base, dx, of_weights)
+            group.differentiate(x, y, g, coef, mix, weights, base, dx, of_weights, counters)
         plan.convs.finish(of_weights, dconv)
     return dinputs, dconv, dmix, *daffine
 
@@ -184,8 +187,8 @@ class ForwardGroup:
         if self.prepares:
             programs = tiles.parts * tiles.blocks * count + math.prod(plan.convs.pack_grid)
             self._prepare = Launch(
-                prepare_kernel, (programs,), *plane, tiles.repeat, tiles.parts, count, cell.edges, **tile,
-                **plan.convs.pack_tile,
+                prepare_kernel, (programs,), *plane, tiles.repeat, tiles.parts, count, cell.edges, cell.counters,
+                **tile, **plan.convs.pack_tile,
             )  # fmt: skip
         self._pools = Launch(pool_stats_kernel, (tiles.parts, tiles.blocks, count), *plane, tiles.repeat, **tile)
         lanes, slots = _lanes(cell), cell.slots(sources[0])
@@ -199,7 +202,7 @@ class ForwardGroup:
         )  # fmt: skip
         self._fixed = fixed
 
-    def run(self, x, active, conv, weights, y, tables, fixed, out, process_group) -> None:
+    def run(self, x, active, conv, weights, y, tables, fixed, out, counters, process_group) -> None:
         """Fill the planes ``y`` of the group's edges and their rows of ``out`` = (mean, var, coefficients).
 
         x (group, N, H, W, C), ``active`` its ReLU or None where nobody has it yet; ``conv`` the weights as they are,
@@ -214,7 +217,7 @@ class ForwardGroup:
         if active is None:
             active = torch.empty_like(x)
             if self.prepares:
-                self._prepare(x, active, pools, *conv, weights)
+                self._prepare(x, active, pools, *conv, weights, counters)
             else:
                 self._pools(x, active, pools)
         moments = self.convs.forward(active, weights, y, x, pools)
@@ -263,8 +266,8 @@ class BackwardGroup:
         tiles = Tiles.of(cell)
         grid, tile = (tiles.parts, tiles.blocks, count), dict(BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even)
         self._spread = Launch(
-            spread_kernel, grid, *plane, cell.inputs, sources[0], slots, self.convs.counters,
-            *self.convs.gradient_strides, FIXED=fixed, ACTIVE=self.needs_active, **tile, **plan.convs.pointwise,
+            spread_kernel, grid, *plane, cell.inputs, sources[0], slots, *self.convs.gradient_strides,
+            FIXED=fixed, ACTIVE=self.needs_active, **tile, **plan.convs.pointwise,
         )  # fmt: skip
         self._gather = Launch(gather_kernel, grid, *plane, ADD=sources[0] >= cell.inputs, **tile)
 
@@ -285,7 +288,7 @@ class BackwardGroup:
         self._coefficients(sums, mean, var, *tables, torch.empty_like(coef), *out)
         return coef
 
-    def differentiate(self, x, y, grad, coef, mix, weights, base, dx, of_weights) -> None:
+    def differentiate(self, x, y, grad, coef, mix, weights, base, dx, of_weights, counters) -> None:
         """Gradients of the group's convolutions and of its sources (``dx``; of nodes, with ``base``).
 
         x, base, dx (group, N, H, W, C), x, y and ``grad`` as in `coefficients`, ``coef`` from it, ``weights`` packed;
@@ -295,9 +298,8 @@ class BackwardGroup:
         davg, dmax, dskip = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x)
         place = torch.empty_like(x, dtype=torch.uint8)
         active = torch.empty_like(x) if self.needs_active else None
-        counters = x.new_empty(max(self.convs.counters, 1), dtype=torch.int32)
         packed = weights if self.packs else None
-        self._spread(x, y, *grad, coef, mix, packed, dy, davg, dmax, dskip, place, active, counters)
+        self._spread(x, y, *grad, coef, mix, packed, dy, davg, dmax, dskip, place, active)
         others = (davg, dmax, dskip, place, base)
         through = self.convs.backward(active, weights, dy, of_weights, others, dx, counters)
         if not self.convs.gathers:

@@ -141,7 +141,7 @@ class TritonConvolutions:
 
 
 class TritonGroup:
-    """The launches of a group of sources with ``slots`` edges each; ``counters`` is what its input gradient needs."""
+    """The launches of a group of sources with ``slots`` edges each."""
 
     gathers = True
 
@@ -174,8 +174,7 @@ class TritonGroup:
             ADD=sources[0] >= cell.inputs, EVEN=channels % t.NC == 0, POINT=whole.planes == NUM_CONVS, PLANES=planes,
             **launch, **whole.options,
         )  # fmt: skip
-        self.counters = tiles * t.KB * count if splits > 1 else 0
-        self._shares = (splits, count, cell.pixels, channels)
+        self._shares = (splits, count, cell.pixels, channels) if splits > 1 else None
 
         w = whole.weight_tiles
         self._weight = Launch(
@@ -204,12 +203,12 @@ class TritonGroup:
 
         ``dy`` (group, slots, 3, P * C) are those of the raw outputs, without the 1x1's where it has no plane of y and
         no weight needs it; the weights' go to ``partial``, where one is (`TritonConvolutions.gradient_room`), the
-        sources' to ``dx``. ``others`` is what `gathered` reads, ``counters`` hold 0.
+        sources' to ``dx``. ``others`` is what `gathered` reads, ``counters`` are the cell's.
         """
         if partial is not None:
             self.weights(active, dy, partial)
-        shares = dy.new_empty(self._shares) if self.counters else None
-        self._input(dy, packed, *others, dx, shares, counters if self.counters else None)
+        shares = None if self._shares is None else dy.new_empty(self._shares)
+        self._input(dy, packed, *others, dx, shares, None if shares is None else counters)
 
     def weights(self, active: Tensor, dy: Tensor, partial: Tensor) -> None:
         """Partial gradients of the weights of the group's edges."""
@@ -247,7 +246,7 @@ class LibraryConvolutions:
 class LibraryGroup:
     """The convolutions of one source with ``slots`` edges."""
 
-    gathers, takes_pools, counters = False, False, 0
+    gathers, takes_pools = False, False
 
     def __init__(self, cell: Cell, source: int, wanted: tuple[bool, bool, bool]):
         self.edges, self.wanted = cell.out_of(source), wanted

@@ -36,12 +36,15 @@ def edge_number(source, slot, S):
 
 @triton.jit
 def last_of(counter_ptr, programs):
-    """Whether this program is the last of ``programs`` to come to a counter that was 0; it sees what the others stored.
+    """Whether this program is the last of ``programs`` to come to a counter; it sees what the others stored.
 
-    What they stored it must load with ``cache_modifier=".cg"``, from where all multiprocessors see it.
+    What they stored it must load with ``cache_modifier=".cg"``, from where all multiprocessors see it. A counter is 0
+    before every launch, and the last to come leaves it so: nobody comes to it after that one.
     """
     tl.debug_barrier()  # all threads have stored when the one that counts says so
-    return tl.atomic_add(counter_ptr, 1, sem="acq_rel", scope="gpu") == programs - 1
+    last = tl.atomic_add(counter_ptr, 1, sem="acq_rel", scope="gpu") == programs - 1
+    tl.store(counter_ptr, 0, mask=last)
+    return last
 
 
 @triton.jit
