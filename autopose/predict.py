@@ -52,6 +52,8 @@ def run(config: Config, runtime: Runtime) -> list[dict]:
     logger.info("joints     %s", ", ".join(schema.joints))
     people_from = boxes.description if detector is None else f"found by {config.detector}"
     logger.info("boxes      %s", people_from)
+    if detector is not None:
+        logger.info("detector   its outputs are taken for %s", detector.description)
     form = fastest(network, config.data.image_size, runtime.device, runtime.precision)
     logger.info("precision  %s; %s", form.precision, form.name)
     predictor, clock = Predictor(form.run, schema, config, runtime.device), Clock()
@@ -68,7 +70,7 @@ def run(config: Config, runtime: Runtime) -> list[dict]:
         if boxes.problems and not writer.people:
             raise UserError(f"{boxes.problems[0]} (and no other box can be used)")
     hidden = f"{writer.hidden} of {writer.joints} joints have scores below predict.threshold={settings.threshold:g}"
-    _report(writer, clock, runtime, hidden, detector)
+    _report(writer, clock, runtime, hidden)
     counted = {"people": str(writer.people), "pictures or frames": str(writer.pictures)}
     problems = [*opened.problems, *boxes.problems]
     facts = {"boxes": people_from} | ({"not drawn": hidden} if writer.hidden else {})
@@ -77,6 +79,11 @@ def run(config: Config, runtime: Runtime) -> list[dict]:
     report_prediction(asked, runtime, clock.report(), overrides(), writer.files, counted, facts)
     for problem in problems:
         logger.warning("left out   %s", problem)
+    if detector is not None and not writer.people:
+        logger.warning(
+            "caution    the detector found nobody: a lower predict.detector_threshold may help, or another class or "
+            "input than the line `detector` tells"
+        )
     unused = boxes.unused()
     if unused:
         logger.warning("caution    no picture is called as in the box file: %s", _some(unused))
@@ -93,8 +100,8 @@ def _some(names: list[str]) -> str:
 def _detector(config: Config) -> Detector | None:
     if not config.detector:
         return None
-    settings = config.predict
-    return Detector(config.detector, settings.detector_threshold, settings.detector_overlap, settings.detector_class)
+    s = config.predict
+    return Detector(config.detector, s.detector_threshold, s.detector_overlap, s.detector_class, s.detector_input)
 
 
 def _first(source: Source, most: int) -> Iterator[Frame]:
@@ -106,12 +113,10 @@ def _first(source: Source, most: int) -> Iterator[Frame]:
     return chain([first], frames)
 
 
-def _report(writer: Writer, clock: Clock, runtime: Runtime, hidden: str, detector: Detector | None) -> None:
+def _report(writer: Writer, clock: Clock, runtime: Runtime, hidden: str) -> None:
     found = clock.report()
     shares = sorted(found["phases"].items(), key=lambda item: -item[1])
     spent = ", ".join(f"{name} {100 * value / found['seconds']:.0f} %" for name, value in shares if value > 0)
-    if detector is not None and detector.layout is not None:
-        logger.info("detector   its outputs are taken for %s", detector.layout.name)
     rate = writer.pictures / found["seconds"]
     logger.info(
         "speed      %d people in %d pictures, %.1f pictures/s (%s)", writer.people, writer.pictures, rate, spent

@@ -84,9 +84,9 @@ class ParetoConfig:
             )
 
 
+DETECTOR_INPUTS = ("auto", "rgb", "bgr", "bgr_normalised")
 PREDICT_RANGES = {
-    "threshold": NOT_NEGATIVE, "detector_threshold": SHARE, "detector_overlap": SHARE, "detector_class": NOT_NEGATIVE,
-    "most_frames": NOT_NEGATIVE,
+    "threshold": NOT_NEGATIVE, "detector_threshold": SHARE, "detector_overlap": SHARE, "most_frames": NOT_NEGATIVE,
 }  # fmt: skip
 
 
@@ -98,8 +98,11 @@ class PredictConfig:
         threshold: joints with a lower score are not drawn; they stand in the results all the same.
         draw: write pictures and videos.
         track: follow people through a video; smooth: filter their joints (One-Euro).
-        detector_threshold, detector_overlap, detector_class: least score of a person, intersection over union above
-            which the lesser of two boxes is dropped, and the class that is a person.
+        detector_threshold, detector_overlap: least score of a person, and intersection over union above which the
+            lesser of two boxes is dropped.
+        detector_class: the class that is a person, by number or by name, or a list (of a file without names 0 is it).
+        detector_input: what the file takes: rgb (0 to 1), bgr (0 to 255) or bgr_normalised (mean 0, deviation 1);
+            auto: by its outputs.
         most_frames: of each video, or of a camera (0: all).
     """
 
@@ -109,11 +112,13 @@ class PredictConfig:
     smooth: bool = False
     detector_threshold: float = 0.3
     detector_overlap: float = 0.6
-    detector_class: int = 0
+    detector_class: Any = "person"
+    detector_input: str = "auto"
     most_frames: int = 0
 
     def __post_init__(self):
         check_ranges(self, PREDICT_RANGES, "predict.")
+        one_of("predict.detector_input", self.detector_input, DETECTOR_INPUTS)
         if self.smooth and not self.track:
             raise UserError("predict.smooth=true filters the joints of people who are followed: add predict.track=true")
 
