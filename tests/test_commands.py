@@ -82,12 +82,15 @@ def test_an_int8_export_says_on_how_many_people_its_ranges_and_scores_rest(train
 
 @pytest.mark.parametrize("algorithm", ["bilevel", "random", "evolution"])
 def test_a_policy_is_spoken_of_where_there_is_one(algorithm, small_set, tmp_path, capsys):
-    words = [f"data.root={small_set}", "search.epochs=1", "search.iterations=2", f"search.algorithm={algorithm}"]
-    assert run("search", tmp_path, *SEARCH, *words, "search.controller.start_epoch=0") == 0
+    words = [f"data.root={small_set}", "search.epochs=2", "search.iterations=1", f"search.algorithm={algorithm}"]
+    assert run("search", tmp_path, *SEARCH, *words, "search.controller.start_epoch=1") == 0
     epochs = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
-    row = json.loads((tmp_path / "metrics.jsonl").read_text())
-    spoken = algorithm == "bilevel"
-    assert len(epochs) == 1 and (" policy " in epochs[0]) == ("entropy_policy" in row) == spoken
+    rows = list(map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines()))
+    assert [" policy " in line for line in epochs] == ["entropy_policy" in row for row in rows]
+    whose = ["mode, policy untrained", "mode"] if algorithm == "bilevel" else ["all branches"] * 2
+    for line, row, who in zip(epochs, rows, whose, strict=True):
+        assert f"reward {row['supernet_reward']:.4f} of {row['supernet_beta']} ({who})  " in line
+        assert row["supernet_beta"] == row.get("mode", "[11 11]")
 
 
 def test_a_result_file_scores_as_its_network(trained, small_set, tmp_path):

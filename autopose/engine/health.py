@@ -13,11 +13,11 @@ SKIP_ALARM = 0.6
 def epoch_health(search: BilevelSearch, reward: RewardScorer, updates: list[dict], thorough: bool) -> dict:
     """Numbers for ``metrics.jsonl``.
 
-    ``supernet_reward`` is the reward of the algorithm's favourite β (of the policy: its mode); ``entropy_alpha`` by
-    branch, and ``entropy_policy`` of a policy, are Fig. 6's; ``share`` of skip connections and pools among the argmax
-    operations; ``loss_relaxed`` and ``loss_argmax`` on the reward subset, whose gap is what discretisation costs;
-    ``reward_spread`` over sampled β against ``reward_noise``, the deviation of one β's reward over three compositions
-    of the batches.
+    ``supernet_reward`` is the reward of the algorithm's favourite β, ``supernet_beta`` (of the policy: its mode, before
+    it is trained too; of an algorithm without a favourite: all branches); ``entropy_alpha`` by branch, and
+    ``entropy_policy`` of a policy, are Fig. 6's; ``share`` of skip connections and pools among the argmax operations;
+    ``loss_relaxed`` and ``loss_argmax`` on the reward subset, whose gap is what discretisation costs; ``reward_spread``
+    over sampled β against ``reward_noise``, the deviation of one β's reward over three compositions of the batches.
     """
     beta = search.algorithm.favourite()
     sampled = [value for update in updates for value in update["rewards"]]
@@ -25,6 +25,7 @@ def epoch_health(search: BilevelSearch, reward: RewardScorer, updates: list[dict
     shares = search.alphas.shares()
     row = {
         "supernet_reward": reward(beta),
+        "supernet_beta": str(beta),
         "entropy_alpha": {
             **{str(b): e for b, e in entropies.items()},
             "mean": sum(entropies.values()) / len(entropies),

@@ -217,11 +217,15 @@ class SearchRun:
             row |= epoch_health(search, self.reward, self.rewards, self.settings.health)
         if self.noise:
             row["entropy_noise"] = self.noise[row["epoch"]]
-        policy = f" policy {row['entropy_policy']:.3f}" if "entropy_policy" in row else ""
+        all_on = str(search.network.space.macro.all_on())
+        policy, rewarded = "", "all branches" if row["supernet_beta"] == all_on else "favourite"
+        if "entropy_policy" in row:
+            policy = f" policy {row['entropy_policy']:.3f}"
+            rewarded = "mode" if search.controller_active else "mode, policy untrained"
         logger.info(
-            "epoch %d  loss %.3e  reward(mode) %.4f  entropy α %.3f%s  %.2f s/it",
-            row["epoch"], row["loss_train"], row["supernet_reward"], row["entropy_alpha"]["mean"], policy,
-            seconds / max(iterations, 1),
+            "epoch %d  loss %.3e  reward %.4f of %s (%s)  entropy α %.3f%s  %.2f s/it",
+            row["epoch"], row["loss_train"], row["supernet_reward"], row["supernet_beta"], rewarded,
+            row["entropy_alpha"]["mean"], policy, seconds / max(iterations, 1),
         )  # fmt: skip
         if self.runtime.is_main:
             self.log.write(row)

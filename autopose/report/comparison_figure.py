@@ -58,7 +58,7 @@ CURVES = (
     ("Training loss", "loss", lambda row: row.get("loss")),
     ("Validation", "AP, or PCK(h) in %", _metric),
     ("Supernet's loss", "loss of ω's half", lambda row: row.get("loss_train")),
-    ("Reward of the policy's mode", "reward", lambda row: row.get("supernet_reward")),
+    ("Reward of the favourite β", "reward", lambda row: row.get("supernet_reward")),
     ("Entropy of α", "nats an edge", lambda row: (row.get("entropy_alpha") or {}).get("mean")),
     ("Entropy of the policy", "nats", lambda row: row.get("entropy_policy")),
 )

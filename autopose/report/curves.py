@@ -104,8 +104,7 @@ def _policy(axes: Axes, rows: Sequence[dict]) -> None:
 
 def _rewards(axes: Axes, rows: Sequence[dict], metric: str) -> None:
     plot_curve(axes, rows, lambda row: row.get("reward"), ORANGE, "reward (mean of sampled β)")
-    favourite = "mode of the policy" if any("entropy_policy" in row for row in rows) else "favourite β"
-    label = f"supernet {metric} (reward subset), {favourite}"
+    label = f"supernet {metric} (reward subset), {_favourite(rows)}"
     epochs, values = plot_curve(axes, rows, lambda row: row.get("supernet_reward"), BLUE, label)
     noise = {row["epoch"]: row.get("reward_noise") for row in rows}
     band = np.array([noise[epoch] if _usable(noise[epoch]) else 0.0 for epoch in epochs])
@@ -115,6 +114,15 @@ def _rewards(axes: Axes, rows: Sequence[dict], metric: str) -> None:
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.45 * (high - low))  # Room for the legend, which is as wide as the panel.
     finish(axes, "Reward", metric)
+
+
+def _favourite(rows: Sequence[dict]) -> str:
+    """Whose reward the supernet's is."""
+    if any("entropy_policy" in row for row in rows):
+        trained = any(_usable(row.get("reward")) for row in rows)
+        return "mode of the policy" if trained else "mode of the untrained policy"
+    betas = {row.get("supernet_beta") for row in rows} - {None}
+    return f"β {betas.pop()}" if len(betas) == 1 else "favourite β"
 
 
 def _mark_start(axes: Axes, rows: Sequence[dict]) -> None:

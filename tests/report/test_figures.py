@@ -147,11 +147,21 @@ def test_a_search_without_a_policy_says_so_and_rounding_is_no_curve(monkeypatch)
     figures = []
     monkeypatch.setattr(curves, "save_figure", lambda figure, path, dpi: figures.append(figure))
     rows = [{"epoch": n, "supernet_reward": 0.1 * n, "entropy_alpha": {"mean": 1.79 + 1e-8 * n}} for n in range(3)]
+    rows = [{**row, "supernet_beta": "[111 111 111]"} for row in rows]
     draw_search_curves(rows, "curves.png")
     entropy, policy, reward, _ = figures[0].axes
     assert entropy.get_ylim()[1] - entropy.get_ylim()[0] > 0.03
     assert [text.get_text() for text in policy.texts] == ["no policy in this search"]
-    assert "policy" not in reward.lines[0].get_label()
+    assert reward.lines[0].get_label().endswith(", β [111 111 111]")
+
+
+@pytest.mark.parametrize("epochs, word", [(3, "untrained policy"), (4, "of the policy")])
+def test_the_reward_before_a_policy_is_trained_is_not_called_its_own(epochs, word, monkeypatch):
+    figures = []
+    monkeypatch.setattr(curves, "save_figure", lambda figure, path, dpi: figures.append(figure))
+    draw_search_curves(search_rows(epochs), "curves.png")
+    labels = [line.get_label() for line in figures[0].axes[2].lines]
+    assert any(label.endswith(word) for label in labels if "supernet" in label)
 
 
 @pytest.mark.parametrize(
