@@ -185,8 +185,10 @@ def _backward_group(
     table = edges * NUM_NORMED * channels * WIDE
     place = INDEX / itemsize
     reads = f"{count} x, {edges} g, {y} y"
-    yield Work("reduce_kernel", y + edges + count, 0, once, 0, flops, reads, "sums")
-    yield Work("coefficients_kernel", 0, 0, 3 * table, 3 * table, 0, "sums, statistics", "A, B, D; gradients of mix")
+    yield Work(
+        "reduce_kernel", y + edges + count, 0, once + 3 * table, 3 * table, flops, reads + ", statistics",
+        "A, B, D; gradients of mix", tail=2,
+    )  # fmt: skip
     yield Work(
         "spread_kernel", count + edges + y, dy + (3 + place) * count + (count if weights else 0), once, 0, 2 * flops,
         reads, f"{dy} dy, {3 * count} of pools and skip, {count} places" + (f", {count} ReLU(x)" if weights else ""),

@@ -41,6 +41,7 @@ FEWER = (
     "one pixel",
     "3 channels, affine",
     "17 channels, two tiles",
+    "parts in three groups",
     "individual cell",
     "aggregation cell, affine",
     "bfloat16, one edge",

@@ -16,6 +16,7 @@ from .window import (
     SUMS,
     TERMS,
     edge_number,
+    last_of,
     load_live,
     multiply,
     pixel_place,
@@ -39,16 +40,20 @@ def node_gradient(outer_ptr, total_ptr, source, slot, slots, S, size):
     return tl.where(slot == slots - 1, outer_ptr, total_ptr) + plane
 
 
-@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots", "tiles"])
+@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots", "tiles", "eps"])
 def reduce_kernel(
-    x_ptr, y_ptr, outer_ptr, total_ptr, mean_ptr, packed_ptr, sums_ptr, P, H, W, C, S, source, slots, tiles,
-    PLANES: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
+    x_ptr, y_ptr, outer_ptr, total_ptr, mean_ptr, var_ptr, packed_ptr, mix_ptr, weight_ptr, bias_ptr, sums_ptr,
+    coef_ptr, dmix_ptr, dweight_ptr, dbias_ptr, count_ptr, P, H, W, C, S, source, slots, tiles, eps,
+    PLANES: tl.constexpr, FIXED: tl.constexpr, AFFINE: tl.constexpr, SPAN: tl.constexpr, ROWS: tl.constexpr,
+    LANES: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr,
     UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Parts of the sums over pixels of g, g * (y_k - mu_k) for the five normalised operations, and g * x.
 
     One program a (part of ``tiles`` tiles of BP pixels, source of a group, block of channels), the group beginning with
-    ``source``; sums (group, T, slots, 7, C). It sums slot after slot, so that x comes from memory for the first only.
+    ``source``; sums (group, T + groups + 1, slots, 7, C). It sums slot after slot, so that x comes from memory for the
+    first only. The last of a source's programs of SPAN parts sums these, behind all parts; the last of these sums
+    theirs, behind them, and goes on with `coefficients`.
     """
     part = tl.program_id(0)
     member = tl.program_id(1)
@@ -57,7 +62,9 @@ def reduce_kernel(
     live = lane < C
     size = P.to(tl.int64) * C
     x_ptr += member * size
-    sums_ptr += (member * tl.num_programs(0) + part) * slots * SUMS * C
+    parts = tl.num_programs(0)
+    groups = tl.cdiv(parts, SPAN)
+    sums_ptr += member * (parts + groups + 1) * slots * SUMS * C
     for slot in range(slots):
         edge = edge_number(source, slot, S)
         g_ptr = node_gradient(outer_ptr, total_ptr, source, slot, slots, S, size)
@@ -68,7 +75,7 @@ def reduce_kernel(
         mean5 = tl.load(means + 2 * C, mask=live, other=0.0)  # (BC,)
         mean_avg = tl.load(means + 3 * C, mask=live, other=0.0)  # (BC,)
         mean_max = tl.load(means + 4 * C, mask=live, other=0.0)  # (BC,)
-        out = sums_ptr + slot * SUMS * C + lane
+        out = sums_ptr + (part * slots + slot) * SUMS * C + lane
         sum1 = tl.zeros((BP, BC), tl.float32)
         if PLANES < CONVS:
             # In a loop of its own, where a product needs registers and the other sums do not stand in them.
@@ -110,6 +117,31 @@ def reduce_kernel(
         tl.store(out + 4 * C, tl.sum(sum_avg, axis=0), mask=live)
         tl.store(out + 5 * C, tl.sum(sum_max, axis=0), mask=live)
         tl.store(out + 6 * C, tl.sum(sum_x, axis=0), mask=live)
+    width = slots * SUMS * C
+    group = part // SPAN
+    count = tl.minimum(parts - group * SPAN, SPAN)
+    of_groups = sums_ptr + parts * width
+    count_ptr += member * (groups + 1)
+    if last_of(count_ptr + group, count * tl.num_programs(2)):
+        sum_rows(sums_ptr + group * SPAN * width, count, of_groups + group * width, width)
+        if last_of(count_ptr + groups, groups):
+            total = of_groups + groups * width
+            sum_rows(of_groups, groups, total, width)
+            tl.debug_barrier()  # all threads have stored what others load
+            coefficients(
+                total, mean_ptr, var_ptr, mix_ptr, weight_ptr, bias_ptr,
+                coef_ptr + member * slots * NORMED * TERMS * C, dmix_ptr, dweight_ptr, dbias_ptr, P, C, S, source,
+                slots, eps, FIXED, AFFINE, ROWS, LANES,
+            )  # fmt: skip
+
+
+@triton.jit
+def sum_rows(ptr, rows, out_ptr, width):
+    """Sum rows of ``width`` values, which other programs have stored."""
+    for start in range(0, width, 512):
+        column = start + tl.arange(0, 512)
+        total = sum_parts(ptr, width, column, column < width, rows, 8, 512)  # (512,)
+        tl.store(out_ptr + column, total, mask=column < width)
 
 
 @triton.jit
@@ -124,59 +156,70 @@ def sum_parts(ptr, stride, lane, live, parts, BT: tl.constexpr, BC: tl.constexpr
     return tl.sum(total, axis=0)
 
 
-@triton.jit(do_not_specialize=["P", "S", "source", "slots", "parts", "eps"])
+@triton.jit(do_not_specialize=["P", "S", "source", "slots", "eps"])
 def coefficients_kernel(
     sums_ptr, mean_ptr, var_ptr, mix_ptr, weight_ptr, bias_ptr, coef_ptr, dmix_ptr, dweight_ptr, dbias_ptr,
-    P, C, S, source, slots, parts, eps,
-    FIXED: tl.constexpr, AFFINE: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr,
+    P, C, S, source, slots, eps, AFFINE: tl.constexpr, ROWS: tl.constexpr, LANES: tl.constexpr,
+):  # fmt: skip
+    """`coefficients` of sums over all processes, (group, 1, slots, 7, C). One program a source of a group."""
+    member = tl.program_id(0)
+    coefficients(
+        sums_ptr + member * slots * SUMS * C, mean_ptr, var_ptr, mix_ptr, weight_ptr, bias_ptr,
+        coef_ptr + member * slots * NORMED * TERMS * C, dmix_ptr, dweight_ptr, dbias_ptr, P, C, S, source + member,
+        slots, eps, False, AFFINE, ROWS, LANES,
+    )  # fmt: skip
+
+
+@triton.jit
+def coefficients(
+    sums_ptr, mean_ptr, var_ptr, mix_ptr, weight_ptr, bias_ptr, coef_ptr, dmix_ptr, dweight_ptr, dbias_ptr,
+    P, C, S, source, slots, eps,
+    FIXED: tl.constexpr, AFFINE: tl.constexpr, ROWS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """Gradients of mix (E, 6) and of BN's affine parameters, and coef (slots, 5, 3, C) = A, B, D of the module's text.
 
-    One program an (edge of a group's sources, operation), the group beginning with ``source``; sums
-    (group, T, slots, 7, C), coef (group, slots, 5, 3, C). FIXED statistics carry no gradient: B = D = 0.
+    For all edges of a source and all operations at once, in ROWS of eight a slot, from sums (slots, 7, C). FIXED
+    statistics carry no gradient: B = D = 0.
     """
-    slot = tl.program_id(0) % slots
-    member = tl.program_id(0) // slots
-    source += member
-    op = tl.program_id(1)
+    row = tl.arange(0, ROWS)
+    slot = row // 8
+    op = row % 8
     edge = edge_number(source, slot, S)
-    sums_ptr += (member * parts * slots + slot) * SUMS * C
-    coef_ptr += member * slots * NORMED * TERMS * C
-    mix = tl.load(mix_ptr + edge * OPS + op).to(tl.float32)
-    gradient = tl.zeros((BC,), tl.float32)
-    for block in range(0, C, BC):
-        lane = block + tl.arange(0, BC)
-        live = lane < C
-        sum_y = sum_parts(sums_ptr + (op + 1) * C, slots * SUMS * C, lane, live, parts, BT, BC)  # (BC,)
-        if op == NORMED:
-            gradient += sum_y
-        else:
-            sum_g = sum_parts(sums_ptr, slots * SUMS * C, lane, live, parts, BT, BC)  # (BC,)
-            entry = (edge * NORMED + op) * C + lane
-            mean = tl.load(mean_ptr + entry, mask=live, other=0.0)  # (BC,)
-            rstd = 1.0 / tl.sqrt(tl.load(var_ptr + entry, mask=live, other=1.0) + eps)  # (BC,)
-            scale = rstd
-            if AFFINE:
-                weight = tl.load(weight_ptr + entry, mask=live, other=0.0).to(tl.float32)
-                bias = tl.load(bias_ptr + entry, mask=live, other=0.0).to(tl.float32)
-                tl.store(dweight_ptr + entry, mix * rstd * sum_y, mask=live)
-                tl.store(dbias_ptr + entry, mix * sum_g, mask=live)
-                scale = rstd * weight
-                gradient += scale * sum_y + bias * sum_g
-            else:
-                gradient += scale * sum_y
-            first = mix * scale
-            if FIXED:
-                second = tl.zeros((BC,), tl.float32)
-                third = tl.zeros((BC,), tl.float32)
-            else:
-                second = -first * rstd * rstd * sum_y / P
-                third = -first * sum_g / P - second * mean
-            place = coef_ptr + (slot * NORMED + op) * TERMS * C + lane
-            tl.store(place, first, mask=live)
-            tl.store(place + C, second, mask=live)
-            tl.store(place + 2 * C, third, mask=live)
-    tl.store(dmix_ptr + edge * OPS + op, tl.sum(gradient, axis=0))
+    mixed = (slot < slots) & (op < OPS)
+    normed = (slot < slots) & (op < NORMED)
+    mix = tl.load(mix_ptr + edge * OPS + op, mask=mixed, other=0.0).to(tl.float32)[:, None]  # (ROWS, 1)
+    gradient = tl.zeros((ROWS,), tl.float32)
+    for block in range(0, C, LANES):
+        lane = block + tl.arange(0, LANES)
+        valid = normed[:, None] & (lane < C)[None, :]
+        of_slot = sums_ptr + (slot * SUMS * C)[:, None] + lane[None, :]
+        sum_g = tl.load(of_slot, mask=valid, other=0.0, cache_modifier=".cg")  # (ROWS, LANES)
+        sum_y = tl.load(
+            of_slot + ((op + 1) * C)[:, None], mask=mixed[:, None] & (lane < C)[None, :], other=0.0,
+            cache_modifier=".cg",
+        )  # fmt: skip
+        entry = ((edge * NORMED + op) * C)[:, None] + lane[None, :]
+        mean = tl.load(mean_ptr + entry, mask=valid, other=0.0)  # (ROWS, LANES)
+        rstd = 1.0 / tl.sqrt(tl.load(var_ptr + entry, mask=valid, other=1.0) + eps)  # (ROWS, LANES)
+        scale = rstd
+        value = scale * sum_y
+        if AFFINE:
+            scale *= tl.load(weight_ptr + entry, mask=valid, other=0.0).to(tl.float32)
+            value = scale * sum_y + tl.load(bias_ptr + entry, mask=valid, other=0.0).to(tl.float32) * sum_g
+            tl.store(dweight_ptr + entry, mix * rstd * sum_y, mask=valid)
+            tl.store(dbias_ptr + entry, mix * sum_g, mask=valid)
+        gradient += tl.sum(tl.where(normed[:, None], value, sum_y), axis=1)
+        first = mix * scale
+        second = tl.zeros((ROWS, LANES), tl.float32)
+        third = tl.zeros((ROWS, LANES), tl.float32)
+        if not FIXED:
+            second = -first * rstd * rstd * sum_y / P
+            third = -first * sum_g / P - second * mean
+        place = coef_ptr + ((slot * NORMED + op) * TERMS * C)[:, None] + lane[None, :]
+        tl.store(place, first, mask=valid)
+        tl.store(place + C, second, mask=valid)
+        tl.store(place + 2 * C, third, mask=valid)
+    tl.store(dmix_ptr + edge * OPS + op, gradient, mask=mixed)
 
 
 @triton.jit

@@ -22,10 +22,12 @@ from ..launch import (
     Tiles,
     check_size,
     convolutions,
+    group_counters,
     kinds,
     on_device,
     planes,
     power_of_two,
+    span,
     switches,
 )
 from ..processes import statistics_over, sums_over
@@ -99,7 +101,8 @@ def backward(
         for group in plan.groups:
             x, dx = (_states(*pair, group.sources) for pair in ((inputs, nodes), (dinputs, total)))
             g, base = (grad, total), _states(inputs, grad, group.sources)
-            coef = group.coefficients(x, y, g, (mix, *affine), (mean, var), weights, (dmix, *daffine), process_group)
+            out = (dmix, *daffine)
+            coef = group.coefficients(x, y, g, (mix, *affine), (mean, var), weights, out, counters, process_group)
             group.differentiate(x, y, g, coef, mix, weights, base, dx, of_weights, counters)
         plan.convs.finish(of_weights, dconv)
     return dinputs, dconv, dmix, *daffine
@@ -247,22 +250,25 @@ class BackwardGroup:
         cell, count, slots = plan.cell, len(sources), plan.cell.slots(sources[0])
         self.cell, self.sources, self.convs, self.fixed = cell, sources, plan.convs.group(sources), fixed
         self.packs = plan.convs.packs
-        self.needs_active, edges = plan.convs.needs_active, slots * count
+        self.needs_active = plan.convs.needs_active
         plane = (cell.pixels, cell.height, cell.width, cell.channels)
         tiles = Tiles.of(cell, -(-PARTS // count))
-        self._sums = (count, tiles.parts, slots, NUM_NORMED + 2, cell.channels)
+        self._parts = tiles.parts
+        self._sums = (count, tiles.parts + group_counters(tiles.parts), slots, NUM_NORMED + 2, cell.channels)
+        rows = 8 * power_of_two(slots)
+        # So that three programs fit a multiprocessor's registers: of itself the compiler takes more from 64 channels
+        # on, and needs none of them. On narrower states, and below sm_80, it would spill.
+        registers = dict(maxnreg=168) if plan.convs.packs and tiles.lanes == 64 else {}
+        table = dict(AFFINE=affine, ROWS=rows, LANES=min(_lanes(cell), max(1024 // rows, 16)))
         self._reduce = Launch(
             reduce_kernel, (tiles.parts, count, tiles.blocks), *plane, cell.inputs, sources[0], slots, tiles.repeat,
-            BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even, **plan.convs.pointwise,
+            eps, FIXED=fixed, SPAN=span(tiles.parts), **table, BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even,
+            **plan.convs.pointwise, **registers,
         )  # fmt: skip
-        self._table, lanes = (count, slots, NUM_NORMED, 3, cell.channels), _lanes(cell)
-        self._coefficients, self._coefficients_of_all = (
-            Launch(
-                coefficients_kernel, (edges, NUM_OPS), cell.pixels, cell.channels, cell.inputs, sources[0], slots,
-                parts, eps, FIXED=fixed, AFFINE=affine, BT=2048 // lanes, BC=lanes,
-            )
-            for parts in (tiles.parts, 1)
-        )  # fmt: skip
+        self._table = (count, slots, NUM_NORMED, 3, cell.channels)
+        self._coefficients_of_all = Launch(
+            coefficients_kernel, (count,), cell.pixels, cell.channels, cell.inputs, sources[0], slots, eps, **table
+        )
         tiles = Tiles.of(cell)
         grid, tile = (tiles.parts, tiles.blocks, count), dict(BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even)
         self._spread = Launch(
@@ -271,21 +277,18 @@ class BackwardGroup:
         )  # fmt: skip
         self._gather = Launch(gather_kernel, grid, *plane, ADD=sources[0] >= cell.inputs, **tile)
 
-    def coefficients(self, x, y, grad, tables, statistics, weights, out, process_group) -> Tensor:
+    def coefficients(self, x, y, grad, tables, statistics, weights, out, counters, process_group) -> Tensor:
         """A, B, D (group, slots, 5, 3, C) of the group's edges; writes their rows of ``out`` = (dmix, dweight, dbias).
 
         x (group, N, H, W, C), ``grad`` = what all nodes received from outside, and in all (see `node_gradient`),
         ``tables`` = (mix, weight, bias), ``statistics`` = (mean, var), ``weights`` packed.
         """
-        mean, var = statistics
-        sums, coef = mean.new_empty(self._sums), mean.new_empty(self._table)
-        self._reduce(x, y, *grad, mean, weights if self.packs else None, sums)
-        if process_group is None or self.fixed:
-            self._coefficients(sums, mean, var, *tables, coef, *out)
-            return coef
-        total = sums_over(process_group, sums, self.cell.pixels)
-        self._coefficients_of_all(total, mean, var, *tables, coef, *(torch.empty_like(t) for t in out))
-        self._coefficients(sums, mean, var, *tables, torch.empty_like(coef), *out)
+        sums, coef = statistics[0].new_empty(self._sums), statistics[0].new_empty(self._table)
+        packed = weights if self.packs else None
+        self._reduce(x, y, *grad, *statistics, packed, *tables, sums, coef, *out, counters)
+        if process_group is not None and not self.fixed:
+            total, coef = sums_over(process_group, sums[:, : self._parts], self.cell.pixels), torch.empty_like(coef)
+            self._coefficients_of_all(total, *statistics, *tables, coef, *(torch.empty_like(t) for t in out))
         return coef
 
     def differentiate(self, x, y, grad, coef, mix, weights, base, dx, of_weights, counters) -> None:
