@@ -52,9 +52,10 @@ def run(config: Config, runtime: Runtime) -> Path:
     if config.latency.operations:
         operations = ordered([*config.space.operations, *network.space.operations])
         wanted = Measured(macro, config.train.width, operations, size, network.num_joints, batches)
-        table = measure_parts(wanted, config.latency.rounds, runtime.device, hardware)
+        runs_onnx = forms.predicted.name == latency.ONNX and latency.ONNX in forms.run
+        table = measure_parts(wanted, config.latency.rounds, runtime.device, hardware, runs_onnx)
         save_json(runtime.folder / OPERATIONS_FILE, table)
-        logger.info("\n%s", format_check(table["check"]))
+        logger.info("\n%s", format_check(table["check"], table["form"]))
         logger.info("operations %s", runtime.folder / OPERATIONS_FILE)
     logger.info("table      %s", path)
     return path

@@ -4,13 +4,15 @@ import importlib
 import io
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from autopose.config import ExportConfig
 from autopose.deploy.graph import DECODED, HEATMAPS, INPUT, ExportedPose, sample
 from autopose.errors import UserError
 
@@ -27,26 +29,38 @@ def required(name: str, purpose: str) -> ModuleType:
 def onnx_file(pose: ExportedPose, size_wh: tuple[int, int], opset: int, description: dict) -> bytes:
     """An ONNX file with a dynamic batch and ``description`` as its metadata, a JSON value a key.
 
-    The exporter is the one that traces (``dynamo=False``), because it exists in all versions of PyTorch that this
-    software runs under and needs no package but onnx; a folded network has no branch that a trace would lose.
-
     Raises:
         UserError: onnx is missing.
     """
     onnx = required("onnx", "exporting to ONNX")
     outputs = [HEATMAPS, *(DECODED if pose.decoding else ())]
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it deprecates itself at every call
-        torch.onnx.export(
-            pose, (sample(size_wh, 2),), buffer, dynamo=False, opset_version=opset, input_names=[INPUT],
-            output_names=outputs, dynamic_axes={name: {0: "batch"} for name in (INPUT, *outputs)},
-        )  # fmt: skip
-    model = onnx.load_from_string(buffer.getvalue())
+    model = onnx.load_from_string(onnx_bytes(pose, [sample(size_wh, 2)], [INPUT], outputs, opset))
     model.producer_name = "autopose"
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in description.items()})
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
+
+
+def onnx_bytes(
+    module: nn.Module,
+    inputs: Sequence[Tensor],
+    input_names: Sequence[str],
+    output_names: Sequence[str] = (),
+    opset: int = ExportConfig.opset,
+) -> bytes:
+    """A module as ONNX, with a dynamic first axis.
+
+    The exporter is the one that traces (``dynamo=False``), because it exists in all versions of PyTorch that this
+    software runs under and needs no package but onnx; a folded network has no branch that a trace would lose.
+    """
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it deprecates itself at every call
+        torch.onnx.export(
+            module, tuple(inputs), buffer, dynamo=False, opset_version=opset, input_names=list(input_names),
+            output_names=list(output_names), dynamic_axes={n: {0: "batch"} for n in (*input_names, *output_names)},
+        )  # fmt: skip
+    return buffer.getvalue()
 
 
 class OnnxNetwork:

@@ -8,8 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from autopose import __version__
-from autopose.deploy.graph import sample
+from autopose.config import ExportConfig
+from autopose.deploy.fastest import FOLDED, ONNX
+from autopose.deploy.graph import ExportedPose, sample
 from autopose.deploy.latency import settled, timed
+from autopose.deploy.onnx_file import OnnxNetwork, onnx_file
+from autopose.deploy.onnx_parts import onnx_functions, part_timings
 from autopose.models import PoseNetwork
 from autopose.models.foreign import foreign_module
 from autopose.models.inference import AVERAGE, InferenceNode, Sources
@@ -38,27 +42,31 @@ class Parts:
     ):
         self.macro, self.operations, self.size, self.device = macro, tuple(operations), size_wh, device
         network = settled(PoseNetwork(builtin_architecture("all_on_conv3", macro).space(), joints), size_wh)
-        self.folded = network.for_inference(device)
+        self.folded = network.for_inference(device).requires_grad_(False)
 
     def functions(self, batch: int) -> dict[Part, Callable[[], object]]:
         """What to call for every part at a batch."""
+        return {part: partial(call, *inputs) for part, (call, inputs) in self.calls(batch).items()}
+
+    def calls(self, batch: int) -> dict[Part, tuple[Callable, Sequence[Tensor]]]:
+        """A function and what it takes for every part at a batch."""
         images = sample(self.size, batch).to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode():
             features = [x.contiguous(memory_format=torch.channels_last) for x in self.folded.stem_features(images)]
-        found: dict[Part, Callable[[], object]] = {}
+        found: dict[Part, tuple[Callable, Sequence[Tensor]]] = {}
         for part in parts_of(self.macro, self.operations):
             kind, branch, name = part
             x = features[branch]
             if kind == "stem":
-                found[part] = partial(self.folded.stem_features, images)
+                found[part] = self.folded.stem_features, [images]
             elif kind == "head":
-                found[part] = partial(self.folded.head, features)
+                found[part] = lambda *features: self.folded.head(list(features)), features
             elif kind == "operation":
-                found[part] = partial(self._edges(branch, name), x)
+                found[part] = self._edges(branch, name), [x]
             elif kind == "compress":
-                found[part] = partial(self._compress(branch, name), x)
+                found[part] = self._compress(branch, name), [x]
             else:
-                found[part] = partial(self._branch(branch).resample[name], features[int(name)])
+                found[part] = self._branch(branch).resample[name], [features[int(name)]]
         return found
 
     def _branch(self, branch: int) -> nn.Module:
@@ -77,12 +85,13 @@ class Parts:
             weight = torch.randn(channels, channels, side, side, dtype=torch.double) / (side * channels**0.5)
             edges[node].append((op, source, weight if op < AVERAGE else None, one, none))
         nodes = nn.ModuleList(InferenceNode(mine) for mine in edges)
-        nodes.to(self.device, memory_format=torch.channels_last)
+        nodes.to(self.device, memory_format=torch.channels_last).requires_grad_(False)
 
-        def run(x: Tensor) -> None:
+        def run(x: Tensor) -> Tensor:
             sources = Sources([x])
             for node in nodes:
                 sources.states.append(node(sources))
+            return sources.states[-1]
 
         return run
 
@@ -93,7 +102,8 @@ class Parts:
         if kind == "aggregation" and macro.aggregation == "concat":
             count = macro.num_branches
         channels = macro.channels[branch]
-        conv = nn.Conv2d(count * channels, channels, 1).to(self.device, memory_format=torch.channels_last)
+        conv = nn.Conv2d(count * channels, channels, 1).requires_grad_(False)
+        conv.to(self.device, memory_format=torch.channels_last)
         return lambda x: conv(torch.cat([torch.relu(x) for _ in range(count)], 1))
 
 
@@ -115,29 +125,53 @@ class Measured:
     batches: tuple[int, ...]
 
 
-def measure_parts(wanted: Measured, rounds: int, device: torch.device, hardware: dict) -> dict:
-    """The content of a latency table, whose sums are checked against whole networks that are timed beside the parts."""
+def measure_parts(
+    wanted: Measured, rounds: int, device: torch.device, hardware: dict, by_onnx_runtime: bool = False
+) -> dict:
+    """The content of a latency table, whose sums are checked against whole networks that are timed beside the parts.
+
+    Args:
+        by_onnx_runtime: in ONNX Runtime, where that is what predict runs, else in PyTorch with folded normalisation.
+    """
     parts = Parts(wanted.space.widened(wanted.width), wanted.operations, wanted.size_wh, wanted.joints, device)
     networks = architectures(wanted.space, wanted.operations)
+    forms = {name: _form(architecture, wanted, device, by_onnx_runtime) for name, architecture in networks.items()}
     functions: dict = {}
     for batch in wanted.batches:
-        functions |= {(part, batch): call for part, call in parts.functions(batch).items()}
+        if by_onnx_runtime:
+            functions |= onnx_functions(parts.calls(batch), batch)
+        else:
+            functions |= {(part, batch): call for part, call in parts.functions(batch).items()}
         images = sample(wanted.size_wh, batch).to(device, memory_format=torch.channels_last)
-        for name, architecture in networks.items():
-            network = PoseNetwork(architecture.space(wanted.width), wanted.joints)
-            network = settled(network, wanted.size_wh).place(device)
-            functions[name, batch] = partial(network.for_inference(device) if network.foldable else network, images)
+        functions |= {(name, batch): partial(form, images) for name, form in forms.items()}
     timings = timed(functions, rounds, device)
+    whole = {key: timings.pop(key).p50_ms for key in list(timings) if key[0] in networks}
+    of_parts = part_timings(timings) if by_onnx_runtime else timings
     space, edges = asdict(wanted.space), num_edges(1, wanted.space.nodes_individual)
     content = {
         "format": FORMAT, "version": VERSION, "software": f"autopose {__version__}", "hardware": hardware,
+        "form": ONNX if by_onnx_runtime else FOLDED,
         "space": {**space, "channels": list(space["channels"])}, "width": wanted.width,
         "operations": list(wanted.operations), "image_size": list(wanted.size_wh), "num_joints": wanted.joints,
         "batches": list(wanted.batches),
-        "parts": [_row(part, batch, t, edges) for (part, batch), t in timings.items() if part not in networks],
+        "parts": [_row(part, batch, timing, edges) for (part, batch), timing in of_parts.items()],
     }  # fmt: skip
-    whole = {key: timing.p50_ms for key, timing in timings.items() if key[0] in networks}
     return content | {"check": compared(LatencyTable.from_dict(content), networks, whole)}
+
+
+def _form(
+    architecture: Architecture, wanted: Measured, device: torch.device, by_onnx_runtime: bool
+) -> Callable[[Tensor], object]:
+    """A whole network as its parts are measured."""
+    network = PoseNetwork(architecture.space(wanted.width), wanted.joints)
+    network = settled(network, wanted.size_wh).place(device)
+    if not network.foldable:
+        return network
+    folded = network.for_inference(device)
+    if not by_onnx_runtime:
+        return folded
+    pose = ExportedPose(folded, wanted.size_wh, None, False).eval()
+    return OnnxNetwork(onnx_file(pose, wanted.size_wh, ExportConfig.opset, {}), torch.get_num_threads())
 
 
 def architectures(space: MacroSpace, operations: Sequence[str]) -> dict[str, Architecture]:

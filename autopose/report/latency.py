@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from scipy.stats import kendalltau
+
 
 def format_forms(rows: Sequence[Mapping], missing: Mapping[str, str]) -> str:
     """A line a form and batch: median, spread and the ratio to ONNX Runtime; missing forms say why.
@@ -21,12 +23,20 @@ def format_forms(rows: Sequence[Mapping], missing: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def format_check(rows: Sequence[Mapping]) -> str:
-    """Whole networks beside the sums of their parts (``autopose.space.latency``)."""
+def format_check(rows: Sequence[Mapping], form: str) -> str:
+    """Whole networks beside the sums of their parts (``autopose.space.latency``), and how alike both order them.
+
+    Args:
+        form: what ran.
+    """
     lines = [f"{'network':<16} {'batch':>5} {'measured ms':>12} {'sum ms':>10} {'error':>8}"]
     lines += [
         f"{row['architecture']:<16} {row['batch']:>5} {row['measured_ms']:>12.2f} {row['sum_ms']:>10.2f} "
         f"{100 * row['error']:>+7.1f}%"
         for row in rows
     ]
-    return "\n".join(lines)
+    for batch in sorted({row["batch"] for row in rows}):
+        pairs = [(row["measured_ms"], row["sum_ms"]) for row in rows if row["batch"] == batch]
+        tau = kendalltau(*zip(*pairs, strict=True)).statistic
+        lines.append(f"order at batch {batch}: Kendall tau {tau:.2f} over {len(pairs)} networks")
+    return "\n".join([*lines, f"measured in {form}"])

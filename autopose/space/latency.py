@@ -1,9 +1,10 @@
 """Measured times of a space's parts, from which a network's is added up: a table in a JSON file, read without PyTorch.
 
 ``python -m autopose.latency architecture=hrnet latency.operations=true`` writes one. Keys of the file: format, version,
-software, hardware {cpu, cores, threads, gpu, python, torch}, space (as in architecture.json), width (channels over the
-space's), operations, image_size [width, height], num_joints, batches [1, N], parts and check. A row of ``parts`` is
-{part, branch, name, batch, p20_ms, p50_ms, p80_ms}; b is a branch, counted from the finest scale:
+software, hardware {cpu, cores, threads, gpu, python, torch}, form (what ran, which is what predict runs on a CPU in
+float32), space (as in architecture.json), width (channels over the space's), operations, image_size [width, height],
+num_joints, batches [1, N], parts and check. A row of ``parts`` is {part, branch, name, batch, p20_ms, p50_ms, p80_ms};
+b is a branch, counted from the finest scale:
 
 - stem (0, ""), head (0, "");
 - operation (b, its name): one edge with its sum, of an individual cell that has the operation on all of them;
@@ -38,6 +39,7 @@ class LatencyTable:
         hardware: what it was measured on, by name.
         batches: images a call.
         ms: by (part, branch, name), a value a batch.
+        form: what ran, as in predict's line "precision".
     """
 
     space: MacroSpace
@@ -48,6 +50,7 @@ class LatencyTable:
     hardware: Mapping[str, object]
     batches: tuple[int, ...]
     ms: Mapping[Part, tuple[float, ...]]
+    form: str = "PyTorch, folded"
 
     @classmethod
     def load(cls, path: str | Path) -> "LatencyTable":
@@ -94,6 +97,7 @@ class LatencyTable:
             {key: content["hardware"][key] for key in ("cpu", "threads", "gpu", "torch")},
             batches,
             {part: tuple(values[batch] for batch in batches) for part, values in by_batch.items()},
+            str(content.get("form", cls.form)),
         )
         missing = set(parts_of(found.space, found.operations)) - set(found.ms)
         if missing:
@@ -119,7 +123,7 @@ class LatencyTable:
 
     def measured_on(self) -> str:
         """The hardware in words."""
-        return f"{self.hardware['gpu'] or self.hardware['cpu']}, {self.hardware['threads']} thread(s)"
+        return f"{self.hardware['gpu'] or self.hardware['cpu']}, {self.hardware['threads']} thread(s), {self.form}"
 
     def operation_ms(self, branch: int, name: str, batch: int = 1) -> float:
         """One edge of a branch's cells under an operation."""

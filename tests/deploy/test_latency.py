@@ -8,6 +8,7 @@ import torch
 
 from autopose.config import LatencyConfig, SpaceConfig, TrainConfig
 from autopose.deploy import latency
+from autopose.deploy.onnx_parts import LESS, MORE, WHOLE, onnx_functions, part_timings
 from autopose.deploy.parts import Measured, Parts, measure_parts
 from autopose.latency import FILE, OPERATIONS_FILE, run
 from autopose.report.latency import format_check, format_forms
@@ -77,14 +78,48 @@ def test_parts_do_what_the_folded_network_does():
             assert part[0] != "operation" or all(x.shape[2:] == (16 >> part[1], 12 >> part[1]) for x in call.args)
 
 
-def test_a_measured_table_is_read_and_names_its_error(tmp_path):
-    content = measure_parts(Measured(SPACE, 1, OPS[1:], (48, 64), 17, (1,)), 1, CPU, HARDWARE)
+@pytest.mark.parametrize("by_onnx_runtime", [False, True])
+def test_a_measured_table_is_read_and_names_its_error(by_onnx_runtime):
+    if by_onnx_runtime:
+        pytest.importorskip("onnxruntime")
+    content = measure_parts(Measured(SPACE, 1, OPS[1:], (48, 64), 17, (1,)), 1, CPU, HARDWARE, by_onnx_runtime)
     table = LatencyTable.from_dict(content)
+    assert table.form == (latency.ONNX if by_onnx_runtime else latency.FOLDED) in table.measured_on()
     table.check(SPACE, 1, (48, 64), OPS[1:])
     assert {row["architecture"] for row in content["check"]} >= {"hrnet", "all_on_conv3", "random 0"}
     for row in content["check"]:
         assert row["error"] == pytest.approx(row["sum_ms"] / row["measured_ms"] - 1)
-    assert format_check(content["check"]).count("%") == len(content["check"])
+    shown = format_check(content["check"], table.form)
+    assert shown.count("%") == len(content["check"]) and f"measured in {table.form}" in shown
+
+
+def test_parts_in_onnx_runtime_are_charged_neither_for_their_call_nor_for_its_layout():
+    """Three in a row over one, or a resampling over the addition of 1; what noise makes negative is nothing."""
+    part, ends, resample = ("operation", 0, "conv_1x1"), ("stem", 0, ""), ("resample", 1, "0")
+    times = {
+        (part, 1, MORE): 7,
+        (part, 1, LESS): 3,
+        (ends, 1, WHOLE): 5,
+        (resample, 1, MORE): 2,
+        (resample, 1, LESS): 4,
+    }
+    found = part_timings({key: latency.Timing(value, value + 1, value + 2, 9) for key, value in times.items()})
+    assert {key: timing.p50_ms for key, timing in found.items()} == {(part, 1): 2, (ends, 1): 6, (resample, 1): 0}
+
+
+def test_parts_in_onnx_runtime_compute_what_they_do_in_pytorch():
+    pytest.importorskip("onnxruntime")
+    parts = Parts(SPACE, OPS, (48, 64), 17, CPU)
+    calls = parts.calls(2)
+    functions = onnx_functions(calls, 2)
+    assert {part for part, *_ in functions} == set(calls)
+    for (part, _, form), call in functions.items():
+        if form == LESS and part[0] != "resample" or form == WHOLE:
+            function, inputs = calls[part]
+            truth = function(*inputs)
+            truth = truth if isinstance(truth, list | tuple) else [truth]
+            for mine, theirs in zip(call(), truth, strict=True):
+                torch.testing.assert_close(torch.from_numpy(mine), theirs, atol=1e-4, rtol=1e-4)
 
 
 def test_the_command_writes_both_tables(config, tmp_path, monkeypatch):
