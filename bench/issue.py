@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -49,6 +50,8 @@ def product_loops(code: list[tuple[int, str]]) -> list[range]:
 
 def multiply_adds(launch: Launch) -> float:
     """A clock of an SM, if issuing alone held the launch up."""
+    if launch.kernel == "taps_kernel":  # without what the last programs alone do
+        launch = replace(launch, constants=tuple((k, 0 if k in ("AHEAD", "SPAN") else v) for k, v in launch.constants))
     sizes = dict(launch.constants)
     code = instructions(machine_code(launch, 90))
     loops, columns = product_loops(code), sizes["EB"] * sizes["NC"]

@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from autopose import kernels
 from autopose.kernels._triton.launch import Cell, planes, switches
-from autopose.kernels.topology import NUM_CONVS, NUM_NORMED, NUM_POOLS, NUM_TAPS, Topology, input_gradient_splits
+from autopose.kernels.topology import NUM_CONVS, NUM_NORMED, NUM_TAPS, Topology, input_gradient_splits
 from autopose.models import PoseNetwork
 from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
 from bench.graphed import CALL, REPLAY, Calls, host_of
@@ -158,7 +158,6 @@ def _forward_group(cell: Topology, group: range, channels: int, pixels: int, ite
     count = len(group)
     edges = count * cell.slots(group[0])
     table = edges * NUM_NORMED * channels * WIDE
-    moments = f"{edges * NUM_CONVS + count * NUM_POOLS} moments"
     of_node = group[0] >= cell.inputs
     if not of_node:
         packed = _matrices(cell.edges, channels)
@@ -167,11 +166,11 @@ def _forward_group(cell: Topology, group: range, channels: int, pixels: int, ite
             f"{count} ReLU(x), moments of its pools, packed weights",
         )  # fmt: skip
     yield Work(
-        "taps_kernel", count * (1 + of_node), kept(channels) * edges, _matrices(edges, channels) * itemsize, 0,
-        2 * _matrices(edges, channels) * pixels, f"{count} ReLU(x)" + ", 1 x" * of_node + ", packed weights",
-        f"{kept(channels) * edges} y, moments" + " and those of the pools" * of_node,
+        "taps_kernel", count * (1 + of_node), kept(channels) * edges, _matrices(edges, channels) * itemsize, 4 * table,
+        2 * _matrices(edges, channels) * pixels,
+        f"{count} ReLU(x)" + (", 1 x" if of_node else ", moments of pools") + ", packed weights",
+        f"{kept(channels) * edges} y, mean, variance, scale and offset", tail=2,
     )  # fmt: skip
-    yield Work("normalise_kernel", 0, 0, 0, 4 * table, 0, moments, "mean, variance, scale and offset")
 
 
 def _backward_group(

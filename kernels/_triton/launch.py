@@ -28,6 +28,9 @@ PROGRAMS = 528
 MOST_GROUPS = 64
 """Of the parts of a sum: as many partial results are brought together at once."""
 
+REGISTERS = {3: 168, 4: 128, 5: 96}
+"""Of a thread, at most, where so many programs of four warps are to fit a multiprocessor: it has 65,536."""
+
 LEAST_ROWS = 32
 """Pixels of the smallest tile of a product that `bench.tune` tries."""
 

@@ -145,8 +145,6 @@ def normalise_kernel(
     slot = tl.program_id(0) % slots
     member = tl.program_id(0) // slots
     source += member
-    conv_stats_ptr += member * conv_parts * MOMENTS * slots * CONVS * C
-    pool_stats_ptr += member * pool_parts * POOLS * MOMENTS * C
     op = tl.program_id(1)
     lane = tl.program_id(2) * BC + tl.arange(0, BC)  # (BC,)
     live = lane < C
@@ -155,20 +153,50 @@ def normalise_kernel(
         mean = tl.load(fixed_mean_ptr + entry * C + lane, mask=live, other=0.0).to(tl.float32)  # (BC,)
         var = tl.load(fixed_var_ptr + entry * C + lane, mask=live, other=1.0).to(tl.float32)  # (BC,)
     elif op < CONVS:
-        base = conv_stats_ptr + (slot * CONVS + op) * C
+        base = conv_stats_ptr + (member * conv_parts * MOMENTS * slots * CONVS + slot * CONVS + op) * C
         mean, var = combine(base, slots * CONVS * C, lane, live, conv_parts, conv_rows, P, BT, BC)
     else:
-        mean, var = combine(pool_stats_ptr + (op - CONVS) * C, C * POOLS, lane, live, pool_parts, pool_rows, P, BT, BC)
-    tl.store(mean_ptr + entry * C + lane, mean, mask=live)
-    tl.store(var_ptr + entry * C + lane, var, mask=live)
+        base = pool_stats_ptr + (member * pool_parts * POOLS * MOMENTS + op - CONVS) * C
+        mean, var = combine(base, C * POOLS, lane, live, pool_parts, pool_rows, P, BT, BC)
+    store_folded(
+        mean, var, edge_number(source, slot, S), op, lane, live, mix_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr,
+        coef_ptr, C, eps, AFFINE,
+    )  # fmt: skip
+
+
+@triton.jit
+def store_folded(
+    mean, var, edge, op, lane, live, mix_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr, coef_ptr, C, eps,
+    AFFINE: tl.constexpr,
+):  # fmt: skip
+    """Keep mean and variance of an operation for lanes of an edge, or each of its own, and what `mix_kernel` needs."""
+    entry = edge * NORMED + op
+    at = entry * C + lane
+    tl.store(mean_ptr + at, mean, mask=live)
+    tl.store(var_ptr + at, var, mask=live)
     scale = 1.0 / tl.sqrt(var + eps)
-    offset = tl.zeros((BC,), tl.float32)
+    offset = -mean * scale
     if AFFINE:
-        scale *= tl.load(weight_ptr + entry * C + lane, mask=live, other=0.0).to(tl.float32)
-        offset += tl.load(bias_ptr + entry * C + lane, mask=live, other=0.0).to(tl.float32)
-    mix = tl.load(mix_ptr + edge_number(source, slot, S) * OPS + op).to(tl.float32)
+        weight = tl.load(weight_ptr + at, mask=live, other=0.0).to(tl.float32)
+        scale *= weight
+        offset = tl.load(bias_ptr + at, mask=live, other=0.0).to(tl.float32) + offset * weight
+    mix = tl.load(mix_ptr + (edge * OPS + op + lane * 0), mask=live, other=0.0).to(tl.float32)
     tl.store(coef_ptr + entry * FOLDED * C + lane, mix * scale, mask=live)
-    tl.store(coef_ptr + (entry * FOLDED + 1) * C + lane, mix * (offset - mean * scale), mask=live)
+    tl.store(coef_ptr + (entry * FOLDED + 1) * C + lane, mix * offset, mask=live)
+
+
+@triton.jit
+def normalise_pool(
+    pool, stats_ptr, lane, live, parts, rows, P, source, slots, S, mix_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr,
+    coef_ptr, C, eps, AFFINE: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """Statistics of a source's average or maximum from ``parts`` of ``rows`` pixels, for all edges that leave it."""
+    mean, var = combine(stats_ptr + pool * C, C * POOLS, lane, live, parts, rows, P, BT, BC)
+    for slot in range(slots):
+        store_folded(
+            mean, var, edge_number(source, slot, S), pool + CONVS, lane, live, mix_ptr, weight_ptr, bias_ptr,
+            mean_ptr, var_ptr, coef_ptr, C, eps, AFFINE,
+        )  # fmt: skip
 
 
 @triton.jit
@@ -208,7 +236,7 @@ def combine_group(
     behind all others, for ``columns`` times BC lanes, C apart; the last of these finds them complete. Counters: one a
     group and one for all groups.
     """
-    BT: tl.constexpr = SPAN if SPAN < 64 else 64
+    BT: tl.constexpr = SPAN if SPAN * BC < 2048 else 2048 // BC
     group = part // SPAN
     first = group * SPAN
     count = tl.minimum(parts - first, SPAN)
@@ -229,7 +257,7 @@ def combine_group(
 @triton.jit
 def combine_groups(base, lanes, lane, live, parts, rows, P, SPAN: tl.constexpr, BC: tl.constexpr):
     """Mean and variance of what `combine_group` has made of all parts."""
-    BT: tl.constexpr = SPAN if SPAN < 64 else 64
+    BT: tl.constexpr = SPAN if SPAN * BC < 2048 else 2048 // BC
     base += parts * MOMENTS * lanes
     return combine(base, lanes, lane, live, tl.cdiv(parts, SPAN), rows * SPAN, P, BT, BC)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...topology import NUM_NORMED, NUM_OPS, NUM_POOLS
 from ..launch import (
     PARTS,
+    REGISTERS,
     Cell,
     Launch,
     Switches,
@@ -35,7 +36,7 @@ from .backward import coefficients_kernel, reduce_kernel, spread_kernel
 from .forward import mix_kernel, normalise_kernel, pool_stats_kernel
 from .gather import gather_kernel
 from .pack import prepare_kernel
-from .products import STORED, LibraryConvolutions, TritonConvolutions
+from .products import STORED, LibraryConvolutions, Normalises, TritonConvolutions
 
 
 def forward(
@@ -178,12 +179,12 @@ class ForwardGroup:
         cell, count = plan.cell, len(sources)
         self.node = None if sources[0] < cell.inputs else sources[0] - cell.inputs
         self.cell, self.sources = cell, sources
-        self.convs = plan.convs.group(sources, pools=self.node is not None and not fixed)
         tiles = Tiles.of(cell, -(-PARTS // count))
-        pool_parts, pool_rows = tiles.parts, tiles.rows * tiles.repeat
-        if self.convs.takes_pools:
-            pool_parts, pool_rows = self.convs.parts, self.convs.rows
-        self._moments = (count, pool_parts, 2, NUM_POOLS, cell.channels)
+        pools = (tiles.parts, tiles.rows * tiles.repeat)
+        self._moments = (count, tiles.parts, 2, NUM_POOLS, cell.channels)
+        # A node's pools are taken beside the product; those of the inputs before it, with their ReLU.
+        normalises = Normalises(affine, eps, *(pools if self.node is None else (0, 0)))
+        self.convs = plan.convs.group(sources, None if fixed else normalises)
         plane = (cell.pixels, cell.height, cell.width, cell.channels)
         tile = dict(BP=tiles.rows, BC=tiles.lanes, EVEN=tiles.even)
         self.prepares = plan.convs.packs and not fixed and sources[0] == 0
@@ -195,10 +196,12 @@ class ForwardGroup:
             )  # fmt: skip
         self._pools = Launch(pool_stats_kernel, (tiles.parts, tiles.blocks, count), *plane, tiles.repeat, **tile)
         lanes, slots = _lanes(cell), cell.slots(sources[0])
+        self.packs = plan.convs.packs
+        conv_parts, conv_rows = (0, 0) if self.packs else (self.convs.parts, self.convs.rows)
         self._normalise, self._normalise_as_given = (
             Launch(
                 normalise_kernel, (slots * count, NUM_NORMED, -(-cell.channels // lanes)), cell.pixels, cell.channels,
-                cell.inputs, sources[0], slots, self.convs.parts, pool_parts, self.convs.rows, pool_rows, eps,
+                cell.inputs, sources[0], slots, conv_parts, pools[0], conv_rows, pools[1], eps,
                 FIXED=given, AFFINE=affine, BT=8192 // lanes, BC=lanes, num_warps=16,
             )
             for given in (False, True)
@@ -213,25 +216,24 @@ class ForwardGroup:
         ``fixed`` or those of the batches of all processes.
         """
         if self._fixed:
-            moments = self.convs.forward(x.relu() if active is None else active, weights, y)
-            self._normalise_as_given(moments, moments, *fixed, *tables, *out)
+            self.convs.forward(x.relu() if active is None else active, weights, y)
+            self._normalise_as_given(None, None, *fixed, *tables, *out)
             return
-        pools = x.new_empty(self._moments, dtype=torch.float32)
+        pools = None
         if active is None:
-            active = torch.empty_like(x)
+            pools, active = x.new_empty(self._moments, dtype=torch.float32), torch.empty_like(x)
             if self.prepares:
                 self._prepare(x, active, pools, *conv, weights, counters)
             else:
                 self._pools(x, active, pools)
-        moments = self.convs.forward(active, weights, y, x, pools)
-        if process_group is None:
-            self._normalise(moments, pools, None, None, *tables, *out)
-            return
-        local = (torch.empty_like(out[0]), torch.empty_like(out[0]), torch.empty_like(out[2]))
-        self._normalise(moments, pools, None, None, *tables, *local)
-        edges = [edge for source in self.sources for edge in self.cell.out_of(source)]
-        every = statistics_over(process_group, *local[:2], edges, self.cell.pixels)
-        self._normalise_as_given(moments, pools, *every, *tables, *out)
+        own = out if process_group is None else tuple(torch.empty_like(table) for table in out)
+        moments = self.convs.forward(active, weights, y, x, pools, tables, own, counters)
+        if not self.packs:
+            self._normalise(moments, pools, None, None, *tables, *own)
+        if process_group is not None:
+            edges = [edge for source in self.sources for edge in self.cell.out_of(source)]
+            every = statistics_over(process_group, own[0], own[1], edges, self.cell.pixels)
+            self._normalise_as_given(None, None, *every, *tables, *out)
 
 
 class BackwardPlan:
@@ -256,9 +258,9 @@ class BackwardGroup:
         self._parts = tiles.parts
         self._sums = (count, tiles.parts + group_counters(tiles.parts), slots, NUM_NORMED + 2, cell.channels)
         rows = 8 * power_of_two(slots)
-        # So that three programs fit a multiprocessor's registers: of itself the compiler takes more from 64 channels
-        # on, and needs none of them. On narrower states, and below sm_80, it would spill.
-        registers = dict(maxnreg=168) if plan.convs.packs and tiles.lanes == 64 else {}
+        # Of itself the compiler takes more from 64 channels on, and needs none of them. On narrower states, and below
+        # sm_80, it would spill.
+        registers = dict(maxnreg=REGISTERS[3]) if plan.convs.packs and tiles.lanes == 64 else {}
         table = dict(AFFINE=affine, ROWS=rows, LANES=min(_lanes(cell), max(1024 // rows, 16)))
         self._reduce = Launch(
             reduce_kernel, (tiles.parts, count, tiles.blocks), *plane, cell.inputs, sources[0], slots, tiles.repeat,

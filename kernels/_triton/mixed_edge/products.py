@@ -7,8 +7,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...dispatch import interpreting
-from ...topology import CONV_TAPS, NUM_CONVS, NUM_TAPS, input_gradient_splits
-from ..launch import PARTS, PROGRAMS, Cell, Launch, Tiles, power_of_two, tile_table, width
+from ...topology import CONV_TAPS, NUM_CONVS, NUM_POOLS, NUM_TAPS, input_gradient_splits
+from ..launch import (
+    PARTS,
+    PROGRAMS,
+    REGISTERS,
+    Cell,
+    Launch,
+    Tiles,
+    group_counters,
+    power_of_two,
+    span,
+    tile_table,
+    width,
+)
 from .forward import collect_kernel
 from .input_gradient import input_gradient_kernel
 from .pack import pack_kernel, unpack_kernel
@@ -16,6 +28,11 @@ from .taps import taps_kernel, weight_gradient_kernel
 
 STORED = dict(PLANES=NUM_CONVS, UPCAST=False, PRECISION="ieee")
 """What kernels beside the products take where the 1x1's raw outputs are planes of y like others."""
+
+
+NARROW = {32: 3, 16: 4, 8: 5}
+"""Programs of the forward product, up to 32 channels, that fit a multiprocessor, by the values of a convolution that a
+thread sums: the compiler is held to it where it would take more registers to bring moments together."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +112,9 @@ class TritonConvolutions:
     ):
         self.planes, self.gathers = planes, gathers
         self.cell, self.wanted, self.needs_active = cell, wanted, any(wanted)
+        self.half = dtype.itemsize == 2
         self.options = dict(
-            UPCAST=interpreting() and dtype.itemsize == 2,
+            UPCAST=interpreting() and self.half,
             PRECISION="tf32" if torch.backends.cudnn.allow_tf32 else "ieee",
         )
         self.pointwise = dict(self.options, PLANES=planes)
@@ -135,9 +153,19 @@ class TritonConvolutions:
         if partial is not None:
             self._unpack(partial, *gradients)
 
-    def group(self, sources: range, pools: bool = False) -> "TritonGroup":
-        """The convolutions of the edges that leave ``sources``; ``pools``: as in `TritonGroup.forward`."""
-        return TritonGroup(self, sources, pools)
+    def group(self, sources: range, normalises: "Normalises | None" = None) -> "TritonGroup":
+        """The convolutions of the edges that leave ``sources``; ``normalises``: as in `TritonGroup.forward`."""
+        return TritonGroup(self, sources, normalises)
+
+
+@dataclass(frozen=True)
+class Normalises:
+    """How a forward product normalises; pools by so many moments of so many pixels, or by its own (0)."""
+
+    affine: bool
+    eps: float
+    pool_parts: int = 0
+    pool_rows: int = 0
 
 
 class TritonGroup:
@@ -145,7 +173,7 @@ class TritonGroup:
 
     gathers = True
 
-    def __init__(self, whole: TritonConvolutions, sources: range, pools: bool):
+    def __init__(self, whole: TritonConvolutions, sources: range, normalises: Normalises | None):
         cell, count, channels = whole.cell, len(sources), whole.cell.channels
         self.wanted, self.pixels, self.channels = whole.wanted, cell.pixels, channels
         slots = cell.slots(sources[0])
@@ -153,14 +181,21 @@ class TritonGroup:
         plane = (cell.pixels, cell.height, cell.width, channels)
 
         tile, launch = settings("forward", cell)
-        self.rows, self.takes_pools, window = tile["rows"], pools, Tiles.of(cell)
-        self.parts = -(-cell.pixels // self.rows)
-        self._moments = (count, self.parts, 2, slots * NUM_CONVS * channels)
-        columns = t.columns(slots) + (window.blocks if pools else 0)
+        rows, window = tile["rows"], Tiles.of(cell)
+        parts = -(-cell.pixels // rows)
+        self._moments = (count, parts + group_counters(parts), 2, slots * NUM_CONVS * channels)
+        self._pools = (1, parts + group_counters(parts), 2, NUM_POOLS, channels)
+        programs = NARROW.get(rows * t.EB * t.NC // (32 * launch["num_warps"]))
+        if channels <= 32 and whole.half and programs:
+            launch["maxnreg"] = REGISTERS[programs]
+        own = normalises or Normalises(False, 0.0)
+        takes, ahead = normalises is not None and not own.pool_parts, NUM_POOLS * window.blocks if own.pool_parts else 0
         self._forward = Launch(
-            taps_kernel, (self.parts, columns, count), *plane, cell.inputs, sources[0], slots,
-            BM=self.rows, EB=t.EB, NC=t.NC, BK=t.NC, KB=t.KB, BP=min(window.rows, self.rows) if pools else 0,
-            BC=window.lanes, EVEN=window.even, **launch, **whole.pointwise,
+            taps_kernel, (parts + ahead, t.columns(slots) + window.blocks * takes, count), *plane, cell.inputs,
+            sources[0], slots, own.pool_parts, own.pool_rows, own.eps,
+            BM=rows, EB=t.EB, NC=t.NC, BK=t.NC, KB=t.KB, BP=min(window.rows, rows) * takes, BC=window.lanes,
+            EVEN=window.even, AHEAD=ahead, SPAN=span(parts) if normalises else 0, AFFINE=own.affine, **launch,
+            **whole.pointwise,
         )  # fmt: skip
 
         planes = NUM_CONVS if whole.needs_active else whole.planes
@@ -184,16 +219,18 @@ class TritonGroup:
         )  # fmt: skip
 
     def forward(
-        self, active: Tensor, packed: Tensor, y: Tensor, x: Tensor | None = None, pools: Tensor | None = None
-    ) -> Tensor:
+        self, active: Tensor, packed: Tensor, y: Tensor, x: Tensor | None = None, pools: Tensor | None = None,
+        tables=(None,) * 3, out=(None,) * 3, counters: Tensor | None = None,
+    ) -> None:  # fmt: skip
         """Fill the planes ``y`` of the group's edges; ``active`` (group, N, H, W, C) is the sources' ReLU.
 
-        Returns partial moments (group, parts, 2, slots * 3 * C), ``rows`` pixels a part. A group that takes pools also
-        leaves the moments of those of ``x`` in ``pools`` (1, parts, 2, 2, C).
+        A group that normalises also fills its edges' rows of ``out`` = (mean, var, coefficients), by ``tables`` =
+        (mix, weight, bias): from the moments of ``pools``, or of those of ``x`` where none are given.
         """
         moments = active.new_empty(self._moments, dtype=torch.float32)
-        self._forward(active, packed, y, moments, x, pools)
-        return moments
+        if pools is None:
+            pools = active.new_empty(self._pools, dtype=torch.float32)
+        self._forward(active, packed, y, moments, x, pools, *tables, *out, counters)
 
     def backward(
         self, active: Tensor | None, packed: Tensor, dy: Tensor, partial: Tensor | None, others=(None,) * 5,
@@ -238,7 +275,7 @@ class LibraryConvolutions:
     def finish(self, *_) -> None:
         """Nothing is left to sum."""
 
-    def group(self, sources: range, pools: bool = False) -> "LibraryGroup":
+    def group(self, sources: range, *_) -> "LibraryGroup":
         """The convolutions of the edges that leave the only one of ``sources``."""
         return LibraryGroup(self.cell, sources[0], self.wanted)
 
@@ -246,7 +283,7 @@ class LibraryConvolutions:
 class LibraryGroup:
     """The convolutions of one source with ``slots`` edges."""
 
-    gathers, takes_pools = False, False
+    gathers = False
 
     def __init__(self, cell: Cell, source: int, wanted: tuple[bool, bool, bool]):
         self.edges, self.wanted = cell.out_of(source), wanted

@@ -9,8 +9,8 @@ precision as integers, so it is given float32. PRECISION is that of float32 prod
 import triton
 import triton.language as tl
 
-from .forward import pool_stats
-from .window import CONVS, MOMENTS, TAPS, edge_number, multiply, pixel_place
+from .forward import combine_group, combine_groups, normalise_pool, pool_stats, store_folded
+from .window import CONVS, MOMENTS, POOLS, TAPS, edge_number, multiply, pixel_place
 
 # Row + 2 and column + 2 of the 25 taps of a 5x5 convolution, four bits each, 16 of them and 9 more.
 ROWS, MORE_ROWS = tl.constexpr(0x1100000333222111), tl.constexpr(0x444443322)
@@ -90,50 +90,91 @@ def store_output(
     tl.store(base + stride + lanes, tl.sum(deviation * deviation, axis=0), mask=live)
 
 
-@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots"])
+@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots", "pool_parts", "pool_rows", "eps"])
 def taps_kernel(
-    active_ptr, packed_ptr, y_ptr, stats_ptr, x_ptr, pools_ptr, P, H, W, C, S, source, slots,
+    active_ptr, packed_ptr, y_ptr, stats_ptr, x_ptr, pools_ptr, mix_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr,
+    coef_ptr, count_ptr, P, H, W, C, S, source, slots, pool_parts, pool_rows, eps,
     PLANES: tl.constexpr, BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr, KB: tl.constexpr,
-    BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
+    BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr, AHEAD: tl.constexpr, SPAN: tl.constexpr,
+    AFFINE: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """All convolutions of ReLU(x), active, for the edges of a group's sources, the group beginning with ``source``.
 
-    Planes y[e, k], of two PLANES none the 1x1's, and moments (group, T, 2, slots * 3 * C). One program a (part of BM
-    pixels, block of EB edges times NC channels, source); KB blocks of BK channels cover C. BP > 0: behind these,
-    programs a (part, block of BC channels) that take the moments of the pools of the group's only x, (T, 2, 2, C), in
-    tiles of BP pixels.
+    Planes y[e, k], of two PLANES none the 1x1's, and moments (group, T + groups, 2, slots * 3 * C). One program a (part
+    of BM pixels, block of EB edges times NC channels, source); KB blocks of BK channels cover C. Of each such block and
+    source, the last program of SPAN parts combines their moments, and the last of these normalises: mean, var
+    (E, 5, C) and coef (E, 5, 2, C), such that mix[e, k] * BN(y) = coef[e, k, 0] * y + coef[e, k, 1].
+
+    What becomes of the pools' statistics: BP > 0: behind these, programs a (part, block of BC channels) take the
+    moments of the pools of the group's only x, (T + groups, 2, 2, C), in tiles of BP pixels, and normalise likewise.
+    AHEAD > 0: so many programs in front normalise those of all the group's sources, from ``pool_parts`` moments of
+    ``pool_rows`` pixels, (group, T, 2, 2, C), which a launch before has taken. Without SPAN nobody normalises.
     """
     part = tl.program_id(0)
     if BP > 0:
         columns = tl.cdiv(slots, EB) * KB
         if tl.program_id(1) < columns:
             taps_tile(
-                active_ptr, packed_ptr, y_ptr, stats_ptr, part, P, H, W, C, S, source, slots,
-                PLANES, BM, EB, NC, BK, KB, UPCAST, PRECISION,
+                active_ptr, packed_ptr, y_ptr, stats_ptr, mix_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr, coef_ptr,
+                count_ptr, part, P, H, W, C, S, source, slots, columns, eps,
+                PLANES, BM, EB, NC, BK, KB, SPAN, AFFINE, UPCAST, PRECISION,
             )  # fmt: skip
         else:
             block = tl.program_id(1) - columns
             pool_stats(
                 x_ptr, active_ptr, pools_ptr, part, block, P, H, W, C, BM // BP, False, BP, BC, EVEN
             )  # fmt: skip
+            lane = block * BC + tl.arange(0, BC)
+            live = lane < C
+            parts = tl.num_programs(0)
+            groups = tl.cdiv(parts, SPAN)
+            count_ptr += tl.program_id(1) * (groups + 1)
+            rows = tl.minimum(P, BM)
+            if combine_group(pools_ptr, C * POOLS, lane, live, POOLS, C, count_ptr, part, parts, rows, P, SPAN, BC):
+                of_groups = pools_ptr + parts * MOMENTS * POOLS * C
+                for pool in range(POOLS):
+                    normalise_pool(
+                        pool, of_groups, lane, live, groups, rows * SPAN, P, source, slots, S, mix_ptr, weight_ptr,
+                        bias_ptr, mean_ptr, var_ptr, coef_ptr, C, eps, AFFINE, 2048 // BC, BC,
+                    )  # fmt: skip
+    elif AHEAD > 0:
+        columns = tl.num_programs(1)
+        if part >= AHEAD:
+            taps_tile(
+                active_ptr, packed_ptr, y_ptr, stats_ptr, mix_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr, coef_ptr,
+                count_ptr, part - AHEAD, P, H, W, C, S, source, slots, columns, eps,
+                PLANES, BM, EB, NC, BK, KB, SPAN, AFFINE, UPCAST, PRECISION,
+            )  # fmt: skip
+        elif tl.program_id(1) == 0:
+            lane = part // POOLS * BC + tl.arange(0, BC)
+            pools_ptr += tl.program_id(2) * pool_parts * POOLS * MOMENTS * C
+            normalise_pool(
+                part % POOLS, pools_ptr, lane, lane < C, pool_parts, pool_rows, P, source + tl.program_id(2), slots, S,
+                mix_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr, coef_ptr, C, eps, AFFINE, 2048 // BC, BC,
+            )  # fmt: skip
     else:
         taps_tile(
-            active_ptr, packed_ptr, y_ptr, stats_ptr, part, P, H, W, C, S, source, slots,
-            PLANES, BM, EB, NC, BK, KB, UPCAST, PRECISION,
+            active_ptr, packed_ptr, y_ptr, stats_ptr, mix_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr, coef_ptr,
+            count_ptr, part, P, H, W, C, S, source, slots, tl.num_programs(1), eps,
+            PLANES, BM, EB, NC, BK, KB, SPAN, AFFINE, UPCAST, PRECISION,
         )  # fmt: skip
 
 
 @triton.jit
 def taps_tile(
-    active_ptr, packed_ptr, y_ptr, stats_ptr, part, P, H, W, C, S, source, slots,
+    active_ptr, packed_ptr, y_ptr, stats_ptr, mix_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr, coef_ptr, count_ptr,
+    part, P, H, W, C, S, source, slots, columns, eps,
     PLANES: tl.constexpr, BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr, KB: tl.constexpr,
-    UPCAST: tl.constexpr, PRECISION: tl.constexpr,
+    SPAN: tl.constexpr, AFFINE: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """A tile of the three products of `taps_kernel`, and their moments."""
+    """A tile of the three products of `taps_kernel`, and their moments, or all that it makes of these."""
     member = tl.program_id(2)
     source += member
     active_ptr += member * (P.to(tl.int64) * C)
-    stats_ptr += member * tl.num_programs(0) * MOMENTS * slots * CONVS * C
+    width = slots * CONVS * C
+    parts = tl.cdiv(P, BM)
+    groups = tl.cdiv(parts, SPAN) if SPAN > 0 else 0
+    stats_ptr += member * (parts + groups) * MOMENTS * width
     blocks = tl.cdiv(C, NC)
     column = tl.arange(0, EB * NC)  # (EB * NC,), edge by edge
     slot = (tl.program_id(1) // blocks) * EB + column // NC
@@ -152,7 +193,7 @@ def taps_tile(
         lane = block * BK + tl.arange(0, BK)
         a = load_tap(active_ptr, row, col, at, 0, 0, lane, H, W, C)  # (BM, BK)
         acc = multiply(a, load_weight(weights, 34, lane, live, C), acc, UPCAST, PRECISION)  # (BM, BK) @ (BK, EB * NC)
-    store_output(acc, y_ptr, stats_ptr, out, lanes, pixel, live, P, C, part, slots * CONVS * C, BM, PLANES == CONVS)
+    store_output(acc, y_ptr, stats_ptr, out, lanes, pixel, live, P, C, part, width, BM, PLANES == CONVS)
 
     acc = tl.zeros((BM, EB * NC), tl.float32)
     acc3 = tl.zeros((BM, EB * NC), tl.float32)
@@ -163,7 +204,7 @@ def taps_tile(
         acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)  # (BM, BK) @ (BK, EB * NC)
         acc3 = multiply(a, load_weight(weights, tap + 25, lane, live, C), acc3, UPCAST, PRECISION)
     out += (PLANES - 2) * size
-    store_output(acc3, y_ptr, stats_ptr, out, lanes + C, pixel, live, P, C, part, slots * CONVS * C, BM, True)
+    store_output(acc3, y_ptr, stats_ptr, out, lanes + C, pixel, live, P, C, part, width, BM, True)
 
     for step in range(16 * KB):
         tap = step // KB + 9
@@ -172,7 +213,18 @@ def taps_tile(
         a = load_tap(active_ptr, row, col, at, dh, dw, lane, H, W, C)  # (BM, BK)
         acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)  # (BM, BK) @ (BK, EB * NC)
     out += size
-    store_output(acc, y_ptr, stats_ptr, out, lanes + 2 * C, pixel, live, P, C, part, slots * CONVS * C, BM, True)
+    store_output(acc, y_ptr, stats_ptr, out, lanes + 2 * C, pixel, live, P, C, part, width, BM, True)
+    if SPAN > 0:
+        rows = tl.minimum(P, BM)
+        count_ptr += (member * columns + tl.program_id(1)) * (groups + 1)
+        if combine_group(stats_ptr, width, lanes, live, CONVS, C, count_ptr, part, parts, rows, P, SPAN, EB * NC):
+            for conv in range(CONVS):
+                of_conv = lanes + conv * C
+                mean, var = combine_groups(stats_ptr, width, of_conv, live, parts, rows, P, SPAN, EB * NC)
+                store_folded(
+                    mean, var, edge, conv, cout, live, mix_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr, coef_ptr, C,
+                    eps, AFFINE,
+                )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots", "edges", "steps", "splits", "down", "right"])
