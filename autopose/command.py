@@ -26,6 +26,7 @@ from autopose.runs.earlier import HYDRA, LOG, EarlierRun
 from autopose.runs.lock import FILE, RunLock
 from autopose.runs.runtime import Interrupted, Runtime, finish, printable, start
 from autopose.runs.surroundings import surroundings_kept
+from autopose.runs.trackers import package
 from autopose.stdout import show
 
 # Exit codes: of a user's mistake, and from which on they are those of signals, which end a sweep too.
@@ -181,6 +182,8 @@ def performed(run: Callable[[Config, Runtime], Any], config: Config, folder: str
     token, runtime = given.set(list(words)), None
     with surroundings_kept():
         try:
+            if config.tracker != "none" and int(os.environ.get("RANK", 0)) == 0:
+                package(config.tracker)  # before data are made or read
             runtime = start(config.device, folder, config.threads, config.deterministic, config.precision)
             return run(config, runtime)
         finally:

@@ -69,7 +69,8 @@ def run_convert(arguments: Sequence[str]) -> int:
     print("next       " + shlex.join(["python", "-m", "autopose.data", "check", f"data.root={converted.folder}"]))
     if not converted.problems.count:
         return 0
-    print(f"{converted.problems.count} things were left out", file=sys.stderr)
+    count = converted.problems.count
+    print(f"{count} thing{' was' if count == 1 else 's were'} left out", file=sys.stderr)
     print("\n".join(converted.problems.lines()), file=sys.stderr)
     return 1
 

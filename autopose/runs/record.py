@@ -15,7 +15,7 @@ from torch import Tensor
 from autopose.config import Config
 from autopose.files import replace_file
 from autopose.runs.runtime import Runtime
-from autopose.runs.trackers import Tracker, package
+from autopose.runs.trackers import Tracker
 
 logger = logging.getLogger("autopose")
 
@@ -175,8 +175,7 @@ class StepTrace:
 
 
 def open_log(config: Config, runtime: Runtime) -> MetricsLog:
-    """The log of a run, with the tracker that ``tracker=`` asks for; UserError where its package is missing."""
+    """The log of a run, with the tracker that ``tracker=`` asks for."""
     if config.tracker == "none" or not runtime.is_main:
         return MetricsLog(runtime.folder)
-    package(config.tracker)
     return MetricsLog(runtime.folder, lambda: Tracker(config.tracker, config.name, runtime.folder, config.to_dict()))

@@ -94,5 +94,6 @@ def test_one_that_refuses_at_the_start_is_one_sentence(tmp_path, monkeypatch):
 def test_a_missing_package_is_one_sentence_before_anything_runs(small_set, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "wandb", None)
     assert run("search", tmp_path, *SEARCH, f"data.root={small_set}", "tracker=wandb") == 2
-    assert "tracker=wandb needs the package wandb: pip install wandb" in capsys.readouterr().err
-    assert not (tmp_path / "metrics.jsonl").exists()
+    said = capsys.readouterr()
+    assert "tracker=wandb needs the package wandb: pip install wandb" in said.err
+    assert not said.out and not list(tmp_path.iterdir())

@@ -88,13 +88,17 @@ def convert(settings: Settings) -> Converted:
     labels = FORMATS[name].read(source, ReadOptions(pictures_folder, settings.joints), problems)
     labels, files = _usable(labels, problems)
     if not any(picture.people for picture in labels.pictures):
-        reasons = problems.lines(shown=1)
-        raise UserError(
-            f"'{source}' has no picture with labels that can be used. {' '.join(map(str.strip, reasons))}".strip()
-        )
-    prepared = _prepared(labels, files, settings)
+        raise UserError(f"'{source}' has no picture with labels that can be used{_left_out(problems)}")
+    try:
+        prepared = _prepared(labels, files, settings)
+    except UserError as error:
+        raise UserError(f"{error}{_left_out(problems)}") from None
     write_set(prepared, Path(settings.out), settings.link)
     return Converted(Path(settings.out), _report(name, prepared, labels), problems)
+
+
+def _left_out(problems: Problems) -> str:
+    return f" (left out: {problems})" if problems.count else ""
 
 
 def _usable(labels: Labels, problems: Problems) -> tuple[Labels, list[PictureFile]]:

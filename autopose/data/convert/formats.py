@@ -83,6 +83,8 @@ def _seen_folder(source: Path) -> str | None:
         return "a SLEAP project: export its labels as a table or as COCO"
     if any(source.rglob("CollectedData*.h5")):
         return "a DeepLabCut project with HDF5 only: CollectedData_*.csv is read (deeplabcut.convert_h5_to_csv)"
+    if (source / "data.yaml").is_file():
+        return "a YOLO set of boxes: its data.yaml has no kpt_shape, which tells the joints"
     if next(source.glob("labels/**/*.txt"), None) is not None:
         return "a YOLO folder without its data.yaml, which tells the joints (kpt_shape): put it there"
     single = sorted({p.suffix for p in source.iterdir() if p.suffix in (".xml", ".json", ".csv", ".mat", ".zip")})

@@ -40,11 +40,11 @@ def read(source: Path, options: ReadOptions, problems: Problems) -> Labels:
             document = read_json(file, "LabelMe file")
             if not isinstance(document, dict) or "shapes" not in document:
                 continue
+            if not isinstance(document["shapes"], list) or not isinstance(document.get("imagePath"), str):
+                raise UserError(f"'{file}' must have a list of shapes and the picture's name as imagePath")
             picture = _picture(document, file, root, options)
             if picture is None:
-                problems.add(
-                    "pictures missing", f"'{file}': the picture '{document.get('imagePath')!s:.80}' is not there."
-                )
+                problems.add("pictures missing", f"'{file}': the picture '{document['imagePath']:.80}' is not there.")
                 continue
             shapes[file] = (*_shapes(document, f"'{file}'"), picture, _size(document))
         except UserError as error:
@@ -84,15 +84,13 @@ def _is_labelme(file: Path) -> bool:
 
 
 def _picture(document: dict, file: Path, root: Path, options: ReadOptions) -> Path | None:
-    name = document.get("imagePath")
     folders = [options.pictures] if options.pictures else []
-    return find_picture(name, [*folders, file.parent, root]) if isinstance(name, str) and name else None
+    return find_picture(document["imagePath"], [*folders, file.parent, root])
 
 
 def _shapes(document: dict, where: str) -> tuple[list[Point], list[Box]]:
     points, boxes = [], []
-    rows = document["shapes"]
-    for row in rows if isinstance(rows, list) else [rows]:
+    for row in document["shapes"]:
         if not isinstance(row, dict) or not isinstance(row.get("label"), str):
             raise UserError(f"{where}: expected a list of shapes, each with a label")
         kind, label, corners = row.get("shape_type"), row["label"], row.get("points")

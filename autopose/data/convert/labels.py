@@ -109,11 +109,16 @@ class Problems:
         """Each kind with its count, and its first ``shown`` sentences."""
         lines = []
         for kind, sentences in self.by_kind.items():
-            lines.append(f"{len(sentences)} {kind}:")
+            lines.append(f"{kind}: {len(sentences)}")
             lines += [f"  {sentence}" for sentence in sentences[:shown]]
             if len(sentences) > shown:
                 lines.append(f"  and {len(sentences) - shown} more")
         return lines
+
+    def __str__(self) -> str:
+        """Each kind with its count and its first sentence."""
+        first = [f"{kind}: {len(found)}, as in {found[0].rstrip('.')}" for kind, found in self.by_kind.items()]
+        return "; ".join(first)
 
 
 def person_of(

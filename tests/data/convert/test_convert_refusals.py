@@ -35,7 +35,7 @@ def test_no_picture_is_there_at_all(tmp_path):
     for path in source.glob("labeled-data/video1/*.png"):
         path.unlink()
     message = refused(source, tmp_path)
-    assert "no picture with labels" in message and "10 pictures missing" in message
+    assert "no picture with labels" in message and "(left out: pictures missing: 10, as in " in message
 
 
 YOLO_ROWS = {
@@ -142,6 +142,23 @@ def test_an_existing_folder_is_not_overwritten(tmp_path, capsys):
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
 
+def test_where_too_few_pictures_are_left_the_sentence_says_why(tmp_path):
+    source = foreign.labelme(tmp_path / "source", foreign.draw_truth(count=2))
+    first, _ = sorted(source.glob("*.json"))
+    first.write_text('{"shapes": 5, "imagePath": "x.png"}')
+    message = refused(source, tmp_path)
+    assert "at least two different pictures (left out: label files unreadable: 1, as in " in message
+    assert "must have a list of shapes and the picture's name as imagePath)" in message
+
+
+def test_a_yolo_set_without_joints_is_told_what_it_lacks(tmp_path):
+    (tmp_path / "source" / "labels").mkdir(parents=True)
+    (tmp_path / "source" / "labels" / "1.txt").write_text("0 .5 .5 .1 .1")
+    assert "a YOLO folder without its data.yaml" in refused(tmp_path / "source", tmp_path)
+    (tmp_path / "source" / "data.yaml").write_text("names: [mouse]\n")
+    assert "its data.yaml has no kpt_shape" in refused(tmp_path / "source", tmp_path)
+
+
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     source = foreign.labelme(tmp_path / "source", foreign.draw_truth())
 
@@ -159,7 +176,7 @@ def test_exit_codes(tmp_path, capsys):
     assert following.startswith("next ") and main([*shlex.split(following)[4:], f"sheet={tmp_path / 'sheet.png'}"]) == 0
     (source / "labeled-data/video1/picture_4.png").unlink()
     assert main(["convert", f"source={source}", f"out={tmp_path / 'b'}"]) == 1
-    assert "1 pictures missing" in capsys.readouterr().err
+    assert "1 thing was left out\npictures missing: 1\n" in capsys.readouterr().err
     assert main(["convert", f"source={source}"]) == 2
     assert main(["convert", f"source={source}", "out=x", "colour=red"]) == 2
     assert main(["convert", f"source={source}", "out=x", "val_fraction=2"]) == 2
