@@ -97,19 +97,19 @@ class Product:
             whole = TritonConvolutions(self.cell, torch.bfloat16, wanted, self.kept, gathers=False)
             group = whole.group(self.sources)
         packed = whole.weights(self.convs, self.active[0])
-        partial, dx = whole.gradient_room(self.gradients, self.active[0]), torch.empty_like(self.active[0])
+        room, dx = whole.gradient_room(self.gradients, self.active[0]), torch.empty_like(self.active[0])
 
         def forward(copy: int) -> list[Tensor]:
             group.forward(self.active[copy], packed, self.y[copy])
             return [self.y[copy]]
 
         def input_gradient(copy: int) -> list[Tensor]:
-            group.backward(None, packed, self.dy[copy], None, dx=dx)
+            group.backward(None, packed, self.dy[copy], (None,) * 4, dx=dx)
             return [dx]
 
         def weight_gradient(copy: int) -> list[Tensor]:
-            group.weights(self.active[copy], self.dy[copy], partial)
-            whole.finish(partial, self.gradients)
+            group.weights(self.active[copy], self.dy[copy], room[0])
+            whole.unpack(room)
             return self.gradients
 
         return {"forward": forward, "input": input_gradient, "weight": weight_gradient}[self.product]

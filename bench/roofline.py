@@ -102,9 +102,6 @@ def cell_work(cell: Topology, channels: int, pixels: int, itemsize: int, weights
     backward = [*_compress_backward(cell.nodes, channels, pixels, weights)]
     for group in reversed(groups):
         backward += _backward_group(cell, group, channels, pixels, itemsize, weights)
-    if weights:
-        size = _matrices(cell.edges, channels) * WIDE
-        backward.append(Work("unpack_kernel", 0, 0, size, size, 0, "partial weight gradients", "their sum"))
     return forward + backward
 
 
@@ -201,11 +198,13 @@ def _backward_group(
             "partial weight gradients",
         )  # fmt: skip
     shares = count * splits if splits > 1 else 0  # which the last program of a tile reads back
+    sums = _matrices(cell.edges, channels) * WIDE if weights and not of_node else 0
     yield Work(
-        "input_gradient_kernel", y + others + shares, count + shares, packed * itemsize, 0,
+        "input_gradient_kernel", y + others + shares, count + shares, packed * itemsize + sums, sums,
         2 * packed * pixels - flops,
-        f"{y} dy, packed weights, {(3 + of_node) * count} gradients, {count} places",
-        f"{count} dx" + (f", {shares} shares of it" if shares else ""),
+        f"{y} dy, packed weights, {(3 + of_node) * count} gradients, {count} places"
+        + (", partial weight gradients" if sums else ""),
+        f"{count} dx" + (f", {shares} shares of it" if shares else "") + (", weight gradients" if sums else ""),
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 
 from .gather import gathered
+from .pack import unpack_edge
 from .taps import rows_of, tap_place, within
 from .window import CONVS, TAPS, edge_number, last_of, multiply
 
@@ -60,15 +61,55 @@ def add_rows(
     return acc
 
 
-@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots"])
+@triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots", "edges", "splits"])
 def input_gradient_kernel(
+    dy_ptr, packed_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, base_ptr, dx_ptr, shares_ptr, count_ptr,
+    partial_ptr, dconv1_ptr, dconv3_ptr, dconv5_ptr, P, H, W, C, S, source, slots, edges, splits,
+    POINT: tl.constexpr, PLANES: tl.constexpr, BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, KB: tl.constexpr,
+    SPLITS: tl.constexpr, ROWS: tl.constexpr, GATHER: tl.constexpr, ADD: tl.constexpr, EVEN: tl.constexpr,
+    UNPACK: tl.constexpr, WANT1: tl.constexpr, WANT3: tl.constexpr, WANT5: tl.constexpr,
+    BS: tl.constexpr, BO: tl.constexpr, BJ: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Gradient (P, C) of ReLU's output of a group's sources: `gradient_tile`.
+
+    UNPACK: behind the tiles of pixels stand programs that do `unpack_kernel`'s work for all edges of the cell, whose
+    partial gradients launches before have left.
+    """
+    if UNPACK:
+        tiles = tl.cdiv(P, BM)
+        others = tl.num_programs(0) - tiles
+        if tl.program_id(0) < tiles:
+            gradient_tile(
+                dy_ptr, packed_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, base_ptr, dx_ptr, shares_ptr, count_ptr,
+                P, H, W, C, S, source, slots,
+                POINT, PLANES, BM, EB, NC, KB, SPLITS, ROWS, GATHER, ADD, EVEN, UPCAST, PRECISION,
+            )  # fmt: skip
+        else:
+            row = tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)
+            number = row * others + tl.program_id(0) - tiles
+            of_edges = number // edges
+            outs = tl.cdiv(C, BO)
+            unpack_edge(
+                partial_ptr, dconv1_ptr, dconv3_ptr, dconv5_ptr, number % edges, of_edges % outs, of_edges // outs,
+                edges, splits, C, WANT1, WANT3, WANT5, BS, BO, BJ,
+            )  # fmt: skip
+    else:
+        gradient_tile(
+            dy_ptr, packed_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, base_ptr, dx_ptr, shares_ptr, count_ptr,
+            P, H, W, C, S, source, slots,
+            POINT, PLANES, BM, EB, NC, KB, SPLITS, ROWS, GATHER, ADD, EVEN, UPCAST, PRECISION,
+        )  # fmt: skip
+
+
+@triton.jit
+def gradient_tile(
     dy_ptr, packed_ptr, davg_ptr, dmax_ptr, dskip_ptr, place_ptr, base_ptr, dx_ptr, shares_ptr, count_ptr,
     P, H, W, C, S, source, slots,
     POINT: tl.constexpr, PLANES: tl.constexpr, BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, KB: tl.constexpr,
     SPLITS: tl.constexpr, ROWS: tl.constexpr, GATHER: tl.constexpr, ADD: tl.constexpr, EVEN: tl.constexpr,
     UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Gradient (P, C) of ReLU's output of a group's sources: all edges, convolutions and taps of dy in one sum.
+    """A tile of the gradient: all edges, convolutions and taps of dy in one sum.
 
     dy (group, slots, PLANES, P, C), the last two those of 3x3 and 5x5. POINT: it has the 1x1's share too, of PLANES the
     first; else that is in dskip. One program
@@ -116,7 +157,7 @@ def input_gradient_kernel(
     if SPLITS > 1:
         shares_ptr += member * size
         tl.store(shares_ptr + split * group * size + place, acc.to(shares_ptr.dtype.element_ty), mask=valid)
-        tile = (member * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0) + tl.program_id(0)
+        tile = (member * tl.num_programs(1) + tl.program_id(1)) * tl.cdiv(P, BM) + tl.program_id(0)
         if last_of(count_ptr + tile, SPLITS):
             acc = tl.zeros((BM, NC), tl.float32)
             for each in tl.static_range(SPLITS):

@@ -118,10 +118,23 @@ def unpack_kernel(
 
     One program a (edge, BO output channels, block of one of the wanted convolutions).
     """
-    edge = tl.program_id(0).to(tl.int64)
-    cout = tl.program_id(1) * BO + tl.arange(0, BO)
-    block = tl.program_id(2)
-    stride = tl.num_programs(0).to(tl.int64) * (C * C * TAPS)
+    edge, outs, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    unpack_edge(
+        partial_ptr, dconv1_ptr, dconv3_ptr, dconv5_ptr, edge, outs, block, tl.num_programs(0), splits, C,
+        WANT1, WANT3, WANT5, BS, BO, BJ,
+    )  # fmt: skip
+
+
+@triton.jit
+def unpack_edge(
+    partial_ptr, dconv1_ptr, dconv3_ptr, dconv5_ptr, edge, outs, block, edges, splits, C,
+    WANT1: tl.constexpr, WANT3: tl.constexpr, WANT5: tl.constexpr,
+    BS: tl.constexpr, BO: tl.constexpr, BJ: tl.constexpr,
+):  # fmt: skip
+    """A block of one of an edge's wanted convolutions, of its ``outs``-th BO output channels; none behind the last."""
+    edge = edge.to(tl.int64)
+    cout = outs * BO + tl.arange(0, BO)
+    stride = edges.to(tl.int64) * (C * C * TAPS)
     partial_ptr += edge * (C * C * TAPS)
     five = tl.cdiv(C * 25, BJ) if WANT5 else 0
     three = tl.cdiv(C * 9, BJ) if WANT3 else 0

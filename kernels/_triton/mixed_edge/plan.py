@@ -105,7 +105,6 @@ def backward(
             out = (dmix, *daffine)
             coef = group.coefficients(x, y, g, (mix, *affine), (mean, var), weights, out, counters, process_group)
             group.differentiate(x, y, g, coef, mix, weights, base, dx, of_weights, counters)
-        plan.convs.finish(of_weights, dconv)
     return dinputs, dconv, dmix, *daffine
 
 

@@ -1,5 +1,6 @@
 """The convolutions of a cell's mixed edges, merged by source: by Triton or by the library (cuDNN, ATen)."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -128,11 +129,9 @@ class TritonConvolutions:
         together = min(power_of_two(self.weight_tiles.splits), 8)
         couts = 16 if channels <= 16 or together > 1 else 32
         elements = 2048 // together // couts
-        grid = (cell.edges, -(-channels // couts), pack_blocks(channels, elements, wanted))
-        self._unpack = Launch(
-            unpack_kernel, grid, channels, self.weight_tiles.splits, WANT1=wanted[0], WANT3=wanted[1], WANT5=wanted[2],
-            BS=together, BO=couts, BJ=elements,
-        )  # fmt: skip
+        self.unpack_grid = (cell.edges, -(-channels // couts), pack_blocks(channels, elements, wanted))
+        self.unpack_tile = dict(WANT1=wanted[0], WANT3=wanted[1], WANT5=wanted[2], BS=together, BO=couts, BJ=elements)
+        self._unpack = Launch(unpack_kernel, self.unpack_grid, channels, self.weight_tiles.splits, **self.unpack_tile)
 
     def room(self, like: Tensor) -> Tensor:
         """Where packed weights lie, (E, 35, C_in, C_out), in the dtype of ``like``."""
@@ -144,14 +143,17 @@ class TritonConvolutions:
         self._pack(*conv, packed)
         return packed
 
-    def gradient_room(self, gradients: list[Tensor | None], like: Tensor) -> Tensor | None:
-        """Where the groups leave partial gradients of the weights, (splits, E, 35, C_in, C_out) float32."""
-        return like.new_empty(self._partial, dtype=torch.float32) if any(self.wanted) else None
+    def gradient_room(self, gradients: list[Tensor | None], like: Tensor) -> tuple[Tensor | None, ...]:
+        """Where the groups leave partial gradients of the weights, (splits, E, 35, C_in, C_out) float32.
 
-    def finish(self, partial: Tensor | None, gradients: list[Tensor | None]) -> None:
-        """Sum what all groups have left: the gradients (E, C, C, k, k) of the weights."""
-        if partial is not None:
-            self._unpack(partial, *gradients)
+        Behind it the gradients (E, C, C, k, k) themselves, which the group of the inputs sums.
+        """
+        partial = like.new_empty(self._partial, dtype=torch.float32) if any(self.wanted) else None
+        return (partial, *gradients)
+
+    def unpack(self, room: tuple[Tensor | None, ...]) -> None:
+        """Sum what all groups have left, in a launch of its own."""
+        self._unpack(*room)
 
     def group(self, sources: range, normalises: "Normalises | None" = None) -> "TritonGroup":
         """The convolutions of the edges that leave ``sources``; ``normalises``: as in `TritonGroup.forward`."""
@@ -203,8 +205,15 @@ class TritonGroup:
         tile, launch = settings("input", cell)
         splits = input_gradient_splits(size * count) if whole.gathers else 1
         tiles, by_rows = -(-cell.pixels // tile["rows"]), splits == 1 and launch["num_stages"] == 1
+        # In a backward pass the inputs come last, when the partial gradients of all weights are there.
+        self._unpacks = whole.gathers and sources[0] == 0 and any(whole.wanted)
+        if self._unpacks:
+            tiles += -(-math.prod(whole.unpack_grid) // (t.KB * count * splits))
+            if launch["num_warps"] == 8:  # else the compiler takes more, and one program fits where two did
+                launch["maxnreg"] = REGISTERS[4]
         self._input = Launch(
-            input_gradient_kernel, (tiles, t.KB, count * splits), *plane, cell.inputs, sources[0], slots,
+            input_gradient_kernel, (tiles, t.KB, count * splits), *plane, cell.inputs, sources[0], slots, cell.edges,
+            whole.weight_tiles.splits, UNPACK=self._unpacks, **whole.unpack_tile,
             BM=tile["rows"], EB=t.EB, NC=t.NC, KB=t.KB, SPLITS=splits, ROWS=by_rows, GATHER=whole.gathers,
             ADD=sources[0] >= cell.inputs, EVEN=channels % t.NC == 0, POINT=whole.planes == NUM_CONVS, PLANES=planes,
             **launch, **whole.options,
@@ -233,19 +242,19 @@ class TritonGroup:
         self._forward(active, packed, y, moments, x, pools, *tables, *out, counters)
 
     def backward(
-        self, active: Tensor | None, packed: Tensor, dy: Tensor, partial: Tensor | None, others=(None,) * 5,
+        self, active: Tensor | None, packed: Tensor, dy: Tensor, room: tuple[Tensor | None, ...], others=(None,) * 5,
         dx: Tensor | None = None, counters: Tensor | None = None,
     ) -> None:  # fmt: skip
         """The gradients of the weights and of the sources.
 
         ``dy`` (group, slots, 3, P * C) are those of the raw outputs, without the 1x1's where it has no plane of y and
-        no weight needs it; the weights' go to ``partial``, where one is (`TritonConvolutions.gradient_room`), the
-        sources' to ``dx``. ``others`` is what `gathered` reads, ``counters`` are the cell's.
+        no weight needs it; the weights' go to ``room`` (`TritonConvolutions.gradient_room`), the sources' to ``dx``.
+        ``others`` is what `gathered` reads, ``counters`` are the cell's.
         """
-        if partial is not None:
-            self.weights(active, dy, partial)
+        if room[0] is not None:
+            self.weights(active, dy, room[0])
         shares = None if self._shares is None else dy.new_empty(self._shares)
-        self._input(dy, packed, *others, dx, shares, None if shares is None else counters)
+        self._input(dy, packed, *others, dx, shares, counters, *(room if self._unpacks else (None,) * 4))
 
     def weights(self, active: Tensor, dy: Tensor, partial: Tensor) -> None:
         """Partial gradients of the weights of the group's edges."""
@@ -271,9 +280,6 @@ class LibraryConvolutions:
     def gradient_room(self, gradients: list[Tensor | None], like: Tensor) -> list[Tensor | None]:
         """The gradients of the weights: the groups write them as they are."""
         return gradients
-
-    def finish(self, *_) -> None:
-        """Nothing is left to sum."""
 
     def group(self, sources: range, *_) -> "LibraryGroup":
         """The convolutions of the edges that leave the only one of ``sources``."""
