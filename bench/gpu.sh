@@ -19,6 +19,7 @@ has xdist && many=(-n 12)
 correct() {
     part correct 120 "$python" -m pytest -q -x -p no:cacheprovider "${many[@]}" \
         tests/kernels/test_mixed_edge_triton.py::test_paper_shapes_in_half_precision \
+        tests/kernels/test_mixed_cell.py::test_compression_at_the_papers_shapes \
         tests/kernels/test_resample_sum.py::test_triton_error_at_the_papers_shapes
     checked=$?
 }

@@ -86,6 +86,20 @@ def test_error_of_the_compression(name, poison):
         check_close(what, *tensors, case.dtype)
 
 
+PAPER = {16: (64, 48), 32: (32, 24), 64: (16, 12), 128: (8, 6)}
+"""Channels of the paper's supernet and the sizes of their feature maps."""
+
+
+@needs_triton
+@pytest.mark.gpu
+@pytest.mark.parametrize("channels", PAPER)
+def test_compression_at_the_papers_shapes(channels):
+    case = Case(4, (64, channels, *PAPER[channels]), torch.bfloat16, affine=True)
+    results = _run(case, True, case.dtype), _run(case, False, case.dtype), _run(case, False, torch.float64)
+    for what, *tensors in zip(("output", "d nodes", "d weight", "d norm", "d bias"), *results, strict=True):
+        check_close(what, *tensors, case.dtype)
+
+
 @needs_triton
 def test_programs_that_take_several_tiles(monkeypatch, poison):
     from autopose.kernels._triton.compress import plan

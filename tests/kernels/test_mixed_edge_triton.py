@@ -158,3 +158,24 @@ def test_not_a_number_goes_where_pytorch_sends_it(monkeypatch):
     truth = run(case, reference.mixed_edges, (leaves, fixed, grads), torch.float32)
     assert torch.equal(found[0].isnan(), truth[0].isnan())
     assert torch.allclose(found[1], truth[1], rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("taps", ["triton", "library"])
+def test_a_step_leaves_the_counters_of_its_cell_at_zero(taps, monkeypatch):
+    from autopose.kernels._triton.mixed_edge import stacked_nodes
+
+    monkeypatch.setenv("AUTOPOSE_TAPS", taps)
+    leaves, _, grads = problem_of(Case((2, 3, 9, 11), (1, 2)))
+    leaves = [t.to(DEVICE, torch.float32).requires_grad_() for t in leaves[:5]]
+    (nodes, counters), _, _ = stacked_nodes(leaves[:1], 2, *leaves[1:])
+    assert len(counters) and not counters.any()
+    nodes.backward(torch.stack(grads).permute(0, 1, 3, 4, 2).to(DEVICE, torch.float32))
+    assert not counters.any()
+
+
+def test_groups_of_parts_hold_every_part_once():
+    from autopose.kernels._triton.launch import MOST_GROUPS, group_counters, span
+
+    for parts in (1, 2, 3, 4, 5, 17, 63, 64, 65, 192, 768, 1024, 1025, 3072, 4096, 4097, 10**6):
+        groups = group_counters(parts) - 1
+        assert groups <= min(parts, MOST_GROUPS) and (groups - 1) * span(parts) < parts <= groups * span(parts)
