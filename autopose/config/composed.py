@@ -37,6 +37,15 @@ def _expand_home(node: DictConfig) -> None:
             node[key] = os.path.expanduser(child._value())
 
 
+# OmegaConf's words for a value of another kind, and ours.
+_KINDS = {
+    "Value '(.*)' of type '.*' could not be converted to Integer": "a whole number",
+    "Value '(.*)' of type '.*' could not be converted to Float": "a number",
+    "Value '(.*)' is not a valid bool": "true or false",
+    "Invalid value assigned: .* is not a ListConfig, list or tuple": "a list, as in [a,b]",
+}
+
+
 def from_hydra(config: DictConfig) -> Config:
     """Check and freeze a composed configuration; UserError names the key that is unknown or has a wrong value."""
     try:
@@ -46,6 +55,10 @@ def from_hydra(config: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         reason = str(error).splitlines()[0]
+        for pattern, kind in _KINDS.items():
+            other = re.match(pattern, reason)
+            if key and other:
+                raise UserError(f"{key} must be {kind}" + "".join(f", but is {v!r}" for v in other.groups())) from None
         raise UserError(f"the configuration cannot be used{f' at {key}' if key else ''}: {reason}") from None
     except UserError:
         raise
@@ -124,7 +137,8 @@ def composition_problem(error: Exception) -> str:
 def _near(key: str, known: Sequence[str]) -> list[str]:
     """The key that was meant; where its own name is right and its group is none, or it was cut short, all such keys."""
     group, _, leaf = key.rpartition(".")
-    same = [name for name in known if name.rpartition(".")[2] == leaf]
+    sections = {name.rpartition(".")[0] for name in known}
+    same = [name for name in known if name.rpartition(".")[2] == leaf and name not in sections]
     if same and not get_close_matches(group, [name.rpartition(".")[0] for name in same], 1, 0.7):
         return same[:3]
     begun = [name for name in known if name.startswith(key)]

@@ -1,5 +1,6 @@
 """What cannot be composed is one sentence in the project's voice."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 
-from autopose.config import composition_problem
+from autopose.config import composed, composition_problem
+from autopose.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ("arch=hrnet", "there is no key arch: did you mean architecture or architecture_"),
         ("../photo 1.jpg", "expected KEY=VALUE, but got '../photo 1.jpg': --help tells the keys"),
         ("hrnet", "expected KEY=VALUE, but got 'hrnet': --help tells the keys"),
+        ("data.synthetic.train=3", "there is no key data.synthetic.train: did you mean data.synthetic_size?"),
         ("xyzzy=1", "there is no key xyzzy: --cfg job prints all keys"),
         ("experiment=qick", "there is no experiment qick: did you mean quick? there are coco, "),
         ("space=nothing", "there is no space nothing: there are paper, small"),
@@ -38,6 +41,20 @@ def test_mistyped_keys_and_choices_name_the_nearest(override, sentence):
         compose("search", [override])
     found = composition_problem(caught.value)
     assert found.startswith(sentence) and "\n" not in found
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("train.epochs=ten", "train.epochs must be a whole number, but is 'ten'"),
+        ("train.lr=fast", "train.lr must be a number, but is 'fast'"),
+        ("predict.draw=maybe", "predict.draw must be true or false, but is 'maybe'"),
+        ("search.image_size=64", "search.image_size must be a list, as in [a,b]"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_what_it_must_be(override, sentence):
+    with pytest.raises(UserError, match=rf"^{re.escape(sentence)}$"):
+        composed("search", override)
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
