@@ -150,10 +150,12 @@ def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", type=Path, default=RESULTS / "pool.json")
-    parser.add_argument("--again", type=Path, default=RESULTS / "pool_again.json", help="second trainings of some")
+    parser.add_argument("--again", type=Path, help="second trainings of some (default: beside the pool, POOL_again.json)")
     parser.add_argument("--output", type=Path, default=RESULTS / "evidence.csv")
     asked = parser.parse_args()
-    table, again = Table.load(asked.pool), Table.load(asked.again)
+    beside = asked.pool.with_stem(f"{asked.pool.stem}_again")
+    seconds = asked.again or (beside if beside.is_file() else None)
+    table, again = Table.load(asked.pool), Table.load(seconds) if seconds else None
     rows = rows_of(table, again)
     print(f"constant pose: {table.constant[table.metric]:.2f}\n")
     print("| " + " | ".join(rows[0]) + " |\n" + "| --- " * len(rows[0]) + "|")
