@@ -93,8 +93,11 @@ def test_what_needs_no_supernet_is_ranked_too():
 
 
 def test_the_command_writes_its_table(tmp_path, monkeypatch, capsys):
-    table().save(tmp_path / "pool.json")
-    pool, output = str(tmp_path / "pool.json"), tmp_path / "e.csv"
-    monkeypatch.setattr("sys.argv", ["x", "--pool", pool, "--output", str(output)])
+    pool, output = table(), tmp_path / "e.csv"
+    pool.save(tmp_path / "pool_again.json")
+    once = tuple(replace(each, scores={0: each.scores[0]}) for each in pool.entries)
+    replace(pool, entries=once).save(tmp_path / "pool.json")
+    monkeypatch.setattr("sys.argv", ["x", "--pool", str(tmp_path / "pool.json"), "--output", str(output)])
     assert main() == 0
     assert "constant pose: 25.00" in capsys.readouterr().out and "searched, bilevel" in output.read_text()
+    assert BEST_RANDOM in output.read_text()  # from second trainings, which lie beside the pool
