@@ -150,7 +150,7 @@ def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", type=Path, default=RESULTS / "pool.json")
-    parser.add_argument("--again", type=Path, help="second trainings of some (default: beside the pool, POOL_again.json)")
+    parser.add_argument("--again", type=Path, help="second trainings of some (default: POOL_again.json beside it)")
     parser.add_argument("--output", type=Path, default=RESULTS / "evidence.csv")
     asked = parser.parse_args()
     beside = asked.pool.with_stem(f"{asked.pool.stem}_again")
