@@ -132,10 +132,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", type=Path, nargs="*", help="of searches on the pool's data and space")
     parser.add_argument("--pool", type=Path, default=RESULTS / "pool.json")
+    parser.add_argument("--all", action="store_true", help="hand-made and found members too, not random ones alone")
     parser.add_argument("--output", type=Path, default=RESULTS / "rank.csv")
     asked = parser.parse_args()
     table = Table.load(asked.pool)
-    entries = [entry for entry in table if entry.width == 1 and entry.name.startswith("random")]
+    entries = [entry for entry in table if entry.width == 1 and (asked.all or entry.name.startswith("random"))]
     table = Table(table.space, table.metric, table.recipe, tuple(entries), table.constant, table.made_with)
     for key, value in {**noise(table), **predictors(table)}.items():
         print(f"{key:32} {value}")
