@@ -47,7 +47,7 @@ def test_a_network_is_the_sum_of_its_parts(tmp_path):
     assert table.network_ms(found.macro, found.cells) == pytest.approx(fixed + SPACE.num_modules * branch)
     assert table.network_ms(found.macro, found.cells, 4) == pytest.approx(4 * (fixed + SPACE.num_modules * branch))
     assert table.operation_ms(1, "conv_5x5") == ms["operation", 1, "conv_5x5"]
-    assert table.measured_on() == "a processor, 2 thread(s)"
+    assert table.measured_on() == "a processor, 2 thread(s), PyTorch, folded"
 
 
 def test_a_table_of_other_networks_is_refused_by_name(tmp_path):
