@@ -180,13 +180,15 @@ def test_operator_is_registered_whole():
 @needs_triton
 def test_compiled_graph_holds_the_operators():
     from autopose.kernels._triton.compress import compress
+    from autopose.kernels._triton.launch import Cell
 
     leaves, _, grad = _problem(Case(2, (2, 3, 2, 2), affine=True))
     nodes, *rest = (t.float().to(DEVICE).requires_grad_() for t in leaves)
     nodes = nodes.detach().permute(0, 1, 3, 4, 2).contiguous().requires_grad_()
+    counters = torch.zeros(Cell(1, *nodes.shape).counters, dtype=torch.int32, device=DEVICE)
 
     def output(nodes, weight, norm_weight, norm_bias):
-        return compress(nodes, weight, norm_weight=norm_weight, norm_bias=norm_bias)[0]
+        return compress(nodes, weight, norm_weight=norm_weight, norm_bias=norm_bias, counters=counters)[0]
 
     compiled = torch.compile(output, backend="aot_eager", fullgraph=True)
     found = []
