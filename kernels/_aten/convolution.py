@@ -13,6 +13,8 @@ CHANNELS_LAST = torch.channels_last
 PIXELS_PER_CHANNEL = 4
 HALF_WEIGHTS = 2**18
 """Weights from which on the library's gradient of more in bfloat16 takes far longer than of as many in two calls."""
+HALF_PIXELS_PER_CHANNEL = 12
+"""Up to which a product with copied neighbourhoods finds the weights' gradient in bfloat16 faster than the library."""
 
 
 def pixels(x: Tensor) -> Tensor:
@@ -43,7 +45,8 @@ class EdgeConvolution:
 
     Where pixels are few and weights many (coarse branches at small batches) the library spends more time on putting
     weights and their gradients into its own layout than on the sums; there it convolves in the format of the weights
-    (`weights_outweigh`), or, at the extreme, every edge is a matrix product over copied neighbourhoods.
+    (`weights_outweigh`), or, at the extreme, every edge is a matrix product over copied neighbourhoods. In bfloat16 the
+    weights' gradient alone is such a product, one for all edges.
     """
 
     def __init__(self, weight: Tensor, like: Tensor, gradient: bool = False):
@@ -59,13 +62,14 @@ class EdgeConvolution:
             and like.dtype in (torch.float32, torch.float64)
             and like.numel() <= PIXELS_PER_CHANNEL * self.channels**2
         )
+        self.gradient_by_product = self.half and like.numel() <= HALF_PIXELS_PER_CHANNEL * self.channels**2
 
     def forward(self, x: Tensor, edges: Sequence[int]) -> Tensor:
         """(P, edges * C): x (N, C, H, W) convolved with the weights of ``edges``."""
         if not self._multiplies(edges):
             y = F.conv2d(self._formatted(x), self._gather(edges), padding=self.k // 2)
             return pixels(y.contiguous(memory_format=CHANNELS_LAST))
-        columns, y = self._columns(x), x.new_empty(x.numel() // self.channels, len(edges) * self.channels)
+        columns, y = self._columns(x, self.taps_first), x.new_empty(x.numel() // self.channels, len(edges) * self.channels)
         for edge, out in zip(edges, y.split(self.channels, 1), strict=True):
             torch.mm(columns, self.rows[edge].t(), out=out)
         return y
@@ -74,6 +78,9 @@ class EdgeConvolution:
         """The gradient (P, C) of x for that of the output, (P, edges * C); the weights' goes into ``gradient``."""
         if self._multiplies(edges):
             return self._product_backward(grad, x, edges, need_input)
+        if self.gradient is not None and self.gradient_by_product:
+            self._gradient_product(grad, x, edges)
+            return self._library_backward(grad, x, edges, True, False) if need_input else None
         parts = max(1, min(len(edges), HALF_WEIGHTS // self.rows[0].numel())) if self.half else len(edges)
         if self.gradient is not None and parts < len(edges):
             for at in range(0, len(edges), parts):
@@ -104,7 +111,7 @@ class EdgeConvolution:
     def _product_backward(self, grad, x, edges, need_input) -> Tensor | None:
         rows = list(zip(edges, grad.split(self.channels, 1), strict=True))
         if self.gradient is not None:
-            columns = self._columns(x)
+            columns = self._columns(x, self.taps_first)
             for edge, g in rows:
                 torch.mm(g.t(), columns, out=self.gradient_rows[edge])
         if not need_input:
@@ -122,15 +129,22 @@ class EdgeConvolution:
         columns = total.view(shape).permute(order).reshape(n, c * taps, h * w)
         return pixels(F.fold(columns, (h, w), self.k, padding=self.k // 2).contiguous(memory_format=CHANNELS_LAST))
 
-    def _columns(self, x: Tensor) -> Tensor:
-        """(P, C * k * k): every pixel's neighbourhood, in the order of a weight's elements."""
+    def _gradient_product(self, grad: Tensor, x: Tensor, edges: Sequence[int]) -> None:
+        """The weights' gradients, from neighbourhoods in the order in which x lies, which copies whole pixels."""
+        found = torch.mm(grad.t(), self._columns(x, taps_first=True))
+        shape = (len(edges), self.channels, self.k, self.k, self.channels)
+        for edge, gradient in zip(edges, found.view(shape).permute(0, 1, 4, 2, 3), strict=True):
+            self.gradient[edge].copy_(gradient)
+
+    def _columns(self, x: Tensor, taps_first: bool) -> Tensor:
+        """(P, C * k * k): every pixel's neighbourhood, in the order (C, k, k) or ``taps_first``, (k, k, C)."""
         if self.k == 1:
             return pixels(x)
         (n, c, h, w), k = x.shape, self.k
         padded = F.pad(x, [k // 2] * 4).contiguous(memory_format=CHANNELS_LAST)
         s = padded.stride()
         taps = ((k, k), (s[2], s[3]))
-        size, stride = ((*taps[0], c), (*taps[1], s[1])) if self.taps_first else ((c, *taps[0]), (s[1], *taps[1]))
+        size, stride = ((*taps[0], c), (*taps[1], s[1])) if taps_first else ((c, *taps[0]), (s[1], *taps[1]))
         return padded.as_strided((n, h, w, *size), (s[0], s[2], s[3], *stride)).reshape(n * h * w, c * k * k)
 
     def _gather(self, edges: Sequence[int]) -> Tensor:
