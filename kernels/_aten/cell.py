@@ -63,7 +63,8 @@ def backward(grads, sources: list[Source], cell: Topology, weights, tables: Tabl
     convs = [EdgeConvolution(w, like, gradient=need) for w, need in zip(weights, needs[1], strict=True)]
     dtype = kind.sums_dtype(like)
     empty = torch.zeros_like(pixels(like), dtype=dtype) if None in grads else None
-    totals = [empty if g is None else pixels(g).to(dtype) for g in grads]
+    # As columns of a wider matrix, which nodes that were concatenated get, sums would take several times as long.
+    totals = [empty if g is None else pixels(g).to(dtype).contiguous() for g in grads]
     inputs, sums, widths, grad = [None] * cell.inputs, [None] * cell.sources, 0, None
     for index in reversed(range(cell.sources)):
         need = index >= cell.inputs or needs[0][index]
