@@ -69,7 +69,8 @@ class EdgeConvolution:
         if not self._multiplies(edges):
             y = F.conv2d(self._formatted(x), self._gather(edges), padding=self.k // 2)
             return pixels(y.contiguous(memory_format=CHANNELS_LAST))
-        columns, y = self._columns(x, self.taps_first), x.new_empty(x.numel() // self.channels, len(edges) * self.channels)
+        columns = self._columns(x, self.taps_first)
+        y = x.new_empty(columns.shape[0], len(edges) * self.channels)
         for edge, out in zip(edges, y.split(self.channels, 1), strict=True):
             torch.mm(columns, self.rows[edge].t(), out=out)
         return y

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..topology import AVERAGE, IDENTITY, MAXIMUM, NUM_CONVS, NUM_NORMED, NUM_OPS
+from ..topology import AVERAGE, IDENTITY, NUM_CONVS, NUM_NORMED, NUM_OPS, NUM_POOLS
 from .convolution import EdgeConvolution, image, pixels
 from .source import POOL, Source, Sums, per_edge
 from .statistics import batch_statistics, total_over
@@ -24,26 +24,19 @@ AREA = 9
 AREAS = torch.tensor([AREA if op == AVERAGE else 1.0 for op in range(NUM_NORMED)], device="cpu").view(-1, 1, 1)
 """What the kept planes of the operations are multiples of."""
 
-POOLS = (AVERAGE, MAXIMUM)
 batch_norm, batch_norm_backward = torch.ops.aten.native_batch_norm, torch.ops.aten.native_batch_norm_backward
 
 
 class HalfSource(Source):
-    """A source in bfloat16: ``plain`` are two matrices (P, C), window sums and maxima.
+    """A source in bfloat16: ``plain`` is a matrix (P, 3 * C), window sums, maxima and the state itself.
 
-    They are normalised by the batch's statistics or, where statistics are given (they differ from edge to edge), raw.
+    The pools are normalised by the batch's statistics or, where statistics are given (they differ from edge to edge),
+    raw.
     """
-
-    NUM_SAVED = 6
 
     @staticmethod
     def sums_dtype(like: Tensor) -> torch.dtype:
         return like.dtype
-
-    @staticmethod
-    def plain_like(like: Tensor) -> list[Tensor]:
-        channels = like.shape[1]
-        return [like.new_empty(like.numel() // channels, channels) for _ in POOLS]
 
     @staticmethod
     def node(total: Tensor, shift: Tensor, like: Tensor) -> Tensor:
@@ -52,14 +45,16 @@ class HalfSource(Source):
         return batch_norm(image(total.contiguous(), like), ones, shift, zeros, ones, False, 0.0, 0.0)[0]
 
     @staticmethod
-    def pools(state: Tensor) -> tuple[list[Tensor], Tensor]:
+    def pools(state: Tensor) -> tuple[Tensor, Tensor]:
         maximum, argmax = F.max_pool2d(state, 3, 1, 1, return_indices=True)
-        return [pixels(_scale_border(_window_sums(state))), pixels(maximum)], argmax
+        sums = _scale_border(_window_sums(state))
+        return torch.cat([pixels(sums), pixels(maximum), pixels(state)], 1), argmax
 
     def statistics(self, tables: Tables) -> tuple[Tensor, Tensor]:
         channels = self.state.shape[1]
-        mean, var = batch_statistics([*self.convolved, *self.plain], self.state, tables.group)
-        return per_edge(mean, channels) / AREAS, per_edge(var, channels) / AREAS**2
+        mean, var = batch_statistics([*self.convolved, self.plain], self.state, tables.group)
+        mean, var = (per_edge(t[:-channels], channels) for t in (mean, var))  # without the state's
+        return mean / AREAS, var / AREAS**2
 
     def accumulate(self, sums: Tensor, tables: Tables, index: int, mean: Tensor, var: Tensor) -> Tensor:
         batch, weights = tables.mean is None, tables.scales[index]
@@ -70,16 +65,14 @@ class HalfSource(Source):
         raw = NUM_CONVS if batch else NUM_NORMED
         const = -(rows[:raw] * (mean * AREAS)[:raw]).sum(0)
         if batch:
-            self.plain = [self._normalised(op, mean[op, 0], var[op, 0], tables.eps) for op in POOLS]
+            self.plain = self._normalised(mean[NUM_CONVS:, 0], var[NUM_CONVS:, 0], tables.eps)
             rows[NUM_CONVS:NUM_NORMED] = weights[NUM_CONVS:]
-        planes = (*self.convolved, *self.plain, pixels(self.state))
-        for op, (plane, matrix) in enumerate(
-            zip(planes, (*_squares(rows[:NUM_CONVS]), *_wide(rows[NUM_CONVS:])), strict=True)
-        ):
+        for op, (plane, matrix) in enumerate(zip(self.convolved, _squares(rows[:NUM_CONVS]), strict=True)):
             if index == 0 and op == 0:
                 torch.mm(plane, matrix, out=sums)
             else:
                 sums.addmm_(plane, matrix)
+        sums.addmm_(self.plain, _wide(rows[NUM_CONVS:]).flatten(0, 1))
         return const if tables.shift is None else const + tables.shift[index]
 
     def backward(
@@ -88,8 +81,8 @@ class HalfSource(Source):
     ) -> tuple[Sums, Tensor | None]:  # fmt: skip
         weights, rstd, batch = tables.scales[index].expand_as(mean), torch.rsqrt(var + tables.eps), tables.mean is None
         first, second, total = self._convolutions(grad, tables, (weights, mean, var, rstd), convs, edges, need)
-        pooled = torch.stack([_diagonal(torch.mm(x.t(), grad), mean) for x in (*self.plain, pixels(self.state))])
-        pooled, skip = pooled.split([len(POOLS), 1])
+        crossed = torch.mm(self.plain.t(), grad).view(NUM_POOLS + 1, -1, *mean.shape[1:])
+        pooled, skip = crossed.diagonal(dim1=1, dim2=3).to(mean.dtype).split([NUM_POOLS, 1])
         scale = (weights * rstd / AREAS)[NUM_CONVS:]
         if not batch:
             pooled = (pooled / AREAS[NUM_CONVS:] - first * mean[NUM_CONVS:]) * rstd[NUM_CONVS:]
@@ -131,7 +124,8 @@ class HalfSource(Source):
         """(P, C): ``total`` through the ReLU, and what comes through the pools and the identity."""
         state, parts = self.state, []
         *pools, skip = _wide(scale)
-        for op, (x, matrix) in enumerate(zip(self.plain, pools, strict=True)):
+        planes = self.plain.split(state.shape[1], 1)
+        for op, (x, matrix) in enumerate(zip(planes[:NUM_POOLS], pools, strict=True)):
             if const is None:
                 part = torch.mm(grad, matrix.t())
             else:
@@ -144,11 +138,13 @@ class HalfSource(Source):
         total.add_(pixels(average)).add_(pixels(maximum))
         return total.addmm_(grad, skip.t())
 
-    def _normalised(self, op: int, mean: Tensor, var: Tensor, eps: float) -> Tensor:
-        """A pool by the statistics that all edges share."""
-        area = AREA if op == AVERAGE else 1
-        x = image(self.plain[op - NUM_CONVS], self.state)
-        return pixels(batch_norm(x, None, None, mean * area, var * area**2, False, 0.0, eps * area**2)[0])
+    def _normalised(self, mean: Tensor, var: Tensor, eps: float) -> Tensor:
+        """``plain`` with its pools, of mean and variance (2, C), as all edges share them."""
+        areas = AREAS[NUM_CONVS:, 0]
+        mean = torch.cat([mean * areas, torch.zeros_like(mean[:1])])
+        var = torch.cat([(var + eps) * areas**2, torch.ones_like(mean[:1])])
+        x = image(self.plain, self.state)
+        return pixels(batch_norm(x, None, None, mean.flatten(), var.flatten(), False, 0.0, 0.0)[0])
 
 
 @lru_cache(maxsize=64)
@@ -181,8 +177,3 @@ def _scale_border(x: Tensor) -> Tensor:
     x[:, :, :: max(1, height - 1)].mul_(3 if height == 1 else 1.5)
     x[:, :, :, :: max(1, width - 1)].mul_(3 if width == 1 else 1.5)
     return x
-
-
-def _diagonal(matrix: Tensor, like: Tensor) -> Tensor:
-    """The diagonals (e, C) of matrix (C, e * C), in the dtype of ``like`` (any, e, C)."""
-    return matrix.view(like.shape[2], *like.shape[1:]).diagonal(dim1=0, dim2=2).to(like.dtype)

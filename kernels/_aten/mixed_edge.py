@@ -70,7 +70,7 @@ def _fake_forward(inputs, num_nodes, conv1, conv3, conv5, mix, norm_weight, norm
     nodes = [torch.empty_like(like, memory_format=memory_format(like)) for _ in range(num_nodes)]
     saved = []
     for edges in cell.by_source():
-        saved += [like.new_empty(p, len(edges) * c) for _ in range(3)] + source_kind(like).plain_like(like)
+        saved += [like.new_empty(p, len(edges) * c) for _ in range(3)] + [like.new_empty(p, 3 * c)]
         saved.append(torch.empty_like(like, dtype=torch.int64, memory_format=CHANNELS_LAST))
     return [*nodes, *tables, *saved]
 

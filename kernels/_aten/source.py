@@ -33,7 +33,7 @@ class Source:
 
     state: Tensor  # (N, C, H, W) channels_last
     convolved: list[Tensor]  # three (P, e * C)
-    plain: list[Tensor]  # (P, 3 * C): average pool, maximum pool, the state itself
+    plain: Tensor  # (P, 3 * C): average pool, maximum pool, the state itself
     argmax: Tensor  # (N, C, H, W) int64
 
     NUM_SAVED = 5
@@ -44,26 +44,19 @@ class Source:
         return accumulator(like)
 
     @staticmethod
-    def plain_like(like: Tensor) -> list[Tensor]:
-        """Empty tensors of the shapes of ``plain``."""
-        channels = like.shape[1]
-        return [like.new_empty(like.numel() // channels, 3 * channels)]
-
-    @staticmethod
     def node(total: Tensor, shift: Tensor, like: Tensor) -> Tensor:
         """The node (N, C, H, W) of the sum (P, C), which may be strided, and of its constants (C,)."""
         return image((total + shift).to(like.dtype), like)
 
     def tensors(self) -> list[Tensor]:
         """What is kept beside the state, ``NUM_SAVED`` tensors."""
-        return [*self.convolved, *self.plain, self.argmax]
+        return [*self.convolved, self.plain, self.argmax]
 
     @classmethod
     def of(cls, state: Tensor, tensors: list[Tensor]) -> Self:
         """The source of what was kept."""
-        return cls(
-            state.contiguous(memory_format=CHANNELS_LAST), tensors[:NUM_CONVS], tensors[NUM_CONVS:-1], tensors[-1]
-        )
+        *convolved, plain, argmax = tensors
+        return cls(state.contiguous(memory_format=CHANNELS_LAST), convolved, plain, argmax)
 
     @classmethod
     def evaluate(cls, state: Tensor, convs: list[EdgeConvolution], edges: list[int]) -> Self:
@@ -74,16 +67,16 @@ class Source:
         return cls(state, convolved, *cls.pools(state))
 
     @staticmethod
-    def pools(state: Tensor) -> tuple[list[Tensor], Tensor]:
+    def pools(state: Tensor) -> tuple[Tensor, Tensor]:
         """``plain`` and ``argmax``."""
         average = F.avg_pool2d(state, 3, 1, 1, count_include_pad=False)
         maximum, argmax = F.max_pool2d(state, 3, 1, 1, return_indices=True)
-        return [torch.cat([pixels(average), pixels(maximum), pixels(state)], 1)], argmax
+        return torch.cat([pixels(average), pixels(maximum), pixels(state)], 1), argmax
 
     def statistics(self, tables: Tables) -> tuple[Tensor, Tensor]:
         """Mean and biased variance of the normalised outputs, each (5, e, C)."""
         channels = self.state.shape[1]
-        matrices = [*self.convolved, self.plain[0][:, : NUM_POOLS * channels]]
+        matrices = [*self.convolved, self.plain[:, : NUM_POOLS * channels]]
         mean, var = batch_statistics(matrices, self.state, tables.group)
         return per_edge(mean, channels), per_edge(var, channels)
 
@@ -95,7 +88,7 @@ class Source:
                 torch.mul(self.convolved[0], row, out=sums)
             else:
                 sums.addcmul_(self.convolved[op], row)
-        sums.addmm_(self.plain[0].to(sums.dtype), diagonals([*scale[NUM_CONVS:], tables.skip[index]], scale))
+        sums.addmm_(self.plain.to(sums.dtype), diagonals([*scale[NUM_CONVS:], tables.skip[index]], scale))
         const = -(scale * mean).sum(0)
         return const if tables.shift is None else const + tables.shift[index]
 
@@ -139,7 +132,7 @@ class _Backward:
         _, edges, channels = mean.shape
         first = grad.sum(0).view(edges, channels)
         convolved = torch.stack([torch.mul(grad, y, out=self.buffer).sum(0) for y in source.convolved])
-        crossed = torch.mm(source.plain[0].to(grad.dtype).t(), grad).view(NUM_POOLS + 1, channels, edges, channels)
+        crossed = torch.mm(source.plain.to(grad.dtype).t(), grad).view(NUM_POOLS + 1, channels, edges, channels)
         crossed = crossed.diagonal(dim1=1, dim2=3)
         second = torch.cat([convolved.view(NUM_CONVS, edges, channels), crossed[:NUM_POOLS]])
         second = (second - first * mean) * rstd
@@ -170,7 +163,7 @@ class _Backward:
         channels = state.shape[1]
         plain = torch.mm(self.grad, diagonals([*self.scale[NUM_CONVS:], self.skip], self.scale).t())
         slope, const = (t[NUM_CONVS:].sum(1).flatten() for t in (self.slope, self.const))
-        plain[:, : NUM_POOLS * channels].addcmul_(self.source.plain[0][:, : NUM_POOLS * channels], slope).add_(const)
+        plain[:, : NUM_POOLS * channels].addcmul_(self.source.plain[:, : NUM_POOLS * channels], slope).add_(const)
         average, maximum, skip = (image(t.contiguous(), state) for t in plain.to(state.dtype).split(channels, 1))
         average = torch.ops.aten.avg_pool2d_backward(average, state, *POOL, False, False, None)
         maximum = torch.ops.aten.max_pool2d_with_indices_backward(
