@@ -62,7 +62,7 @@ def backward(grads, sources: list[Source], cell: Topology, weights, tables: Tabl
     like, kind = sources[0].state, type(sources[0])
     convs = [EdgeConvolution(w, like, gradient=need) for w, need in zip(weights, needs[1], strict=True)]
     dtype = kind.sums_dtype(like)
-    empty = torch.zeros_like(pixels(like), dtype=dtype) if None in grads else None
+    empty = torch.zeros_like(pixels(like), dtype=dtype) if any(g is None for g in grads) else None
     # As columns of a wider matrix, which nodes that were concatenated get, sums would take several times as long.
     totals = [empty if g is None else pixels(g).to(dtype).contiguous() for g in grads]
     inputs, sums, widths, grad = [None] * cell.inputs, [None] * cell.sources, 0, None
