@@ -108,6 +108,7 @@ HALF_CASES = {
     "two rows": CellCase((8, 4, 2, 20), 1, 2),
     "one column": CellCase((8, 4, 20, 1), 1, 2),
     "two channels": CellCase((8, 2, 12, 10), 1, 2),
+    "few pixels": CellCase((4, 16, 6, 4), 1, 3, format="channels_last"),
 }
 
 
@@ -123,6 +124,25 @@ def test_error_in_bfloat16(name, training, processor, poison):
         errors.append([[relative_error(a, b) for a, b in zip(found, truth, strict=True)] for found in results])
     theirs, ours = torch.tensor(errors).square().mean(0).sqrt()
     assert (ours <= FACTOR * theirs + FLOOR[torch.bfloat16]).all(), (theirs, ours)
+
+
+@pytest.mark.parametrize("taps_first", [False, True])
+def test_both_ways_to_a_weight_gradient_in_bfloat16(taps_first, monkeypatch):
+    monkeypatch.setattr(dispatch, "multiplies_bf16", lambda: True)
+    case, found = CellCase((4, 8, 7, 5), 1, 3).to(dtype=torch.bfloat16), {}
+    if taps_first:
+        case.convs = [
+            w.detach().permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3).requires_grad_() for w in case.convs
+        ]
+    products, multiply = [], convolution.EdgeConvolution._gradient_product
+    monkeypatch.setattr(convolution.EdgeConvolution, "_gradient_product", lambda *a: products.append(a) or multiply(*a))
+    for pixels_per_channel in (0, 10**6):
+        monkeypatch.setattr(convolution, "HALF_PIXELS_PER_CHANNEL", pixels_per_channel)
+        found[pixels_per_channel] = run(case, "fused")
+        assert bool(products) == bool(pixels_per_channel)
+    for convolved, product in zip(*found.values(), strict=True):
+        assert product.stride() == convolved.stride()
+        assert relative_error(product, convolved) <= 2**-7, "both round sums of a few hundred products once"
 
 
 def test_bfloat16_is_stored_as_such(monkeypatch):
