@@ -4,7 +4,8 @@ Every launch of a cell's step stands in a list with the bytes that it reads and 
 order and number of launches are those that the plans make (a test records them). A time is the larger of bytes over
 bandwidth and FLOPs over peak, at the shares of both that kernels reach (a product's by what its machine code issues),
 and never less than a launch takes within a CUDA graph. It is an estimate: no GPU is asked. ``--launches`` prints the
-table of docs/kernels.md.
+table of docs/kernels.md. With a search's own words behind it (``gpu=h100 experiment=coco search.epochs=50``) it is that
+search's supernet, batch and iterations that are reckoned, on one card, in place of the paper's.
 """
 
 import argparse
@@ -19,10 +20,12 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from autopose import kernels
+from autopose.config.composed import composed
+from autopose.errors import UserError
 from autopose.kernels._triton.launch import Cell, planes, switches
 from autopose.kernels.topology import NUM_CONVS, NUM_NORMED, NUM_TAPS, Topology, input_gradient_splits
 from autopose.models import PoseNetwork
-from autopose.space import MacroArchitecture, MacroSpace, SearchSpace
+from autopose.space import OPS, MacroArchitecture, MacroSpace, SearchSpace
 from bench.graphed import CALL, REPLAY, Calls, host_of
 
 CELLS = {"individual_1": (1, 4), "individual_2": (1, 4), "aggregation": (4, 2)}
@@ -294,6 +297,34 @@ def half_on(space: MacroSpace) -> MacroArchitecture:
     return MacroArchitecture((tuple(b % 2 == 0 for b in range(space.num_branches)),) * space.num_decisions)
 
 
+@dataclass(frozen=True)
+class Search:
+    """What an estimate is of: a supernet at a batch and (width, height), and how many iterations are half on."""
+
+    name: str
+    space: MacroSpace
+    batch: int
+    size: Sequence[int]
+    iterations: int
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> "Search":
+        """Of the words of ``autopose search``; UserError as there, and for a space whose cells are not the model's."""
+        config = composed("search", *words)
+        if config.space.aggregation != "cell" or list(config.space.operations) != list(OPS):
+            raise UserError(
+                f"the model knows cells of {', '.join(OPS)} that also aggregate, so leave space.operations and "
+                f"space.aggregation as they are; given are {', '.join(config.space.operations)} and "
+                f"{config.space.aggregation}"
+            )
+        search = config.search
+        iterations = search.epochs * search.iterations * search.paths
+        return cls(" ".join(words), config.space.macro(), search.batch_size, config.data.image_size, iterations)
+
+
+PAPER = Search("the paper's supernet", MacroSpace(), 64, (192, 256), 55_000)
+
+
 def launch_table(channels: int = 16, batch: int = 64) -> list[str]:
     """Every launch of a step of ω of the paper's individual cell, as docs/kernels.md shows it."""
     pixels = batch * 64 * 48 // (channels // 16) ** 2
@@ -311,24 +342,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gpu", default="h200", help=f"one of {', '.join(GPUS)}")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--iterations", type=int, default=55_000, help="of a whole search, half on (the paper's)")
+    parser.add_argument("--batch", type=int, help="people of a step (64, or the search's)")
+    parser.add_argument(
+        "--iterations", type=int, help="of a whole search, half on (the paper's 55,000, or the search's)"
+    )
     parser.add_argument("--launches", action="store_true", help="the launch table of docs/kernels.md")
+    parser.add_argument("search", nargs="*", metavar="KEY=VALUE", help="the words of a search of your own")
     words = sys.argv[1:] if arguments is None else arguments
-    asked = parser.parse_args([f"--{word}" if word[:1].isalpha() and "=" in word else word for word in words])
+    own = ("gpu=", "batch=", "iterations=")
+    asked = parser.parse_args([f"--{word}" if word.startswith(own) else word for word in words])
     if asked.launches:
         print("\n".join(launch_table()))
         return 0
     if asked.gpu not in GPUS:
         print(f"error: no data sheet of {asked.gpu!r}: there are {', '.join(GPUS)}", file=sys.stderr)
         return 2
-    space, gpu = MacroSpace(), GPUS[asked.gpu]
-    print(
-        f"{asked.gpu}: one bilevel iteration of the paper's supernet, 256x192, batch {asked.batch}, bf16; an estimate"
-    )
+    try:
+        of = (
+            Search.of(asked.search)
+            if asked.search
+            else Search("the paper's supernet", MacroSpace(), 64, (192, 256), 55_000)
+        )
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    space, gpu = of.space, GPUS[asked.gpu]
+    batch, iterations = asked.batch or of.batch, asked.iterations or of.iterations
+    size = "x".join(map(str, sorted(of.size, reverse=True)))
+    print(f"{asked.gpu}: one bilevel iteration of {of.name}, {size}, batch {batch}, bf16; an estimate")
     for name, beta in (("all on", space.all_on()), ("half on", half_on(space))):
-        found = iteration(space, beta, asked.batch, (192, 256), gpu)
-        calls = host_calls(space, beta, 1, (192, 256))
+        found = iteration(space, beta, batch, of.size, gpu)
+        calls = host_calls(space, beta, 1, of.size)
         print(f"\n{name}: the cells of mixed edges\n\n| kernel | launches | GB | TFLOP | ms |")
         print("| --- " * 5 + "|")
         for kernel, totals in sorted(found.items(), key=lambda item: -item[1].seconds):
@@ -344,8 +388,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{1e3 * host.seconds:.1f} ms at {1e6 * REPLAY:.0f} and {1e6 * CALL:.0f} us each, "
             f"{host.seconds / card:.0%} of the card's {1e3 * card:.1f} ms for the cells"
         )
-    hours = found["all"].seconds * asked.iterations / 3600
-    print(f"{asked.iterations} iterations half on: {hours:.2g} hours of the card for these cells, an estimate")
+    whose = "the card for these cells" if card > host.seconds else "the host, for which the card waits"
+    hours = max(card, host.seconds) * iterations / 3600
+    print(f"{iterations} iterations half on: {hours:.2g} hours of {whose}, an estimate")
     return 0
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from autopose.config.composed import composed
 from autopose.kernels.topology import Topology
 from autopose.space import MacroSpace
 from bench.graphed import Host, host_of
@@ -78,3 +79,24 @@ def test_a_search_is_billed_on_a_gpu_that_is_not_there(capsys, monkeypatch):
         assert "an estimate" in text.splitlines()[-1]
         hours.append(float(text.splitlines()[-1].split(": ")[1].split()[0]))
     assert 0 < hours[0] == pytest.approx(hours[1] / 2, rel=0.1)
+
+
+def test_a_search_of_ones_own_is_billed(capsys, monkeypatch):
+    monkeypatch.setattr("bench.roofline.host_calls", lambda *arguments: Counter())
+    monkeypatch.setattr("bench.roofline.host_of", lambda *arguments: Host(0, Counter(add=400)))
+    assert main(["gpu=h100", "experiment=quick", "search.epochs=5", "search.batch_size=8"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "experiment=quick search.epochs=5 search.batch_size=8, 96x64, batch 8" in lines[0]
+    assert lines[-1].startswith("100 iterations half on") and "of the host" in lines[-1]
+    space = composed("search", "experiment=quick").space
+    launches = iteration(space, space.all_on(), 8, (64, 96), GPUS["h100"])["all"].launches
+    assert f"| all | {launches} |" in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("experiment=quck", "did you mean quick"), ("space.aggregation=concat", "the model knows cells")]
+)
+def test_a_search_that_cannot_be_billed_is_one_sentence(word, said, capsys):
+    assert main(["gpu=h100", word]) == 2
+    said_so = capsys.readouterr().err
+    assert said in said_so and said_so.count("\n") == 1
