@@ -41,6 +41,7 @@ FEWER = (
     "one pixel",
     "3 channels, affine",
     "17 channels, two tiles",
+    "whole tiles",
     "parts in three groups",
     "individual cell",
     "aggregation cell, affine",
@@ -50,7 +51,7 @@ FEWER = (
 FEWER = FEWER[:-1] if GPU else FEWER
 """Cases of Triton's own convolutions: slow in the interpreter, and slow to compile."""
 
-TRITON_ONLY = ("66 channels, two blocks", "bfloat16, one edge")
+TRITON_ONLY = ("66 channels, two blocks", "bfloat16, one edge", "whole tiles")
 """Cases that only add to the interpreter's time around the library's convolutions."""
 
 

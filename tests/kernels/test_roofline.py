@@ -49,14 +49,18 @@ def test_calls_of_the_host_are_counted_with_a_cell_as_one():
     assert calls["convolution"] == calls["convolution_backward"] > 0
 
 
-@pytest.mark.parametrize(("beta", "calls"), [(PAPER.all_on(), 500), (half_on(PAPER), 385)], ids=["all on", "half on"])
-def test_the_host_of_a_graphed_iteration_takes_less_than_a_quarter_of_the_card(beta, calls):
+@pytest.mark.parametrize(
+    ("beta", "calls", "seconds"),
+    [(PAPER.all_on(), 500, 14.5e-3), (half_on(PAPER), 385, 10.4e-3)],
+    ids=["all on", "half on"],
+)
+def test_the_host_of_a_graphed_iteration_takes_a_part_of_the_card(beta, calls, seconds):
     """Calls by operator differ a little between versions of PyTorch; replays do not."""
     host, card = host_of(PAPER, beta), iteration(PAPER, beta, 64, (192, 256), GPUS["h200"])["all"]
     active = 2 * sum(map(sum, beta.rows))
     assert host.replays == active * 2 * 2 * 2  # parts, forward and backward, steps
     assert host.replays < host.calls.total() <= calls
-    assert host.seconds < 0.25 * card.seconds
+    assert host.seconds < seconds < 0.3 * card.seconds
 
 
 def test_the_page_shows_the_table_that_the_plan_prints():

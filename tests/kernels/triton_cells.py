@@ -39,6 +39,7 @@ CASES = {
     "3 channels, affine": Case((2, 3, 7, 4), affine=True),
     "17 channels, two tiles": Case((2, 17, 5, 9), cell=(1, 2)),
     "66 channels, two blocks": Case((2, 66, 3, 2)),
+    "whole tiles": Case((2, 16, 8, 8), cell=(1, 2)),
     "parts in three groups": Case((2, 5, 13, 23), cell=(2, 1), affine=True),
     "130 channels": Case((2, 130, 3, 3)),
     "individual cell": Case((2, 8, 2, 3), cell=(1, 4)),

@@ -51,7 +51,8 @@ def compress_product_kernel(
         place = weight_ptr + (node * C + lane)[:, None] + (cout * (M * C))[None, :]
         b = tl.load(place, mask=(lane < C)[:, None] & live[None, :], other=0.0)  # (NC of C_in, NC)
         acc = multiply(a, b.to(nodes_ptr.dtype.element_ty), acc, UPCAST, PRECISION)
-    store_output(acc, z_ptr, stats_ptr, z_ptr + cout, cout, pixel, live, P, C, part, C, BM, True)
+    rows = tl.minimum(BM, P - part * BM).to(tl.float32)
+    store_output(tl.trans(acc), z_ptr, stats_ptr, z_ptr + cout, cout, pixel, pixel < P, rows, live, C, part, C, True)
     if SPAN > 0:
         parts = tl.cdiv(P, BM)
         rows = tl.minimum(P, BM)

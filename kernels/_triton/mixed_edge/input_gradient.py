@@ -126,7 +126,7 @@ def gradient_tile(
     source += member
     pixel = tl.program_id(0) * BM + tl.arange(0, BM)
     cin = tl.program_id(1) * NC + tl.arange(0, NC)
-    row, col, at = rows_of(pixel, P, H, W, C)
+    row, col, at = rows_of(pixel, pixel < P, H, W, C)
     size = P.to(tl.int64) * C
     column = tl.arange(0, EB * NC)  # (EB * NC,), edge by edge
     dy_ptr += member * slots * PLANES * size

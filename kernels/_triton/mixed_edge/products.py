@@ -195,9 +195,9 @@ class TritonGroup:
         self._forward = Launch(
             taps_kernel, (parts + ahead, t.columns(slots) + window.blocks * takes, count), *plane, cell.inputs,
             sources[0], slots, own.pool_parts, own.pool_rows, own.eps,
-            BM=rows, EB=t.EB, NC=t.NC, BK=t.NC, KB=t.KB, BP=min(window.rows, rows) * takes, BC=window.lanes,
-            EVEN=window.even, AHEAD=ahead, SPAN=span(parts) if normalises else 0, AFFINE=own.affine, **launch,
-            **whole.pointwise,
+            BM=rows, EB=t.EB, NC=t.NC, BK=t.NC, KB=t.KB, WHOLE=cell.pixels % rows == 0 and channels % t.NC == 0,
+            BP=min(window.rows, rows) * takes, BC=window.lanes, EVEN=window.even, AHEAD=ahead,
+            SPAN=span(parts) if normalises else 0, AFFINE=own.affine, **launch, **whole.pointwise,
         )  # fmt: skip
 
         planes = NUM_CONVS if whole.needs_active else whole.planes

@@ -4,6 +4,9 @@ Weights travel packed, (E, 35, C_in, C_out) in the states' dtype. Taps are order
 outer ones, the 9 of 3x3, the one of 1x1; so the inner taps of 5x5 and 3x3 share one load of the activations. Columns
 of the output tiles run over EB edges of one source, NC channels each. UPCAST: the interpreter multiplies half
 precision as integers, so it is given float32. PRECISION is that of float32 products (``ieee`` or ``tf32``).
+
+The forward product lies on its side, (columns, pixels): of a tile so multiplied a thread holds many pixels of few
+columns, and sums over pixels, for the moments, within itself.
 """
 
 import triton
@@ -38,10 +41,10 @@ def within(place, size):
 
 
 @triton.jit
-def rows_of(pixel, P, H, W, C):
-    """Row, column and offset of pixels; behind the last pixel a row that no displacement brings into the image."""
+def rows_of(pixel, there, H, W, C):
+    """Row, column and offset of pixels; where there is none a row that no displacement brings into the image."""
     row, col = pixel_place(pixel, H, W)
-    return tl.where(pixel < P, row, -(2**30)), col, pixel * C
+    return tl.where(there, row, -(2**30)), col, pixel * C
 
 
 @triton.jit
@@ -55,39 +58,38 @@ def moved(row, col, down, right, H, W):
 
 @triton.jit
 def load_tap(ptr, row, col, at, dh, dw, lane, H, W, C):
-    """Rows of a plane displaced by (dh, dw), zero outside the image: (pixels, lanes)."""
+    """Pixels of a plane displaced by (dh, dw), zero outside the image: (lanes, pixels)."""
     inside = within(row + dh, H) & within(col + dw, W)
-    place = (ptr + (dh * W + dw) * C + lane)[None, :] + at[:, None]
-    return tl.load(place, mask=inside[:, None] & (lane < C)[None, :], other=0.0)  # (pixels, lanes)
+    place = (ptr + (dh * W + dw) * C + lane)[:, None] + at[None, :]
+    return tl.load(place, mask=(lane < C)[:, None] & inside[None, :], other=0.0)  # (lanes, pixels)
 
 
 @triton.jit
 def load_weight(columns, tap, lane, live, C):
-    """Packed weights of a tap: (lanes of C_in, columns)."""
-    place = columns[None, :] + ((tap * C + lane) * C)[:, None]
-    return tl.load(place, mask=(lane < C)[:, None] & live[None, :], other=0.0)  # (lanes, columns)
+    """Packed weights of a tap: (columns, lanes of C_in)."""
+    place = columns[:, None] + ((tap * C + lane) * C)[None, :]
+    return tl.load(place, mask=live[:, None] & (lane < C)[None, :], other=0.0)  # (columns, lanes)
 
 
 @triton.jit
 def store_output(
-    acc, y_ptr, stats_ptr, columns, lanes, pixel, live, P, C, part, stride, BM: tl.constexpr, STORED: tl.constexpr
+    acc, y_ptr, stats_ptr, columns, lanes, pixel, there, rows, live, C, part, stride, STORED: tl.constexpr
 ):  # fmt: skip
-    """Store an output tile, and its columns' mean and squared deviations (of the rounded values).
+    """Store an output tile (columns, pixels), and its columns' mean and squared deviations (of the rounded values).
 
-    One that is not STORED leaves these alone.
+    ``there``: which pixels there are, ``rows`` of them; the tile is zero at others. One that is not STORED leaves
+    these alone.
     """
-    valid = (pixel < P)[:, None] & live[None, :]
     value = acc
     if STORED:
         value = acc.to(y_ptr.dtype.element_ty)
-        tl.store(columns[None, :] + (pixel * C)[:, None], value, mask=valid)
+        tl.store(columns[:, None] + (pixel * C)[None, :], value, mask=live[:, None] & there[None, :])
         value = value.to(tl.float32)
-    rows = tl.minimum(BM, P - part * BM).to(tl.float32)
-    mean = tl.sum(tl.where(valid, value, 0.0), axis=0) / rows
-    deviation = tl.where(valid, value - mean[None, :], 0.0)
+    mean = tl.sum(value, axis=1) / rows
+    deviation = value - mean[:, None] * there.to(tl.float32)[None, :]  # one instruction, where a choice is another
     base = stats_ptr + part * MOMENTS * stride
     tl.store(base + lanes, mean, mask=live)
-    tl.store(base + stride + lanes, tl.sum(deviation * deviation, axis=0), mask=live)
+    tl.store(base + stride + lanes, tl.sum(deviation * deviation, axis=1), mask=live)
 
 
 @triton.jit(do_not_specialize=["P", "H", "W", "S", "source", "slots", "pool_parts", "pool_rows", "eps"])
@@ -95,21 +97,24 @@ def taps_kernel(
     active_ptr, packed_ptr, y_ptr, stats_ptr, x_ptr, pools_ptr, mix_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr,
     coef_ptr, count_ptr, P, H, W, C, S, source, slots, pool_parts, pool_rows, eps,
     PLANES: tl.constexpr, BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr, KB: tl.constexpr,
-    BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr, AHEAD: tl.constexpr, SPAN: tl.constexpr,
-    AFFINE: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
+    WHOLE: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, EVEN: tl.constexpr, AHEAD: tl.constexpr,
+    SPAN: tl.constexpr, AFFINE: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """All convolutions of ReLU(x), active, for the edges of a group's sources, the group beginning with ``source``.
 
     Planes y[e, k], of two PLANES none the 1x1's, and moments (group, T + groups, 2, slots * 3 * C). One program a (part
     of BM pixels, block of EB edges times NC channels, source); KB blocks of BK channels cover C. Of each such block and
     source, the last program of SPAN parts combines their moments, and the last of these normalises: mean, var
-    (E, 5, C) and coef (E, 5, 2, C), such that mix[e, k] * BN(y) = coef[e, k, 0] * y + coef[e, k, 1].
+    (E, 5, C) and coef (E, 5, 2, C), such that mix[e, k] * BN(y) = coef[e, k, 0] * y + coef[e, k, 1]. WHOLE: pixels and
+    channels fill all tiles, which saves their masks, a seventh of the instructions at C = 16.
 
     What becomes of the pools' statistics: BP > 0: behind these, programs a (part, block of BC channels) take the
     moments of the pools of the group's only x, (T + groups, 2, 2, C), in tiles of BP pixels, and normalise likewise.
     AHEAD > 0: so many programs in front normalise those of all the group's sources, from ``pool_parts`` moments of
     ``pool_rows`` pixels, (group, T, 2, 2, C), which a launch before has taken. Without SPAN nobody normalises.
     """
+    if WHOLE:
+        C = KB * BK
     part = tl.program_id(0)
     if BP > 0:
         columns = tl.cdiv(slots, EB) * KB
@@ -117,7 +122,7 @@ def taps_kernel(
             taps_tile(
                 active_ptr, packed_ptr, y_ptr, stats_ptr, mix_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr, coef_ptr,
                 count_ptr, part, P, H, W, C, S, source, slots, columns, eps,
-                PLANES, BM, EB, NC, BK, KB, SPAN, AFFINE, UPCAST, PRECISION,
+                PLANES, BM, EB, NC, BK, KB, WHOLE, SPAN, AFFINE, UPCAST, PRECISION,
             )  # fmt: skip
         else:
             block = tl.program_id(1) - columns
@@ -143,7 +148,7 @@ def taps_kernel(
             taps_tile(
                 active_ptr, packed_ptr, y_ptr, stats_ptr, mix_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr, coef_ptr,
                 count_ptr, part - AHEAD, P, H, W, C, S, source, slots, columns, eps,
-                PLANES, BM, EB, NC, BK, KB, SPAN, AFFINE, UPCAST, PRECISION,
+                PLANES, BM, EB, NC, BK, KB, WHOLE, SPAN, AFFINE, UPCAST, PRECISION,
             )  # fmt: skip
         elif tl.program_id(1) == 0:
             lane = part // POOLS * BC + tl.arange(0, BC)
@@ -156,7 +161,7 @@ def taps_kernel(
         taps_tile(
             active_ptr, packed_ptr, y_ptr, stats_ptr, mix_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr, coef_ptr,
             count_ptr, part, P, H, W, C, S, source, slots, tl.num_programs(1), eps,
-            PLANES, BM, EB, NC, BK, KB, SPAN, AFFINE, UPCAST, PRECISION,
+            PLANES, BM, EB, NC, BK, KB, WHOLE, SPAN, AFFINE, UPCAST, PRECISION,
         )  # fmt: skip
 
 
@@ -165,7 +170,7 @@ def taps_tile(
     active_ptr, packed_ptr, y_ptr, stats_ptr, mix_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr, coef_ptr, count_ptr,
     part, P, H, W, C, S, source, slots, columns, eps,
     PLANES: tl.constexpr, BM: tl.constexpr, EB: tl.constexpr, NC: tl.constexpr, BK: tl.constexpr, KB: tl.constexpr,
-    SPAN: tl.constexpr, AFFINE: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
+    WHOLE: tl.constexpr, SPAN: tl.constexpr, AFFINE: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """A tile of the three products of `taps_kernel`, and their moments, or all that it makes of these."""
     member = tl.program_id(2)
@@ -186,34 +191,36 @@ def taps_tile(
     out = y_ptr + edge * PLANES * size + cout
     lanes = slot * CONVS * C + cout
     pixel = part * BM + tl.arange(0, BM)
-    row, col, at = rows_of(pixel, P, H, W, C)
+    there = pixel == pixel if WHOLE else pixel < P
+    rows = BM if WHOLE else tl.minimum(BM, P - part * BM).to(tl.float32)
+    row, col, at = rows_of(pixel, there, H, W, C)
 
-    acc = tl.zeros((BM, EB * NC), tl.float32)
+    acc = tl.zeros((EB * NC, BM), tl.float32)
     for block in range(KB):
         lane = block * BK + tl.arange(0, BK)
-        a = load_tap(active_ptr, row, col, at, 0, 0, lane, H, W, C)  # (BM, BK)
-        acc = multiply(a, load_weight(weights, 34, lane, live, C), acc, UPCAST, PRECISION)  # (BM, BK) @ (BK, EB * NC)
-    store_output(acc, y_ptr, stats_ptr, out, lanes, pixel, live, P, C, part, width, BM, PLANES == CONVS)
+        a = load_tap(active_ptr, row, col, at, 0, 0, lane, H, W, C)  # (BK, BM)
+        acc = multiply(load_weight(weights, 34, lane, live, C), a, acc, UPCAST, PRECISION)  # (EB * NC, BK) @ (BK, BM)
+    store_output(acc, y_ptr, stats_ptr, out, lanes, pixel, there, rows, live, C, part, width, PLANES == CONVS)
 
-    acc = tl.zeros((BM, EB * NC), tl.float32)
-    acc3 = tl.zeros((BM, EB * NC), tl.float32)
+    acc = tl.zeros((EB * NC, BM), tl.float32)
+    acc3 = tl.zeros((EB * NC, BM), tl.float32)
     for step in range(9 * KB):
         tap = step // KB
         lane = (step % KB) * BK + tl.arange(0, BK)
-        a = load_tap(active_ptr, row, col, at, tap // 3 - 1, tap % 3 - 1, lane, H, W, C)  # (BM, BK)
-        acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)  # (BM, BK) @ (BK, EB * NC)
-        acc3 = multiply(a, load_weight(weights, tap + 25, lane, live, C), acc3, UPCAST, PRECISION)
+        a = load_tap(active_ptr, row, col, at, tap // 3 - 1, tap % 3 - 1, lane, H, W, C)  # (BK, BM)
+        acc = multiply(load_weight(weights, tap, lane, live, C), a, acc, UPCAST, PRECISION)  # (EB * NC, BK) @ (BK, BM)
+        acc3 = multiply(load_weight(weights, tap + 25, lane, live, C), a, acc3, UPCAST, PRECISION)
     out += (PLANES - 2) * size
-    store_output(acc3, y_ptr, stats_ptr, out, lanes + C, pixel, live, P, C, part, width, BM, True)
+    store_output(acc3, y_ptr, stats_ptr, out, lanes + C, pixel, there, rows, live, C, part, width, True)
 
     for step in range(16 * KB):
         tap = step // KB + 9
         lane = (step % KB) * BK + tl.arange(0, BK)
         _, dh, dw = tap_place(tap)
-        a = load_tap(active_ptr, row, col, at, dh, dw, lane, H, W, C)  # (BM, BK)
-        acc = multiply(a, load_weight(weights, tap, lane, live, C), acc, UPCAST, PRECISION)  # (BM, BK) @ (BK, EB * NC)
+        a = load_tap(active_ptr, row, col, at, dh, dw, lane, H, W, C)  # (BK, BM)
+        acc = multiply(load_weight(weights, tap, lane, live, C), a, acc, UPCAST, PRECISION)  # (EB * NC, BK) @ (BK, BM)
     out += size
-    store_output(acc, y_ptr, stats_ptr, out, lanes + 2 * C, pixel, live, P, C, part, width, BM, True)
+    store_output(acc, y_ptr, stats_ptr, out, lanes + 2 * C, pixel, there, rows, live, C, part, width, True)
     if SPAN > 0:
         rows = tl.minimum(P, BM)
         count_ptr += (member * columns + tl.program_id(1)) * (groups + 1)
