@@ -20,7 +20,6 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from autopose import kernels
-from autopose.config.composed import composed
 from autopose.errors import UserError
 from autopose.kernels._triton.launch import Cell, planes, switches
 from autopose.kernels.topology import NUM_CONVS, NUM_NORMED, NUM_TAPS, Topology, input_gradient_splits
@@ -311,6 +310,8 @@ class Search:
     @classmethod
     def of(cls, words: Sequence[str]) -> "Search":
         """Of the words of ``autopose search``; UserError as there, and for a space whose cells are not the model's."""
+        from autopose.config.composed import composed  # needs Hydra, which a machine that only times has not
+
         config = composed("search", *words)
         if config.space.aggregation != "cell" or list(config.space.operations) != list(OPS):
             raise UserError(

@@ -122,19 +122,20 @@ class MultiScaleModule(nn.Module):
         mixtures = mixtures if mixtures is not None else [{}] * len(features)
         run, on = pieces or _plain, [b for b, each in enumerate(active) if each]
         branches = [cast(Branch, self.branches[str(b)]) for b in on]
-        middle = list(features)
-        for b, branch in zip(on, branches, strict=True):
-            (middle[b],) = run([branch.individual], [features[b]], [_of(mixtures[b], "individual")])
+        middle, mixed = list(features), [_of(mixtures[b], "individual") for b in on]
+        own = [[features[b]] for b in on]
+        for b, x in zip(on, run([branch.individual for branch in branches], own, mixed), strict=True):
+            middle[b] = x
         passed, mixed = list(middle), [_of(mixtures[b], "aggregation") for b in on]
-        for b, x in zip(on, run([branch.aggregate for branch in branches], middle, mixed), strict=True):
+        for b, x in zip(on, run([branch.aggregate for branch in branches], [middle] * len(on), mixed), strict=True):
             passed[b] = x
         return passed
 
 
 def _plain(
-    parts: Sequence[Callable[..., Tensor]], features: Sequence[Tensor], mixtures: Sequence[BranchMixture]
+    parts: Sequence[Callable[..., Tensor]], features: Sequence[Sequence[Tensor]], mixtures: Sequence[BranchMixture]
 ) -> list[Tensor]:
-    return [part(features, mixture) for part, mixture in zip(parts, mixtures, strict=True)]
+    return [part(read, mixture) for part, read, mixture in zip(parts, features, mixtures, strict=True)]
 
 
 def _of(mixture: BranchMixture, part: str) -> BranchMixture:

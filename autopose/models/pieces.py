@@ -39,25 +39,37 @@ class Pieces:
         self._filled: dict[Tensor, Tensor] = {}
 
     def __call__(
-        self, parts: Sequence[Any], features: Sequence[Tensor], mixtures: Sequence[dict[str, EdgeMixture]]
+        self, parts: Sequence[Any], features: Sequence[Sequence[Tensor]], mixtures: Sequence[dict[str, EdgeMixture]]
     ) -> Sequence[Tensor]:
         """``part(features, mixture)`` of each of some branches' bound methods, by their pieces.
 
-        All read the same features, so that their gradients are added up together. Gradients for all that needs any.
+        Where all read the same list of features, their gradients are added up together. Gradients for all that needs
+        any.
 
         Raises:
             ValueError: a mixture that chooses one operation an edge, or features that are not those of the first call.
         """
         if any(each.chosen is not None for mixture in mixtures for each in mixture.values()):
             raise ValueError("a piece cannot choose operations: its launches are the same in every step")
-        pieces = [self._piece(part, features, mixture) for part, mixture in zip(parts, mixtures, strict=True)]
+        pieces = [self._piece(*each) for each in zip(parts, features, mixtures, strict=True)]
         weights = [each.weights for mixture in mixtures for each in mixture.values()]
+        self._fill([buffer for piece in pieces for buffer in piece.inputs[piece.count :]], weights)
+        together = all(read is features[0] for read in features)
+        read = [x for each in (features[:1] if together else features) for x in each]
         # One parameter stands for all: the outputs need gradients, and a piece itself gives its parameters theirs.
         learned = next((piece.parameters[:1] for piece in pieces if piece.parameters), [])
-        return _Replay.apply(pieces, *features, *weights, *learned) if pieces else []
+        return _Replay.apply(pieces, together, *read, *weights, *learned) if pieces else []
+
+    def _fill(self, buffers: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
+        """Copy sampled weights to their buffers, unless they are there from another module of this step."""
+        stale = [(b, w) for b, w in zip(buffers, weights, strict=True) if self._filled.get(b) is not w]
+        if stale:
+            self._filled.update(stale)
+            with torch.no_grad():
+                torch._foreach_copy_(*map(list, zip(*stale, strict=True)))
 
     def _piece(self, part: Any, features: Sequence[Tensor], mixture: dict[str, EdgeMixture]) -> "Piece":
-        """The piece of a part, its weights in their buffer."""
+        """The piece of a part."""
         weights = {name: each.weights for name, each in mixture.items()}
         if part.__self__ not in self._parameters:
             self._parameters[part.__self__] = list(part.__self__.parameters())
@@ -67,13 +79,7 @@ class Pieces:
         if key not in self.pieces:
             learned = [p for p in parameters if p.requires_grad]
             self.pieces[key] = Piece(part, features, mixture, learned, self)
-        piece = self.pieces[key]
-        for buffer, weight in zip(piece.inputs[piece.count :], weights.values(), strict=True):
-            if self._filled.get(buffer) is not weight:
-                self._filled[buffer] = weight
-                with torch.no_grad():
-                    buffer.copy_(weight)
-        return piece
+        return self.pieces[key]
 
     def memory_of(self, part: Any) -> "Memory":
         """What the pieces of a part take in turn."""
@@ -203,11 +209,14 @@ class Piece:
 
 
 class _Replay(torch.autograd.Function):
-    """Pieces that read the same features, as a node of the step's own graph."""
+    """Pieces that read the same features (``together``) or each its own, as a node of the step's own graph."""
 
     @staticmethod
-    def forward(ctx, pieces: list[Piece], *tensors: Tensor) -> tuple[Tensor, ...]:
-        features = list(tensors[: pieces[0].count]) * len(pieces)
+    def forward(ctx, pieces: list[Piece], together: bool, *tensors: Tensor) -> tuple[Tensor, ...]:
+        if together:
+            features = list(tensors[: pieces[0].count]) * len(pieces)
+        else:
+            features = list(tensors[: sum(piece.count for piece in pieces)])
         buffers = [buffer for piece in pieces for buffer in piece.inputs[: piece.count]]
         for buffer, tensor in zip(buffers, features, strict=True):
             if (buffer.shape, buffer.dtype) != (tensor.shape, tensor.dtype):
@@ -220,6 +229,7 @@ class _Replay(torch.autograd.Function):
             piece.forward()
             piece.memory.runs += 1
         ctx.pieces, ctx.runs, ctx.count = pieces, [piece.memory.runs for piece in pieces], len(tensors)
+        ctx.together = together
         ctx.set_materialize_grads(False)
         return tuple(piece.output.detach() for piece in pieces)
 
@@ -231,13 +241,17 @@ class _Replay(torch.autograd.Function):
         torch._foreach_copy_([piece.grad_output for piece, _ in used], [grad for _, grad in used])
         # The buffers themselves: autograd copies what others hold before it keeps or adds to it.
         given = {piece: piece.give() for piece, _ in used}
-        first, *others = (found[: piece.count] for piece, found in given.items())
-        for other in others:
-            torch._foreach_add_(first, other)
-        of_weights = [
-            each for piece in ctx.pieces for each in given.get(piece, [None] * len(piece.inputs))[piece.count :]
-        ]
-        return None, *first, *of_weights, *[None] * (ctx.count - len(first) - len(of_weights))
+        every = [given.get(piece, [None] * len(piece.inputs)) for piece in ctx.pieces]
+        if ctx.together:
+            of_features, *others = (found[: piece.count] for piece, found in given.items())
+            for other in others:
+                torch._foreach_add_(of_features, other)
+        else:
+            of_features = [
+                each for piece, found in zip(ctx.pieces, every, strict=True) for each in found[: piece.count]
+            ]
+        of_weights = [each for piece, found in zip(ctx.pieces, every, strict=True) for each in found[piece.count :]]
+        return None, None, *of_features, *of_weights, *[None] * (ctx.count - len(of_features) - len(of_weights))
 
 
 def _like(grad: Tensor | None, tensor: Tensor) -> Tensor | None:

@@ -221,7 +221,7 @@ class BilevelSearch:
         used = [alpha for alpha in self.alphas.parameters() if alpha.grad is not None]
         average_gradients(used)
         if used:
-            norm = torch.stack([alpha.grad.square().sum() for alpha in used]).sum()
+            norm = torch.nn.utils.get_total_norm([alpha.grad for alpha in used])
             step_unless(self.bad_steps.judge(norm, self.step), self.alpha_optimizer)
         return loss
 

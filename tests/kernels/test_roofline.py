@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from autopose.config.composed import composed
 from autopose.kernels.topology import Topology
 from autopose.space import MacroSpace
 from bench.graphed import Host, host_of
@@ -49,18 +48,14 @@ def test_calls_of_the_host_are_counted_with_a_cell_as_one():
     assert calls["convolution"] == calls["convolution_backward"] > 0
 
 
-@pytest.mark.parametrize(
-    ("beta", "calls", "seconds"),
-    [(PAPER.all_on(), 500, 14.5e-3), (half_on(PAPER), 385, 10.4e-3)],
-    ids=["all on", "half on"],
-)
-def test_the_host_of_a_graphed_iteration_takes_a_part_of_the_card(beta, calls, seconds):
+@pytest.mark.parametrize(("beta", "calls"), [(PAPER.all_on(), 390), (half_on(PAPER), 330)], ids=["all on", "half on"])
+def test_the_host_of_a_graphed_iteration_takes_less_than_a_quarter_of_the_card(beta, calls):
     """Calls by operator differ a little between versions of PyTorch; replays do not."""
     host, card = host_of(PAPER, beta), iteration(PAPER, beta, 64, (192, 256), GPUS["h200"])["all"]
     active = 2 * sum(map(sum, beta.rows))
     assert host.replays == active * 2 * 2 * 2  # parts, forward and backward, steps
     assert host.replays < host.calls.total() <= calls
-    assert host.seconds < seconds < 0.3 * card.seconds
+    assert host.seconds < 0.25 * card.seconds
 
 
 def test_the_page_shows_the_table_that_the_plan_prints():
@@ -86,6 +81,9 @@ def test_a_search_is_billed_on_a_gpu_that_is_not_there(capsys, monkeypatch):
 
 
 def test_a_search_of_ones_own_is_billed(capsys, monkeypatch):
+    pytest.importorskip("hydra")
+    from autopose.config.composed import composed
+
     monkeypatch.setattr("bench.roofline.host_calls", lambda *arguments: Counter())
     monkeypatch.setattr("bench.roofline.host_of", lambda *arguments: Host(0, Counter(add=400)))
     assert main(["gpu=h100", "experiment=quick", "search.epochs=5", "search.batch_size=8"]) == 0
@@ -101,6 +99,7 @@ def test_a_search_of_ones_own_is_billed(capsys, monkeypatch):
     ("word", "said"), [("experiment=quck", "did you mean quick"), ("space.aggregation=concat", "the model knows cells")]
 )
 def test_a_search_that_cannot_be_billed_is_one_sentence(word, said, capsys):
+    pytest.importorskip("hydra")
     assert main(["gpu=h100", word]) == 2
     said_so = capsys.readouterr().err
     assert said in said_so and said_so.count("\n") == 1
