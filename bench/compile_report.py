@@ -25,7 +25,7 @@ from triton.compiler import ASTSource  # noqa: E402
 from autopose.kernels._triton import resample_sum  # noqa: E402
 from autopose.kernels._triton.compress import kernels as compress_kernels  # noqa: E402
 from autopose.kernels._triton.compress import plan as compress_plan  # noqa: E402
-from autopose.kernels._triton.launch import REGISTERS, VERSION  # noqa: E402
+from autopose.kernels._triton.launch import VERSION  # noqa: E402
 from autopose.kernels._triton.mixed_edge import backward, forward, gather, input_gradient, pack, plan  # noqa: E402
 from autopose.kernels._triton.mixed_edge import taps as products  # noqa: E402
 from autopose.kernels.topology import CONV_SIZES, NUM_OPS, Topology  # noqa: E402
@@ -44,10 +44,6 @@ STREAMS += ("prepare_kernel", "forward_kernel", "backward_kernel")
 STACK = {("taps_kernel", 80): 64, ("input_gradient_kernel", 80): 8}
 """Bytes of stack allowed: on sm_80 a tile of 64 x 64 with two sums wants a few more registers than there are; a word is
 kept there, outside of the loops, where that lets more programs of a lone edge run side by side."""
-
-WORDS = 16
-"""Bytes of stack that the compiler may take where they bring a launch to the registers of a whole number of programs a
-multiprocessor: left more of them it keeps none (reduce_kernel, fp32, C = 32: 176 for 168), and a program fewer fits."""
 
 LAUNCHES = {(1, 1): 12, (1, 4): 30, (4, 2): 18}
 """Most launches of a step (forward and backward with the weights' gradients) of a cell (inputs, nodes)."""
@@ -220,8 +216,7 @@ def _resources(cubin: bytes) -> str:
 def gate(launch: Launch, capability: int, made: Compiled) -> list[str]:
     """What is wrong with a compiled launch of a main shape; empty if nothing is."""
     faults = []
-    spared = WORDS if made.registers in REGISTERS.values() else 0
-    if made.stack > STACK.get((launch.kernel, capability), spared):
+    if made.stack > STACK.get((launch.kernel, capability), 0):
         faults.append(f"{made.stack} bytes of stack")
     # Half precision as float32: where the library convolves, the compression's tiles are small.
     small = dict(launch.constants).get("UPCAST", False)
