@@ -309,7 +309,11 @@ class Search:
 
     @classmethod
     def of(cls, words: Sequence[str]) -> "Search":
-        """Of the words of ``autopose search``; UserError as there, and for a space whose cells are not the model's."""
+        """Of the words of ``autopose search``; each of ``search.paths`` counts as an iteration, warm-up as the rest.
+
+        Raises:
+            UserError: as there, and for a space whose cells are not the model's.
+        """
         from autopose.config.composed import composed  # needs Hydra, which a machine that only times has not
 
         config = composed("search", *words)
